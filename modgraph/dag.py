@@ -1,0 +1,346 @@
+"""The layered directed acyclic graph that every other room reads.
+
+A network is a sparse boolean adjacency over all its units plus the layer of each unit. Units are numbered layer by
+layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later layer and may skip layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array`, made read-only (its owner hands it over)."""
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class LayeredDAG:
+    """A layered directed acyclic graph: sorted edges and the layer of every unit.
+
+    Build one with `from_masks` or `from_edges`; the fields are what those fill in.
+
+    Attributes
+    ----------
+    sources, targets : ndarray of int, shape (n_edges,)
+        The units that each edge leaves and enters, sorted by source, then target, without repeats.
+    layer : ndarray of int, shape (n_units,)
+        The layer of each unit, never decreasing; 0 = inputs.
+    unit_index : ndarray of int, shape (n_units,)
+        Who each unit was in the graph as first built (``0 … n_units−1`` until something is trimmed).
+    n_layers : int
+        Number of layers, inputs and outputs included. A layer may be empty after trimming.
+    dense_edges : int
+        Edges of the dense network that this one was pruned from; trimming keeps it.
+    weights : ndarray of float, shape (n_edges,), or None
+        Weight of each edge, in the order of `sources`.
+
+    Examples
+    --------
+    >>> dag = LayeredDAG.from_masks([[[1, 0], [1, 1], [0, 0]], [[1, 1, 0]]])
+    >>> dag
+    LayeredDAG([2, 3, 1], 5 edges, density 0.556)
+    >>> dag.trim()
+    LayeredDAG([2, 2, 1], 5 edges, density 0.556)
+    """
+
+    sources: IntArray
+    targets: IntArray
+    layer: IntArray
+    unit_index: IntArray
+    n_layers: int
+    dense_edges: int
+    weights: FloatArray | None = None
+
+    @classmethod
+    def from_masks(cls, masks: Sequence[ArrayLike], *, weights: Sequence[ArrayLike] | None = None) -> LayeredDAG:
+        """Build the graph of a pruned multi-layer perceptron.
+
+        Parameters
+        ----------
+        masks : sequence of array_like, shapes (out, in)
+            One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks,
+            or the pruned weights themselves.
+        weights : sequence of array_like, shapes as `masks`, optional
+            The weight of every edge; entries where the mask is zero are ignored, but must be finite.
+
+        Returns
+        -------
+        LayeredDAG
+
+        Raises
+        ------
+        ValueError
+            If there is no mask, a layer without units, shapes that do not chain, or a NaN or infinite entry.
+        """
+        matrices = _matrices("masks", masks)
+        sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
+        if weights is not None:
+            values = _matrices("weights", weights)
+            if [m.shape for m in values] != [m.shape for m in matrices]:
+                raise ValueError(
+                    "`weights` must have the shapes of `masks` "
+                    f"(got {[m.shape for m in values]} for {[m.shape for m in matrices]})"
+                )
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        sources, targets = [], []
+        kept = []
+        for position, matrix in enumerate(matrices):
+            # Transposed, so that edges come sorted by source, then target: the order of the CSR arrays.
+            source, target = np.nonzero(matrix.T)
+            sources.append(source + starts[position])
+            targets.append(target + starts[position + 1])
+            if weights is not None:
+                kept.append(np.asarray(values[position].T[source, target], dtype=np.float64))
+        return cls._from_sorted(
+            np.concatenate(sources),
+            np.concatenate(targets),
+            layer=np.repeat(np.arange(len(sizes)), sizes),
+            n_layers=len(sizes),
+            dense_edges=sum(m.size for m in matrices),
+            weights=None if weights is None else np.concatenate(kept),
+        )
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: ArrayLike,
+        *,
+        layer: ArrayLike,
+        weights: ArrayLike | None = None,
+        dense_edges: int | None = None,
+    ) -> LayeredDAG:
+        """Build a graph from an edge list; edges may skip layers.
+
+        Parameters
+        ----------
+        edges : array_like of int, shape (n_edges, 2)
+            Source and target unit of each edge; the target's layer is later than the source's. Repeats count once.
+        layer : array_like of int, shape (n_units,)
+            The layer of every unit, never decreasing, starting at 0, none empty.
+        weights : array_like of float, shape (n_edges,), optional
+            The weight of each edge, finite. With it no edge may be repeated.
+        dense_edges : int, optional
+            Edges of the network before pruning; by default all pairs of units in the pairs of layers that are
+            next to each other or joined by an edge.
+
+        Returns
+        -------
+        LayeredDAG
+
+        Raises
+        ------
+        ValueError
+            If an argument is not of that form.
+        """
+        layers = np.asarray(layer)
+        if layers.ndim != 1 or layers.size == 0 or not np.issubdtype(layers.dtype, np.integer):
+            raise ValueError(f"`layer` must be a non-empty vector of ints (got shape {layers.shape}, {layers.dtype})")
+        steps = np.diff(layers)
+        if layers[0] != 0 or (steps < 0).any() or (steps > 1).any() or layers[-1] == 0:
+            raise ValueError(
+                "`layer` must start at 0 and never decrease or skip a number, with at least two layers "
+                f"(got {layers.tolist() if layers.size <= 20 else layers})"
+            )
+        pairs = np.asarray(edges)
+        pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+            raise ValueError(f"`edges` must be ints of shape (n_edges, 2) (got {pairs.shape}, {pairs.dtype})")
+        if pairs.size and (pairs.min() < 0 or pairs.max() >= layers.size):
+            raise ValueError(f"`edges` must name units from 0 to {layers.size - 1} (got {pairs.min()} … {pairs.max()})")
+        backwards = np.flatnonzero(layers[pairs[:, 0]] >= layers[pairs[:, 1]])
+        if backwards.size:
+            source, target = pairs[backwards[0]].tolist()
+            raise ValueError(
+                f"`edges` must lead to a later layer (got {source} → {target}, "
+                f"layers {layers[source]} → {layers[target]})"
+            )
+        sizes = np.bincount(layers)
+        joined = {(level, level + 1) for level in range(sizes.size - 1)}
+        joined |= set(zip(layers[pairs[:, 0]].tolist(), layers[pairs[:, 1]].tolist(), strict=True))
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        pairs = pairs[order]
+        repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
+        values = None
+        if weights is not None:
+            values = np.asarray(weights, dtype=np.float64)
+            if values.shape != (order.size,) or not np.isfinite(values).all():
+                raise ValueError(
+                    f"`weights` must be {order.size} finite numbers, one an edge (got shape {values.shape})"
+                )
+            if repeated.any():
+                source, target = pairs[1:][repeated][0].tolist()
+                raise ValueError(f"`edges` must not repeat an edge that has a weight (got {source} → {target} twice)")
+            values = values[order]
+        elif repeated.any():
+            pairs = pairs[np.concatenate([[True], ~repeated])]
+        return cls._from_sorted(
+            pairs[:, 0],
+            pairs[:, 1],
+            layer=layers,
+            n_layers=int(sizes.size),
+            dense_edges=int(sum(sizes[a] * sizes[b] for a, b in joined)) if dense_edges is None else dense_edges,
+            weights=values,
+        )
+
+    @classmethod
+    def _from_sorted(
+        cls,
+        sources: IntArray,
+        targets: IntArray,
+        *,
+        layer: IntArray,
+        n_layers: int,
+        dense_edges: int,
+        weights: FloatArray | None,
+        unit_index: IntArray | None = None,
+    ) -> LayeredDAG:
+        """Build from edges that are sorted, valid and unique."""
+        return cls(
+            sources=frozen(np.ascontiguousarray(sources, dtype=np.int64)),
+            targets=frozen(np.ascontiguousarray(targets, dtype=np.int64)),
+            layer=frozen(layer.astype(np.int64)),
+            unit_index=frozen(np.arange(layer.size) if unit_index is None else unit_index),
+            n_layers=n_layers,
+            dense_edges=dense_edges,
+            weights=None if weights is None else frozen(weights),
+        )
+
+    @property
+    def n_units(self) -> int:
+        """Number of units, inputs and outputs included."""
+        return int(self.layer.size)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges."""
+        return int(self.sources.size)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units in each layer."""
+        return tuple(np.bincount(self.layer, minlength=self.n_layers).tolist())
+
+    @property
+    def density(self) -> float:
+        """Edges kept / edges of the dense network, 0…1."""
+        return self.n_edges / self.dense_edges
+
+    @property
+    def edges(self) -> IntArray:
+        """All edges as (source, target) rows, sorted; shape (n_edges, 2)."""
+        return frozen(np.column_stack([self.sources, self.targets]))
+
+    @property
+    def adjacency(self) -> csr_array:
+        """The boolean adjacency: True at ``[i, j]`` where an edge leads from unit i to unit j; (n_units, n_units)."""
+        pointers = np.searchsorted(self.sources, np.arange(self.n_units + 1))
+        matrix = csr_array(
+            (np.ones(self.n_edges, dtype=np.bool_), self.targets.copy(), pointers), shape=(self.n_units, self.n_units)
+        )
+        matrix.has_canonical_format = True
+        return matrix
+
+    @property
+    def skips_layers(self) -> bool:
+        """Whether some edge leads past the next layer."""
+        return bool((self.layer[self.targets] - self.layer[self.sources] > 1).any())
+
+    @property
+    def layer_starts(self) -> IntArray:
+        """The first unit of each layer, and at the end `n_units`; shape (n_layers + 1,)."""
+        return frozen(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
+
+    def trim(self) -> LayeredDAG:
+        """Drop the units that lie on no path from an input to an output.
+
+        Outputs always stay. The result is the fixpoint of dropping units without incoming or without outgoing
+        edges (paper, section 3.1), found in O(edges): a unit is kept where it can be reached from layer 0 and
+        can reach the last layer.
+
+        Returns
+        -------
+        LayeredDAG
+            Its `unit_index` says who each unit was; layers keep their numbers, also where one is empty now.
+        """
+        return self.subgraph(self.on_path())
+
+    def on_path(self) -> BoolArray:
+        """Which units `trim` keeps: outputs, and units on a path from an input to an output.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_units,)
+        """
+        last = self.layer == self.n_layers - 1
+        forwards, backwards = self.layer == 0, last.copy()
+        sources, targets = self.sources, self.targets
+        # Edges are sorted by source, so those that leave one layer are one slice.
+        bounds = np.searchsorted(self.sources, self.layer_starts)
+        leaving = [slice(start, stop) for start, stop in itertools.pairwise(bounds.tolist())]
+        for part in leaving:
+            forwards[targets[part][forwards[sources[part]]]] = True
+        for part in reversed(leaving):
+            backwards[sources[part][backwards[targets[part]]]] = True
+        return frozen((forwards & backwards) | last)
+
+    def subgraph(self, kept: BoolArray) -> LayeredDAG:
+        """Keep the units where `kept` is True, and the edges between them.
+
+        Parameters
+        ----------
+        kept : ndarray of bool, shape (n_units,)
+
+        Returns
+        -------
+        LayeredDAG
+        """
+        sources, targets = self.sources, self.targets
+        both = kept[sources] & kept[targets]
+        number = np.cumsum(kept) - 1
+        return LayeredDAG._from_sorted(
+            number[sources[both]],
+            number[targets[both]],
+            layer=self.layer[kept],
+            unit_index=self.unit_index[kept],
+            n_layers=self.n_layers,
+            dense_edges=self.dense_edges,
+            weights=None if self.weights is None else self.weights[both],
+        )
+
+    def __repr__(self) -> str:
+        return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
+
+
+def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
+    """Check that `arrays` are finite matrices whose shapes chain."""
+    matrices = [np.asarray(array) for array in arrays]
+    if not matrices:
+        raise ValueError(f"`{name}` must hold at least one (out, in) array (got none)")
+    for position, matrix in enumerate(matrices):
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise ValueError(f"`{name}[{position}]` must be a non-empty (out, in) array (got shape {matrix.shape})")
+        if matrix.dtype.kind not in "biuf":
+            raise ValueError(f"`{name}[{position}]` must hold real numbers (got dtype {matrix.dtype})")
+        if matrix.dtype.kind == "f" and not np.isfinite(matrix).all():
+            row, column = np.argwhere(~np.isfinite(matrix))[0].tolist()
+            raise ValueError(f"`{name}[{position}]` must be finite (got {matrix[row, column]} at ({row}, {column}))")
+    for position, (one, two) in enumerate(itertools.pairwise(matrices)):
+        if two.shape[1] != one.shape[0]:
+            raise ValueError(
+                f"`{name}` must chain: `{name}[{position + 1}]` must have {one.shape[0]} columns, "
+                f"one for each row of `{name}[{position}]` (got shape {two.shape})"
+            )
+    return matrices

@@ -1,0 +1,515 @@
+"""Modules and their hierarchy: clusters merged across layers by the 0.9 rule, and the graph between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from modgraph.cluster import METHODS, Clustering
+from modgraph.cluster.tree import roots
+from modgraph.dag import BoolArray, IntArray, LayeredDAG, frozen
+from modgraph.reach import check_hops, layers_within, spread
+
+if TYPE_CHECKING:
+    import igraph
+    import networkx
+
+# Up to here a dense boolean product is quicker than the set-up of a sparse one.
+SMALL_GRAPH = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Module:
+    """One module: clusters of one or more layers that feed each other almost exclusively.
+
+    Attributes
+    ----------
+    id : int
+        Its label in `ModuleHierarchy.labels`.
+    units : ndarray of int
+        The units it consists of, sorted.
+    layers : tuple of int
+        The layers it has units in.
+    inputs, outputs : ndarray of int
+        The input units it depends on and the output units that depend on it (its own included), sorted.
+    level : int
+        0 where no other module feeds it, else one more than the highest module that does.
+    """
+
+    id: int
+    units: IntArray
+    layers: tuple[int, ...]
+    inputs: IntArray
+    outputs: IntArray
+    level: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Module({self.id}: {len(self.units)} units in layers {list(self.layers)}, level {self.level}, "
+            f"{len(self.inputs)} inputs → {len(self.outputs)} outputs)"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModuleGraph:
+    """The graph between modules, as an edge list.
+
+    Attributes
+    ----------
+    n_modules : int
+    source, target : ndarray of int, shape (n_links,)
+        Modules; sorted by source, then target.
+    n_edges : ndarray of int, shape (n_links,)
+        How many edges between units each link stands for.
+    """
+
+    n_modules: int
+    source: IntArray
+    target: IntArray
+    n_edges: IntArray
+
+    def levels(self) -> IntArray:
+        """Return the level of each module: the longest chain of links that leads to it.
+
+        Modules that feed each other (possible below the merge threshold) share a level: chains run over strongly
+        connected components.
+
+        Returns
+        -------
+        ndarray of int, shape (n_modules,)
+        """
+        links = coo_array(
+            (np.ones(len(self.source)), (self.source, self.target)), shape=(self.n_modules, self.n_modules)
+        )
+        component = connected_components(links, connection="strong")[1]
+        sources, targets = component[self.source], component[self.target]
+        outside = sources != targets
+        level = np.zeros(self.n_modules, dtype=np.int64)
+        for _ in range(self.n_modules):
+            raised = level.copy()
+            np.maximum.at(raised, targets[outside], level[sources[outside]] + 1)
+            if (raised == level).all():
+                break
+            level = raised
+        return frozen(level[component])
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """Return a networkx ``DiGraph`` with nodes 0 … n_modules − 1 and the edge attribute ``n_edges``."""
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(self.n_modules))
+        for source, target, n_edges in zip(
+            self.source.tolist(), self.target.tolist(), self.n_edges.tolist(), strict=True
+        ):
+            graph.add_edge(source, target, n_edges=n_edges)
+        return graph
+
+    def __repr__(self) -> str:
+        return f"ModuleGraph({self.n_modules} modules, {len(self.source)} links)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ModuleHierarchy:
+    """The modules of a network and how they feed each other; what `detect_modules` finds.
+
+    Attributes
+    ----------
+    dag : LayeredDAG
+        The graph as given, before trimming.
+    labels : ndarray of int, shape (n_units,)
+        The module of each unit of `dag`, 0 … n_modules − 1, numbered by first unit; −1 where trimming removed it.
+    cluster_labels : ndarray of int, shape (n_units,)
+        The same before clusters were merged across layers.
+    settings : mapping of str to str, int or float
+        What the detection was asked for.
+    """
+
+    dag: LayeredDAG
+    labels: IntArray
+    cluster_labels: IntArray
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_modules(self) -> int:
+        """Number of modules."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def graph(self) -> ModuleGraph:
+        """The graph between the modules."""
+        source, target, n_edges = _edge_counts(self.dag, self.labels)
+        links = source != target
+        return ModuleGraph(
+            n_modules=self.n_modules,
+            source=frozen(source[links]),
+            target=frozen(target[links]),
+            n_edges=frozen(n_edges[links]),
+        )
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        """The modules, by id."""
+        kept = np.flatnonzero(self.labels >= 0)
+        dag = self.dag.subgraph(self.labels >= 0)
+        member = csr_array(
+            (np.ones(kept.size, dtype=np.bool_), (self.labels[kept], np.arange(kept.size))),
+            shape=(self.n_modules, kept.size),
+        )
+        touched = []
+        for step, end in ((dag.adjacency.T.tocsr(), 0), (dag.adjacency, dag.n_layers - 1)):
+            met = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+            touched.append([_columns(met, row, among=dag.layer == end) for row in range(self.n_modules)])
+        levels = self.graph.levels().tolist()
+        return tuple(
+            Module(
+                id=label,
+                units=frozen(kept[units]),
+                layers=tuple(np.unique(dag.layer[units]).tolist()),
+                inputs=frozen(kept[inputs]),
+                outputs=frozen(kept[outputs]),
+                level=levels[label],
+            )
+            for label, (inputs, outputs) in enumerate(zip(*touched, strict=True))
+            for units in [_columns(member, label)]
+        )
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """Return the trimmed network as a networkx ``DiGraph``.
+
+        Returns
+        -------
+        networkx.DiGraph
+            Nodes are the unit indices of `dag`, with the integer attributes ``layer``, ``subset`` (the same, for
+            ``networkx.multipartite_layout``), ``module`` and ``cluster``; edges carry ``weight`` where known.
+        """
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        for unit in np.flatnonzero(self.labels >= 0).tolist():
+            layer = int(self.dag.layer[unit])
+            graph.add_node(
+                unit,
+                layer=layer,
+                subset=layer,
+                module=int(self.labels[unit]),
+                cluster=int(self.cluster_labels[unit]),
+            )
+        edges, weights = self._kept_edges()
+        if weights is None:
+            graph.add_edges_from(edges)
+        else:
+            graph.add_weighted_edges_from((*edge, weight) for edge, weight in zip(edges, weights, strict=True))
+        return graph
+
+    def to_igraph(self) -> igraph.Graph:
+        """Return the trimmed network as a directed igraph ``Graph``.
+
+        Returns
+        -------
+        igraph.Graph
+            Vertex attributes ``name`` (the unit index in `dag`, as text), ``layer``, ``module`` and ``cluster``;
+            the edge attribute ``weight`` where known.
+        """
+        import igraph
+
+        kept = np.flatnonzero(self.labels >= 0)
+        edges, weights = self._kept_edges()
+        graph = igraph.Graph(
+            n=kept.size,
+            edges=np.searchsorted(kept, np.array(edges, dtype=np.int64).reshape(-1, 2)).tolist(),
+            directed=True,
+            vertex_attrs={
+                "name": [str(unit) for unit in kept.tolist()],
+                "layer": self.dag.layer[kept].tolist(),
+                "module": self.labels[kept].tolist(),
+                "cluster": self.cluster_labels[kept].tolist(),
+            },
+        )
+        if weights is not None:
+            graph.es["weight"] = weights
+        return graph
+
+    def _kept_edges(self) -> tuple[list[tuple[int, int]], list[float] | None]:
+        """Edges between units that trimming kept, and their weights."""
+        edges = self.dag.edges
+        both = (self.labels[edges] >= 0).all(axis=1)
+        weights = self.dag.weights
+        return [(a, b) for a, b in edges[both].tolist()], None if weights is None else weights[both].tolist()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the hierarchy and its graph as one JSON file.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced only once the new file is complete.
+        """
+        dag = self.dag
+        document = {
+            "format": "modgraph hierarchy 1",
+            "settings": dict(self.settings),
+            "dag": {
+                "layer": dag.layer.tolist(),
+                "edges": dag.edges.tolist(),
+                "weights": None if dag.weights is None else dag.weights.tolist(),
+                "dense_edges": dag.dense_edges,
+            },
+            "labels": self.labels.tolist(),
+            "cluster_labels": self.cluster_labels.tolist(),
+            "modules": [
+                {
+                    "id": module.id,
+                    "level": module.level,
+                    "layers": module.layers,
+                    "units": module.units.tolist(),
+                    "inputs": module.inputs.tolist(),
+                    "outputs": module.outputs.tolist(),
+                }
+                for module in self.modules
+            ],
+        }
+        target = Path(path)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=target.name, suffix=".part", delete=False
+        ) as file:
+            try:
+                json.dump(document, file)
+                file.close()
+                Path(file.name).replace(target)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ModuleHierarchy:
+        """Read a hierarchy that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        ModuleHierarchy
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a hierarchy.
+        """
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            known = document["format"] == "modgraph hierarchy 1"
+        except (ValueError, KeyError, TypeError):
+            known = False
+        if not known:
+            raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})")
+        graph = document["dag"]
+        return cls(
+            dag=LayeredDAG.from_edges(
+                graph["edges"], layer=graph["layer"], weights=graph["weights"], dense_edges=graph["dense_edges"]
+            ),
+            labels=frozen(np.array(document["labels"], dtype=np.int64)),
+            cluster_labels=frozen(np.array(document["cluster_labels"], dtype=np.int64)),
+            settings=document["settings"],
+        )
+
+    def __repr__(self) -> str:
+        kept = int((self.labels >= 0).sum())
+        return f"ModuleHierarchy({self.n_modules} modules, {kept} of {self.dag.n_units} units)"
+
+
+def detect_modules(
+    dag: LayeredDAG,
+    *,
+    clustering: str | Clustering = "linkage",
+    hops: int | None = None,
+    merge_threshold: float = 0.9,
+    random_state: int | np.random.Generator | None = None,
+) -> ModuleHierarchy:
+    """Find the modules of a pruned network: trim, cluster every layer by reachability, merge across layers.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    clustering : {"linkage", "published"} or callable
+        How the units of a layer are clustered (see `modgraph.cluster`). A callable gets the reachability rows of a
+        layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a label for
+        each row. The units of the output layer start as clusters of one.
+    hops : int ≥ 1, optional
+        How far a unit's reach counts, in edges; by default as far as the outputs.
+    merge_threshold : float, in (0, 1]
+        See `merge_clusters`.
+    random_state : int, Generator or None
+        Seed for clusterings that draw at random; "linkage" and "published" don't.
+
+    Returns
+    -------
+    ModuleHierarchy
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or `clustering` returns anything but a label for each row.
+
+    Examples
+    --------
+    Two inputs each for two separate outputs:
+
+    >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+    >>> found = detect_modules(dag)
+    >>> found
+    ModuleHierarchy(2 modules, 9 of 9 units)
+    >>> found.labels.tolist()
+    [0, 0, 1, 1, 0, 0, 1, 0, 1]
+    """
+    if isinstance(clustering, str) and clustering not in METHODS:
+        raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
+    method = METHODS[clustering] if isinstance(clustering, str) else clustering
+    limit = check_hops(hops, dag)
+    _check_threshold(merge_threshold)
+    if random_state is not None:
+        np.random.default_rng(random_state)  # says what is wrong with a bad seed before the work begins
+    kept = dag.on_path()
+    trimmed = dag.subgraph(kept)
+    clusters = cluster_layers(trimmed, method, hops=limit)
+    modules = merge_clusters(trimmed, clusters, threshold=merge_threshold)
+    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
+    labels[kept], cluster_labels[kept] = modules, clusters
+    name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
+    return ModuleHierarchy(
+        dag=dag,
+        labels=frozen(labels),
+        cluster_labels=frozen(cluster_labels),
+        settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold},
+    )
+
+
+def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArray:
+    """Cluster the units of every layer by what they reach.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    method : callable
+        As in `detect_modules`.
+    hops : int ≥ 1
+
+    Returns
+    -------
+    ndarray of int, shape (n_units,)
+        Cluster labels, numbered by first unit; no cluster spans two layers.
+    """
+    starts = dag.layer_starts.tolist()
+    within = layers_within(dag, hops)
+    skips = dag.skips_layers
+    if dag.n_units > SMALL_GRAPH:
+        step = dag.adjacency
+    else:
+        step = np.zeros((dag.n_units, dag.n_units), dtype=np.bool_)
+        step[dag.sources, dag.targets] = True
+    labels = np.arange(dag.n_units)
+    for level in range(dag.n_layers - 1):
+        start, stop = starts[level], starts[level + 1]
+        if stop - start == 0:
+            continue
+        reached = spread(step[start:stop], step, hops=hops, skips_layers=skips)[:, within[level][dag.layer]]
+        rows = reached.toarray() if isinstance(reached, csr_array) else reached
+        found = np.asarray(method(rows)) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
+        if found.shape != (len(rows),) or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"`clustering` must return an int for each of {len(rows)} rows "
+                f"(got shape {found.shape}, dtype {found.dtype})"
+            )
+        # A cluster goes by its first unit here, so layers never share one.
+        first: dict[int, int] = {}
+        labels[start:stop] = [first.setdefault(label, unit) for unit, label in enumerate(found.tolist(), start)]
+    return frozen(_without_gaps(labels))
+
+
+def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.9) -> IntArray:
+    """Merge clusters of different layers that feed each other almost exclusively (the 0.9 rule).
+
+    Cluster j joins the module of an earlier cluster i if more than `threshold` of the edges that leave i lead to j
+    and more than `threshold` of the edges that enter j come from i; for output units the second condition is enough
+    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of a
+    half several i may qualify: the one that sends most edges counts, and none where two send as many.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    clusters : ndarray of int ≥ 0, shape (n_units,)
+        The cluster of each unit, numbered by first unit without gaps; no cluster spans two layers.
+    threshold : float, in (0, 1]
+        A cluster without edges is its own module, whatever the threshold.
+
+    Returns
+    -------
+    ndarray of int, shape (n_units,)
+        Module labels, numbered by first unit.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is out of range.
+
+    Examples
+    --------
+    >>> dag = LayeredDAG.from_masks([[[1, 1], [1, 1]], [[1, 1], [1, 1]]])
+    >>> merge_clusters(dag, np.array([0, 0, 1, 1, 2, 3])).tolist()
+    [0, 0, 0, 0, 0, 0]
+    """
+    _check_threshold(threshold)
+    n_clusters = int(clusters.max()) + 1
+    source, target, edges = _edge_counts(dag, clusters)
+    leaving = np.bincount(source, edges, minlength=n_clusters)
+    entering = np.bincount(target, edges, minlength=n_clusters)
+    is_output = np.zeros(n_clusters, dtype=np.bool_)
+    is_output[clusters[dag.layer == dag.n_layers - 1]] = True
+    # One division, correctly rounded, so that nine edges of ten are never more than 0.9.
+    joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
+    source, target, edges = source[joins], target[joins], edges[joins]
+    most = np.zeros(n_clusters)
+    np.maximum.at(most, target, edges)
+    best = edges == most[target]
+    alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
+    parent = np.arange(n_clusters)
+    parent[target[best & alone]] = source[best & alone]
+    return frozen(_without_gaps(roots(parent))[clusters])
+
+
+def _without_gaps(first: IntArray) -> IntArray:
+    """Turn labels that name a group by its first element into labels 0, 1, … in the same order."""
+    return (np.cumsum(first == np.arange(first.size)) - 1)[first]
+
+
+def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Count the edges between labels, as (source, target, count); edges at units labelled −1 don't count."""
+    sources, targets = labels[dag.sources], labels[dag.targets]
+    inside = (sources >= 0) & (targets >= 0)
+    n_labels = int(labels.max()) + 1
+    pairs, counts = np.unique(sources[inside] * n_labels + targets[inside], return_counts=True)
+    return pairs // n_labels, pairs % n_labels, counts
+
+
+def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> IntArray:
+    """Return the sorted columns of one row that are set, of those in `among`."""
+    columns = np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int64)
+    return columns if among is None else columns[among[columns]]
+
+
+def _check_threshold(threshold: float) -> None:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise ValueError(f"`merge_threshold` must be a number in (0, 1] (got {threshold!r})")

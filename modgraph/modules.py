@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import igraph
     import networkx
 
+FORMAT = "modgraph hierarchy 1"  # first field of a saved file
+
 # Up to here a dense boolean product is quicker than the set-up of a sparse one.
 SMALL_GRAPH = 128
 
@@ -138,6 +140,13 @@ class ModuleHierarchy:
     labels: IntArray
     cluster_labels: IntArray
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, labels in (("labels", self.labels), ("cluster_labels", self.cluster_labels)):
+            if labels.shape != (self.dag.n_units,):
+                raise ValueError(
+                    f"`{name}` must have a label for each of {self.dag.n_units} units (got shape {labels.shape})"
+                )
 
     @property
     def n_modules(self) -> int:
@@ -256,7 +265,7 @@ class ModuleHierarchy:
         """
         dag = self.dag
         document = {
-            "format": "modgraph hierarchy 1",
+            "format": FORMAT,
             "settings": dict(self.settings),
             "dag": {
                 "layer": dag.layer.tolist(),
@@ -309,19 +318,18 @@ class ModuleHierarchy:
         """
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
-            known = document["format"] == "modgraph hierarchy 1"
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
-            raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})")
-        graph = document["dag"]
+            if document["format"] != FORMAT:
+                raise KeyError(FORMAT)
+            graph, labels, cluster_labels = document["dag"], document["labels"], document["cluster_labels"]
+            edges, layer, weights = graph["edges"], graph["layer"], graph["weights"]
+            dense_edges, settings = graph["dense_edges"], document["settings"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})") from None
         return cls(
-            dag=LayeredDAG.from_edges(
-                graph["edges"], layer=graph["layer"], weights=graph["weights"], dense_edges=graph["dense_edges"]
-            ),
-            labels=frozen(np.array(document["labels"], dtype=np.int64)),
-            cluster_labels=frozen(np.array(document["cluster_labels"], dtype=np.int64)),
-            settings=document["settings"],
+            dag=LayeredDAG.from_edges(edges, layer=layer, weights=weights, dense_edges=dense_edges),
+            labels=frozen(np.array(labels, dtype=np.int64)),
+            cluster_labels=frozen(np.array(cluster_labels, dtype=np.int64)),
+            settings=settings,
         )
 
     def __repr__(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import ClusterWarning
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import pairwise_distances
 
@@ -23,15 +25,17 @@ def refit_clusters(features: BoolArray, *, modularity_threshold: float = 0.2) ->
 
     def fit(k: int) -> IntArray:
         model = AgglomerativeClustering(n_clusters=k, metric="cosine", linkage="average")
-        labels: IntArray = model.fit_predict(features.astype(np.float64))
+        with warnings.catch_warnings():  # scipy suspects a square feature matrix of being a distance matrix
+            warnings.simplefilter("ignore", ClusterWarning)
+            labels: IntArray = model.fit_predict(features.astype(np.float64))
         return labels
 
-    best, modularity = 2, 0.0
+    best, lowest = 2, 0.0
     if n_rows > 2:
-        curve = {k: _modularity(features, fit(k)) for k in range(2, n_rows)}
-        modularity = min(curve.values())
-        best = max(k for k, value in curve.items() if value == modularity)
-    if best in (2, n_rows - 1) or modularity > -modularity_threshold:
+        curve = {k: modularity(features, fit(k)) for k in range(2, n_rows)}
+        lowest = min(curve.values())
+        best = max(k for k, value in curve.items() if value == lowest)
+    if best in (2, n_rows - 1) or lowest > -modularity_threshold:
         labels = fit(n_rows - 1)
         one, two = features[labels == np.bincount(labels).argmax()][:2]
         overlap, expected, z_separate = _compare(one, two, n_columns)
@@ -48,7 +52,8 @@ def refit_clusters(features: BoolArray, *, modularity_threshold: float = 0.2) ->
     return fit(best)
 
 
-def _modularity(features: BoolArray, labels: IntArray) -> float:
+def modularity(features: BoolArray, labels: IntArray) -> float:
+    """M of a partition, from its definition."""
     distance = pairwise_distances(features.astype(np.float64), metric="cosine")
     scaled = distance / distance.sum() if distance.sum() > 0 else distance
     total = 0.0
@@ -73,6 +78,8 @@ def refit_modules(dag: LayeredDAG, *, hops: int) -> IntArray:
     clusters = np.arange(trimmed.n_units)
     for level in range(trimmed.n_layers - 1):
         start, stop = starts[level], starts[level + 1]
+        if start == stop:
+            continue
         end = starts[min(level + hops, trimmed.n_layers - 1) + 1]
         rows = reachability(trimmed, level, hops=hops)[:, stop:end].toarray()
         clusters[start:stop] = start + refit_clusters(rows)

@@ -1,0 +1,42 @@
+"""Hypothesis strategies: random layered graphs, and the same graph with its units in another order."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import strategies as st
+
+from modgraph import LayeredDAG
+from modgraph.dag import IntArray
+
+
+@st.composite
+def masks(draw: st.DrawFn, max_units: int = 7, max_layers: int = 5) -> list[IntArray]:
+    """Masks of a small pruned MLP, often with units that lie on no path."""
+    sizes = draw(st.lists(st.integers(1, max_units), min_size=2, max_size=max_layers))
+    density = draw(st.sampled_from([0.15, 0.4, 0.8]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return [(rng.random((n_out, n_in)) < density).astype(int) for n_in, n_out in itertools.pairwise(sizes)]
+
+
+@st.composite
+def dags(draw: st.DrawFn, max_units: int = 6, skips: bool = True) -> LayeredDAG:
+    """A small layered graph; with `skips`, some edges may lead past the next layer."""
+    dag = LayeredDAG.from_masks(draw(masks(max_units=max_units)))
+    if not skips:
+        return dag
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    chance = draw(st.sampled_from([0.0, 0.1, 0.5]))
+    pairs = np.argwhere(dag.layer[:, None] < dag.layer - 1)
+    extra = pairs[rng.random(len(pairs)) < chance]
+    return LayeredDAG.from_edges(np.concatenate([dag.edges, extra]), layer=dag.layer)
+
+
+def permuted(dag: LayeredDAG, rng: np.random.Generator, *, hidden_only: bool = False) -> tuple[LayeredDAG, IntArray]:
+    """Shuffle the units within each layer; returns the new graph and the new place of every unit."""
+    place = np.arange(dag.n_units)
+    starts = dag.layer_starts
+    for level in range(int(hidden_only), dag.n_layers - int(hidden_only)):
+        place[starts[level] : starts[level + 1]] = rng.permutation(place[starts[level] : starts[level + 1]])
+    return LayeredDAG.from_edges(place[dag.edges], layer=dag.layer, dense_edges=dag.dense_edges), place

@@ -1,0 +1,336 @@
+import functools
+import itertools
+import json
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.metrics import adjusted_rand_score
+
+from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
+from modgraph.cluster import METHODS, published
+from modgraph.modules import SMALL_GRAPH, merge_clusters
+from tests.refit import refit_modules
+from tests.strategies import dags, permuted
+
+
+def two_strands(copies: int = 1) -> LayeredDAG:
+    """Two separate strands, each 2 inputs → 2 units → 1 output, `copies` times over."""
+    block = np.kron(np.eye(2 * copies, dtype=int), np.ones((2, 2), dtype=int))
+    return LayeredDAG.from_masks([block, np.kron(np.eye(2 * copies, dtype=int), np.ones((1, 2), dtype=int))])
+
+
+# What comes out
+
+
+def test_hand_drawn_hierarchy() -> None:
+    # x0, x1 → H → A, B; x2 → C; the first output reads A, the last reads B and C, which nothing tells apart.
+    edges = [[0, 3], [1, 3], [0, 4], [1, 4], [3, 6], [4, 6], [3, 7], [4, 7], [2, 5], [5, 8], [6, 9], [7, 10], [8, 10]]
+    dag = LayeredDAG.from_edges(edges, layer=[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3])
+    found = detect_modules(dag, clustering=lambda rows: np.unique(rows, axis=0, return_inverse=True)[1])
+    assert found.labels.tolist() == [0, 0, 1, 0, 0, 1, 2, 3, 3, 2, 3]
+    modules = found.modules
+    assert [m.level for m in modules] == [0, 0, 1, 1]
+    assert [m.layers for m in modules] == [(0, 1), (0, 1), (2, 3), (2, 3)]
+    assert [m.inputs.tolist() for m in modules] == [[0, 1], [2], [0, 1], [0, 1, 2]]
+    assert [m.outputs.tolist() for m in modules] == [[9, 10], [10], [9], [10]]
+    graph = found.graph
+    links = list(zip(graph.source.tolist(), graph.target.tolist(), graph.n_edges.tolist(), strict=True))
+    assert links == [(0, 2, 2), (0, 3, 2), (1, 3, 1)]
+
+
+@pytest.mark.parametrize("clustering", sorted(METHODS))
+@pytest.mark.parametrize("copies", [1, SMALL_GRAPH // 8 + 2])
+def test_separate_strands_are_separate_modules(clustering: str, copies: int) -> None:
+    # The larger copy goes through sparse matrices instead of dense ones. Above five equal modules M can't say how
+    # many there are (resolution limit), but it must not mix strands that share nothing.
+    dag = two_strands(copies)
+    found = detect_modules(dag, clustering=clustering)
+    strand = np.concatenate([np.repeat(np.arange(2 * copies), size) for size in (2, 2, 1)])
+    if copies == 1:
+        assert adjusted_rand_score(found.labels, strand) == 1.0
+    together = found.labels[:, None] == found.labels
+    assert together[strand[:, None] == strand][: 4 * 2 * copies].all()
+
+
+def test_trimmed_units_have_label_minus_one() -> None:
+    dag = LayeredDAG.from_masks([[[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[1, 0, 0], [0, 0, 0], [0, 1, 0]]])
+    found = detect_modules(dag)
+    assert (found.labels == -1).tolist() == [False, True, False, False, False, True, False, False, False]
+    assert (found.cluster_labels == -1).tolist() == (found.labels == -1).tolist()
+
+
+def test_a_network_without_edges_has_its_outputs_as_modules() -> None:
+    found = detect_modules(LayeredDAG.from_masks([np.zeros((2, 3)), np.zeros((4, 2))]))
+    assert found.labels.tolist() == [-1] * 5 + [0, 1, 2, 3]
+    assert [m.inputs.size for m in found.modules] == [0] * 4
+    assert len(found.graph.source) == 0
+
+
+# Properties
+
+
+@settings(max_examples=200)
+@given(dags(), st.integers(1, 5) | st.none(), st.integers(0, 2**32 - 1))
+def test_permuting_units_changes_nothing(dag: LayeredDAG, hops: int | None, seed: int) -> None:
+    other, place = permuted(dag, np.random.default_rng(seed))
+    before, after = (detect_modules(d, hops=hops) for d in (dag, other))
+    for one, two in ((before.labels, after.labels[place]), (before.cluster_labels, after.cluster_labels[place])):
+        assert ((one < 0) == (two < 0)).all()
+        assert adjusted_rand_score(one, two) == 1.0
+
+
+@given(dags(), st.sampled_from([0.3, 0.6, 0.9, 1.0]), st.sampled_from(sorted(METHODS)))
+def test_modules_are_unions_of_clusters(dag: LayeredDAG, threshold: float, clustering: str) -> None:
+    found = detect_modules(dag, merge_threshold=threshold, clustering=clustering)
+    pairs = set(zip(found.cluster_labels.tolist(), found.labels.tolist(), strict=True))
+    assert len(pairs) == len(np.unique(found.cluster_labels))
+    for cluster in np.unique(found.cluster_labels[found.cluster_labels >= 0]):
+        assert len(np.unique(dag.layer[found.cluster_labels == cluster])) == 1
+    kept = found.labels[found.labels >= 0]
+    first = [kept.tolist().index(label) for label in range(found.n_modules)]
+    assert first == sorted(first)
+
+
+@given(dags())
+def test_modules_know_what_they_depend_on(dag: LayeredDAG) -> None:
+    found = detect_modules(dag)
+    graph = found.to_networkx()
+    for module in found.modules:
+        units = set(module.units.tolist())
+        before = units.union(*(nx.ancestors(graph, unit) for unit in units))
+        after = units.union(*(nx.descendants(graph, unit) for unit in units))
+        assert module.inputs.tolist() == sorted(u for u in before if dag.layer[u] == 0)
+        assert module.outputs.tolist() == sorted(u for u in after if dag.layer[u] == dag.n_layers - 1)
+        assert (found.labels[module.units] == module.id).all()
+    assert sum(len(module.units) for module in found.modules) == (found.labels >= 0).sum()
+
+
+@given(dags())
+def test_levels_are_longest_chains(dag: LayeredDAG) -> None:
+    graph = detect_modules(dag).graph
+    links = graph.to_networkx()
+    condensed = nx.condensation(links)
+    expected = {}
+    for component in nx.topological_sort(condensed):
+        before = [expected[other] for other in condensed.predecessors(component)]
+        expected[component] = max(before, default=-1) + 1
+    mapping = condensed.graph["mapping"]
+    assert graph.levels().tolist() == [expected[mapping[module]] for module in range(graph.n_modules)]
+
+
+@given(dags(skips=False), st.integers(1, 4))
+def test_published_equals_the_refitting_oracle(dag: LayeredDAG, hops: int) -> None:
+    trimmed = dag.trim()
+    found = detect_modules(dag, clustering="published", hops=hops)
+    assert adjusted_rand_score(found.labels[found.labels >= 0], refit_modules(trimmed, hops=hops)) == 1.0
+
+
+@given(dags())
+def test_nothing_given_is_changed(dag: LayeredDAG) -> None:
+    before = [array.copy() for array in (dag.sources, dag.targets, dag.layer, dag.unit_index)]
+    found = detect_modules(dag)
+    _ = found.modules, found.graph, found.to_networkx()
+    for old, new in zip(before, (dag.sources, dag.targets, dag.layer, dag.unit_index), strict=True):
+        assert (old == new).all()
+    for array in (found.labels, found.cluster_labels, found.modules[0].units, found.graph.source):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 7
+
+
+# The merge rule
+
+
+def fan(n_edges: int, n_stray: int) -> tuple[LayeredDAG, np.ndarray]:
+    """One cluster sends `n_edges` edges to another and `n_stray` to a third, each of single-source units."""
+    layer = [0] * (n_edges + n_stray) + [1] * 2 + [2]
+    one, two, out = n_edges + n_stray, n_edges + n_stray + 1, n_edges + n_stray + 2
+    edges = [[unit, one] for unit in range(n_edges)]
+    edges += [[unit, two] for unit in range(n_edges, n_edges + n_stray)]
+    edges += [[one, out], [two, out]]
+    return LayeredDAG.from_edges(edges, layer=layer), np.array([0] * (n_edges + n_stray) + [1, 2, 3])
+
+
+@pytest.mark.parametrize(("edges", "stray", "merged"), [(9, 1, False), (10, 1, True), (90, 10, False), (91, 9, True)])
+def test_more_than_the_threshold_means_strictly_more(edges: int, stray: int, merged: bool) -> None:
+    dag, clusters = fan(edges, stray)
+    labels = merge_clusters(dag, clusters)
+    assert (labels[edges + stray] == labels[0]) == merged
+
+
+def test_towards_outputs_only_entering_edges_count() -> None:
+    dag = LayeredDAG.from_masks([[[1], [1]], [[1, 1], [1, 1]]])
+    assert merge_clusters(dag, np.array([0, 1, 1, 2, 3])).tolist() == [0, 0, 0, 0, 0]
+    # The same two clusters inside the network stay apart from it: each gets half of what leaves.
+    deeper = LayeredDAG.from_masks([[[1], [1]], [[1, 1], [1, 1]], [[1, 0], [0, 1]]])
+    assert merge_clusters(deeper, np.array([0, 1, 1, 2, 3, 4, 5])).tolist() == [0, 0, 0, 1, 2, 1, 2]
+
+
+def test_merging_reaches_across_skipped_layers() -> None:
+    dag = LayeredDAG.from_edges([[0, 2], [1, 2], [2, 3]], layer=[0, 1, 2, 3])
+    assert merge_clusters(dag, np.array([0, 1, 2, 3])).tolist() == [0, 1, 2, 2]
+    dag = LayeredDAG.from_edges([[0, 2], [1, 3], [2, 4], [3, 5]], layer=[0, 1, 2, 2, 3, 3])
+    assert merge_clusters(dag, np.arange(6)).tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_below_a_half_equal_claims_cancel() -> None:
+    dag = LayeredDAG.from_edges([[0, 2], [1, 2], [2, 3]], layer=[0, 0, 1, 2])
+    assert merge_clusters(dag, np.arange(4), threshold=0.4).tolist() == [0, 1, 2, 2]
+    dag = LayeredDAG.from_edges([[0, 3], [1, 3], [2, 3], [3, 4]], layer=[0, 0, 0, 1, 2])
+    assert merge_clusters(dag, np.array([0, 0, 1, 2, 3]), threshold=0.3).tolist() == [0, 0, 1, 0, 0]
+
+
+def test_modules_that_feed_each_other_share_a_level() -> None:
+    # 19 of 20 edges keep to each strand, one crosses over: both merge, and the crossings make a cycle.
+    strand = np.ones((20, 1), dtype=int)
+    masks = [np.kron(np.eye(2, dtype=int), strand), np.kron(np.eye(2, dtype=int), strand.T)]
+    masks[1][0, 20] = masks[1][1, 0] = 1
+    dag = LayeredDAG.from_masks([*masks, np.eye(2)])
+    clusters = np.array([0, 1] + [2] * 20 + [3] * 20 + [4, 5, 6, 7])
+    labels = merge_clusters(dag, clusters)
+    found = ModuleHierarchy(dag=dag, labels=labels, cluster_labels=clusters)
+    assert found.n_modules == 2
+    assert found.graph.levels().tolist() == [0, 0]
+
+
+# Other clusterings, and bad input
+
+
+def test_a_scikit_learn_clusterer_fits_in() -> None:
+    model = AgglomerativeClustering(n_clusters=2, metric="cosine", linkage="average")
+    found = detect_modules(two_strands(), clustering=model.fit_predict)
+    assert found.labels.tolist() == detect_modules(two_strands()).labels.tolist()
+    assert "fit_predict" in found.settings["clustering"]
+
+
+def test_thresholds_of_a_method_are_set_with_partial() -> None:
+    found = detect_modules(two_strands(), clustering=functools.partial(published, modularity_threshold=0.3))
+    assert found.n_modules == 2
+
+
+def test_callables_get_boolean_rows_within_the_hops() -> None:
+    seen = []
+
+    def look(rows: np.ndarray) -> np.ndarray:
+        seen.append(rows)
+        return np.zeros(len(rows), dtype=int)
+
+    detect_modules(two_strands(), clustering=look, hops=1)
+    assert [rows.shape for rows in seen] == [(4, 4), (4, 2)]
+    assert all(rows.dtype == np.bool_ for rows in seen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hops": 0}, r"`hops` must be an int ≥ 1 \(got 0\)"),
+        ({"merge_threshold": 0}, r"`merge_threshold` must be a number in \(0, 1\] \(got 0\)"),
+        ({"merge_threshold": 1.2}, r"`merge_threshold` must be a number in \(0, 1\] \(got 1.2\)"),
+        ({"merge_threshold": float("nan")}, r"`merge_threshold` must be a number in \(0, 1\] \(got nan\)"),
+        ({"clustering": "louvain"}, r"`clustering` must be one of .* \(got 'louvain'\)"),
+        ({"clustering": lambda _: [0]}, r"`clustering` must return an int for each of 4 rows"),
+        ({"clustering": lambda rows: np.zeros(len(rows))}, r"`clustering` must return an int.*float64"),
+    ],
+)
+def test_bad_arguments_get_one_sentence(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        detect_modules(two_strands(), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_bad_seed_is_refused() -> None:
+    with pytest.raises((ValueError, TypeError)):
+        detect_modules(two_strands(), random_state=-1)
+
+
+# Files and other libraries
+
+
+@given(dags())
+def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, dag: LayeredDAG) -> None:
+    path = tmp_path_factory.mktemp("saved") / "modules.json"
+    weighted = LayeredDAG.from_edges(dag.edges, layer=dag.layer, weights=np.linspace(-1, 1, dag.n_edges))
+    found = detect_modules(weighted, hops=2)
+    found.save(path)
+    again = ModuleHierarchy.load(path)
+    assert [p.name for p in path.parent.iterdir()] == ["modules.json"]
+    assert again.labels.tolist() == found.labels.tolist()
+    assert again.cluster_labels.tolist() == found.cluster_labels.tolist()
+    assert again.settings == found.settings
+    assert again.dag.edges.tolist() == dag.edges.tolist()
+    assert again.dag.weights is not None
+    assert again.dag.weights.tolist() == np.linspace(-1, 1, dag.n_edges).tolist()
+    assert repr(again.modules) == repr(found.modules)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    path.write_text("precious")
+    bad = ModuleHierarchy(
+        dag=two_strands(), labels=np.zeros(10, int), cluster_labels=np.zeros(10, int), settings={"x": object()}
+    )
+    with pytest.raises(TypeError):
+        bad.save(path)
+    assert path.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["modules.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "not json", '{"format": "other"}', '{"format": "modgraph hierarchy 1"}']
+)
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"`path` must be a module hierarchy saved by modgraph .*other\.json"):
+        ModuleHierarchy.load(path)
+
+
+def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    detect_modules(two_strands()).save(path)
+    document = json.loads(path.read_text())
+    document["labels"] = document["labels"][:-1]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="`labels` must have a label for each of 10 units"):
+        ModuleHierarchy.load(path)
+
+
+@given(dags())
+def test_networkx_and_igraph_get_the_trimmed_network(dag: LayeredDAG) -> None:
+    found = detect_modules(dag)
+    trimmed = dag.trim()
+    edges = trimmed.unit_index[trimmed.edges].tolist()
+    graph, vertices = found.to_networkx(), found.to_igraph()
+    assert sorted(map(list, graph.edges)) == edges
+    assert (
+        sorted([int(vertices.vs[a]["name"]), int(vertices.vs[b]["name"])] for a, b in vertices.get_edgelist()) == edges
+    )
+    for unit in trimmed.unit_index.tolist():
+        vertex = vertices.vs.find(name=str(unit))
+        for key, value in (("layer", dag.layer), ("module", found.labels), ("cluster", found.cluster_labels)):
+            assert graph.nodes[unit][key] == vertex[key] == value[unit]
+            assert type(graph.nodes[unit][key]) is int
+
+
+def test_graphml_is_read_by_networkx_and_igraph(tmp_path: Path) -> None:
+    import igraph
+
+    path = tmp_path / "network.graphml"
+    found = detect_modules(two_strands())
+    nx.write_graphml(found.to_networkx(), path)
+    again = nx.read_graphml(path)
+    assert [again.nodes[str(unit)]["module"] for unit in range(10)] == found.labels.tolist()
+    other = igraph.Graph.Read_GraphML(str(path))
+    assert [int(module) for module in other.vs["module"]] == found.labels.tolist()
+    assert other.ecount() == found.dag.n_edges
+
+
+def test_subset_gives_a_layered_layout() -> None:
+    graph = detect_modules(two_strands()).to_networkx()
+    position = nx.multipartite_layout(graph)
+    columns = {graph.nodes[unit]["layer"]: {round(position[unit][0], 9)} for unit in graph}
+    assert all(len(place) == 1 for place in columns.values())
+    assert len(set(itertools.chain(*columns.values()))) == 3

@@ -1,8 +1,46 @@
-"""modgraph: uncover the hierarchical modules of pruned neural networks."""
+"""modgraph: uncover the hierarchical modules of pruned neural networks.
+
+>>> import modgraph as mg
+>>> dag = mg.LayeredDAG.from_masks([[[1, 1, 0, 0], [0, 0, 1, 1]], [[1, 0], [0, 1]]])
+>>> mg.detect_modules(dag).labels.tolist()
+[0, 0, 1, 1, 0, 1, 0, 1]
+
+`modgraph.sculpt` (training and pruning) is loaded on first use, because it brings torch.
+"""
 
 from __future__ import annotations
 
-from modgraph.dag import LayeredDAG
-from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = ["LayeredDAG", "Module", "ModuleGraph", "ModuleHierarchy", "detect_modules"]
+from modgraph import cluster, functions
+from modgraph.dag import LayeredDAG
+from modgraph.draw import draw
+from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.score import Score, score
+
+if TYPE_CHECKING:
+    from modgraph import sculpt as sculpt
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LayeredDAG",
+    "Module",
+    "ModuleGraph",
+    "ModuleHierarchy",
+    "Score",
+    "cluster",
+    "detect_modules",
+    "draw",
+    "functions",
+    "score",
+    "sculpt",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "sculpt":
+        return importlib.import_module("modgraph.sculpt")
+    raise AttributeError(f"module 'modgraph' has no attribute {name!r}")

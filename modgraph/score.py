@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
 from modgraph.functions import FunctionGraph
@@ -117,6 +116,8 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     >>> score(found, published("separable"))
     Score(exact; 2 modules of 2, ari 1.000)
     """
+    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
+
     dag, labels = found.dag, found.labels
     _check_sizes(dag, target)
     goal = target.at_depth(dag.n_layers - 2)

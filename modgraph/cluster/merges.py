@@ -7,9 +7,15 @@ from numba import njit
 
 from modgraph.dag import IntArray
 
+# A similarity of 1, in the integers that distances are counted in: fine enough to tell cosines apart, coarse enough
+# that sums over 2³² pairs stay inside 64 bits.
+UNIT = 1 << 30
+
 
 @njit(cache=True)
-def tied_merges(apart: IntArray, size: IntArray) -> tuple[IntArray, IntArray, IntArray]:  # pragma: no cover
+def tied_merges(
+    overlap: IntArray, copies: IntArray
+) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # pragma: no cover (compiled)
     """Join all clusters at the smallest average distance, again and again until one is left.
 
     Each cluster remembers its nearest other cluster. Averages only ever grow, so that memory is stale only where the
@@ -17,19 +23,33 @@ def tied_merges(apart: IntArray, size: IntArray) -> tuple[IntArray, IntArray, In
 
     Parameters
     ----------
-    apart : ndarray of int64, shape (n, n)
-        Sums of distances between clusters; overwritten.
-    size : ndarray of int64, shape (n,)
-        Units in each cluster; overwritten.
+    overlap : ndarray of int64, shape (n, n)
+        Columns that each pair of rows has in common; no two rows are equal.
+    copies : ndarray of int64, shape (n,)
+        How often each row occurs.
 
     Returns
     -------
-    pairs : ndarray of int64, shape (n − 1, 2)
-    steps : ndarray of int64, shape (n − 1,)
-    between : ndarray of int64, shape (n − 1,)
+    pairs, steps, between, distance_sums, closest : ndarray of int64
         As in `modgraph.cluster.tree.MergeTree`.
     """
-    n = len(size)
+    n = len(copies)
+    apart = np.empty((n, n), np.int64)  # between clusters: the sum of the distances of all their pairs
+    closest = [(0, 0)][:0]
+    smallest = np.int64(UNIT)
+    for a in range(n):
+        for b in range(n):
+            # The square of a cosine is rational: rounded once, equal ones stay equal.
+            square = overlap[a, b] * overlap[a, b] / (overlap[a, a] * overlap[b, b])
+            distance = UNIT - np.int64(np.rint(np.sqrt(square) * UNIT))
+            if a < b and distance <= smallest:
+                if distance < smallest:
+                    smallest = distance
+                    closest.clear()
+                closest.append((a, b))
+            apart[a, b] = distance * copies[a] * copies[b]
+    distance_sums = apart.sum(axis=1)
+    size = copies.copy()
     pairs = np.empty((n - 1, 2), np.int64)
     steps = np.empty(n - 1, np.int64)
     between = np.empty(n - 1, np.int64)
@@ -37,27 +57,27 @@ def tied_merges(apart: IntArray, size: IntArray) -> tuple[IntArray, IntArray, In
     stale = np.ones(n, np.bool_)
     touched = np.zeros(n, np.bool_)
     nearest = np.full(n, -1)
-    distance = np.full(n, np.inf)
+    height_of = np.full(n, np.inf)
     stack = np.empty(n, np.int64)
     merged = step = 0
     while merged < n - 1:
         for a in range(n):
             if active[a] and stale[a]:
-                distance[a] = np.inf
+                height_of[a] = np.inf
                 for b in range(n):
                     if active[b] and b != a:
                         average = apart[a, b] / (size[a] * size[b])
-                        if average < distance[a]:
-                            distance[a] = average
+                        if average < height_of[a]:
+                            height_of[a] = average
                             nearest[a] = b
         height = np.inf
         for a in range(n):
             if active[a]:
                 stale[a] = touched[a] = False
-                height = min(height, distance[a])
+                height = min(height, height_of[a])
         step += 1
         for head in range(n):
-            if not active[head] or touched[head] or distance[head] != height:
+            if not active[head] or touched[head] or height_of[head] != height:
                 continue
             # Walk the component of `head` under "at the smallest distance", then join it.
             stack[0] = head
@@ -67,7 +87,7 @@ def tied_merges(apart: IntArray, size: IntArray) -> tuple[IntArray, IntArray, In
                 a = stack[walked]
                 walked += 1
                 for b in range(n):
-                    candidate = active[b] and not touched[b] and distance[b] == height
+                    candidate = active[b] and not touched[b] and height_of[b] == height
                     if candidate and apart[a, b] / (size[a] * size[b]) == height:
                         touched[b] = True
                         stack[found] = b
@@ -84,4 +104,4 @@ def tied_merges(apart: IntArray, size: IntArray) -> tuple[IntArray, IntArray, In
                     apart[b, head] = apart[head, b]
         for a in range(n):
             stale[a] = touched[a] or touched[nearest[a]]
-    return pairs, steps, between
+    return pairs, steps, between, distance_sums, np.array(closest)

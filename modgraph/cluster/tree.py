@@ -16,10 +16,6 @@ from scipy.cluster import hierarchy
 
 from modgraph.dag import IntArray
 
-# A similarity of 1 in units that `tied_tree` counts in: fine enough to tell cosines apart, coarse enough that sums over
-# 2³² pairs stay inside 64 bits.
-UNIT = 1 << 30
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MergeTree:
@@ -36,7 +32,7 @@ class MergeTree:
     distance_sums : list of int or float, length n_rows
         Each row's sum of distances to all others.
     closest : ndarray of int, shape (n_pairs, 2)
-        The pairs of rows at the smallest distance, each once or in both orders.
+        The pairs of rows at the smallest distance.
     """
 
     pairs: IntArray
@@ -135,10 +131,8 @@ def published_tree(overlap: IntArray) -> MergeTree:
 def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
     """Grow the tree without regard to the order of the rows: all pairs at the smallest distance are joined at once.
 
-    Distances are cosine distances in integers (`UNIT` is 1), so that their sums are exact and equal averages compare
-    equal. Joining ties together follows Fernández and Gómez (Journal of Classification 25, 2008,
-    "multidendrograms"). Each cluster keeps its nearest other cluster, so a step costs O(n_rows) and the whole
-    tree O(n_rows²) unless most rows share a nearest neighbour.
+    Distances are cosine distances in integers, so that their sums are exact and equal averages compare equal. Joining
+    ties together follows Fernández and Gómez (Journal of Classification 25, 2008, "multidendrograms").
 
     Parameters
     ----------
@@ -153,18 +147,10 @@ def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
     """
     from modgraph.cluster.merges import tied_merges
 
-    count = np.diag(overlap)
-    # The square of a cosine is rational: rounded once, equal ones stay equal.
-    cosine = overlap**2 / np.outer(count, count)
-    np.sqrt(cosine, out=cosine)
-    cosine *= UNIT
-    apart = UNIT - np.rint(cosine, out=cosine).astype(np.int64)
-    closest = np.argwhere(apart == apart[apart > 0].min())
-    apart *= copies  # between clusters: the sum of distances over all their pairs
-    apart *= copies[:, None]
-    distance_sums = apart.sum(axis=1).tolist()
-    pairs, steps, between = tied_merges(apart, copies.copy())
-    return MergeTree(pairs=pairs, steps=steps, between=between.tolist(), distance_sums=distance_sums, closest=closest)
+    pairs, steps, between, distance_sums, closest = tied_merges(overlap, copies)
+    return MergeTree(
+        pairs=pairs, steps=steps, between=between.tolist(), distance_sums=distance_sums.tolist(), closest=closest
+    )
 
 
 def roots(parent: IntArray) -> IntArray:

@@ -1,0 +1,103 @@
+"""The public surface: what an import loads, and how every public function is written."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import modgraph
+
+HEAVY = {"torch", "igraph", "leidenalg", "matplotlib", "networkx", "numba", "pandas", "sklearn", "rich"}
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, modgraph; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_graph_layer_works_without_torch_and_matplotlib() -> None:
+    code = """
+import sys
+for name in ("torch", "igraph", "leidenalg", "matplotlib", "networkx"):
+    sys.modules[name] = None
+import modgraph as mg
+dag = mg.LayeredDAG.from_masks([[[1, 1, 0, 0], [0, 0, 1, 1]], [[1, 0], [0, 1]]])
+found = mg.detect_modules(dag)
+print(found.n_modules, len(found.modules), mg.functions.published("separable").n_inputs)
+try:
+    mg.draw(found)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.strip().splitlines()
+    assert first == "2 2 4"
+    assert "modgraph-nn[draw]" in second
+
+
+def test_sculpt_is_there_when_asked_for() -> None:
+    assert modgraph.sculpt.__name__ == "modgraph.sculpt"
+    with pytest.raises(AttributeError, match="no attribute 'sculpture'"):
+        modgraph.sculpture  # noqa: B018 (the access is the test)
+
+
+def public_objects() -> Iterator[tuple[str, object]]:
+    """What some `__all__` of the package names."""
+    seen = set()
+    for name in ("modgraph", *(info.name for info in pkgutil.walk_packages(modgraph.__path__, "modgraph."))):
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            thing = getattr(module, public)
+            if id(thing) not in seen and getattr(thing, "__module__", "").startswith("modgraph"):
+                seen.add(id(thing))
+                yield f"{thing.__module__}.{public}", thing
+
+
+def callables() -> Iterator[tuple[str, object]]:
+    for name, thing in public_objects():
+        if inspect.isfunction(thing):
+            yield name, thing
+        elif inspect.isclass(thing):
+            for method, member in vars(thing).items():
+                function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+                if not method.startswith("_") and inspect.isfunction(function):
+                    yield f"{name}.{method}", function
+
+
+@pytest.mark.parametrize(("name", "function"), [pytest.param(*pair, id=pair[0]) for pair in callables()])
+def test_public_functions_follow_the_house_style(name: str, function: object) -> None:
+    assert callable(function)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in ("self", "cls")]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    assert len(positional) <= 2, name
+    assert not any(p.annotation in (bool, "bool") for p in positional), name
+    doc = inspect.getdoc(function)
+    assert doc, f"{name} has no docstring"
+    for parameter in parameters:
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            assert parameter.name in doc, f"{name} doesn't document {parameter.name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        pytest.param(*pair, id=pair[0])
+        for pair in public_objects()
+        if dataclasses.is_dataclass(pair[1]) and inspect.isclass(pair[1])
+    ],
+)
+def test_results_are_frozen_slotted_and_keyword_only(name: str, record: type) -> None:
+    assert record.__dataclass_params__.frozen, name  # type: ignore[attr-defined]
+    assert "__slots__" in vars(record), name
+    assert all(field.kw_only for field in dataclasses.fields(record) if field.init), name
+
+
+@pytest.mark.parametrize("name", modgraph.__all__)
+def test_names_in_all_exist(name: str) -> None:
+    assert getattr(modgraph, name) is not None

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from modgraph import LayeredDAG
 from modgraph.dag import IntArray
+from modgraph.functions import FunctionGraph, SubFunction
+
+GATES = ["identity", "not", "and", "or", "xor", "nand", "nor", "xnor"]
 
 
 @st.composite
@@ -40,3 +43,26 @@ def permuted(dag: LayeredDAG, rng: np.random.Generator, *, hidden_only: bool = F
     for level in range(int(hidden_only), dag.n_layers - int(hidden_only)):
         place[starts[level] : starts[level + 1]] = rng.permutation(place[starts[level] : starts[level + 1]])
     return LayeredDAG.from_edges(place[dag.edges], layer=dag.layer, dense_edges=dag.dense_edges), place
+
+
+@st.composite
+def gate_graphs(draw: st.DrawFn) -> FunctionGraph:
+    """Random gates on random earlier values; what nothing reads is shown by an output."""
+    names = [f"x{i}" for i in range(draw(st.integers(1, 5)))]
+    n_inputs, subs = len(names), []
+    unread = list(names)
+    for number in range(draw(st.integers(1, 6))):
+        gate = draw(st.sampled_from(GATES))
+        few, most = (1, 1) if gate in ("identity", "not") else (2, 3)
+        parents = draw(st.lists(st.sampled_from(names), min_size=few, max_size=most))
+        names.append(f"s{number}")
+        subs.append(SubFunction(names[-1], parents, function=gate))
+        unread = [name for name in [*unread, names[-1]] if name not in parents]
+    left = [name for name in unread if name.startswith("x")]
+    if left:
+        subs.append(SubFunction("rest", [*left, names[-1]], function="xor"))
+        unread = [name for name in [*unread, "rest"] if name.startswith(("s", "rest")) and name != names[-1]]
+    outputs = [draw(st.sampled_from(["", "~"])) + name for name in draw(st.permutations(unread))]
+    return FunctionGraph(
+        name="random", inputs=names[:n_inputs], sub_functions=draw(st.permutations(subs)), outputs=outputs
+    )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from modgraph.functions import ExpectedModule, FunctionGraph, SubFunction, published, published_names
+from tests.strategies import gate_graphs
 
 USES = (1, 2, 4, 6, 8)
 
@@ -243,29 +243,6 @@ GATES: dict[str, Callable[[list[int]], int]] = {
     "nor": lambda bits: 1 - int(any(bits)),
     "xnor": lambda bits: 1 - sum(bits) % 2,
 }
-
-
-@st.composite
-def gate_graphs(draw: st.DrawFn) -> FunctionGraph:
-    """Random gates on random earlier values; what nothing reads is shown by an output."""
-    names = [f"x{i}" for i in range(draw(st.integers(1, 5)))]
-    n_inputs, subs = len(names), []
-    unread = list(names)
-    for number in range(draw(st.integers(1, 6))):
-        gate = draw(st.sampled_from(sorted(GATES)))
-        few, most = (1, 1) if gate in ("identity", "not") else (2, 3)
-        parents = draw(st.lists(st.sampled_from(names), min_size=few, max_size=most))
-        names.append(f"s{number}")
-        subs.append(SubFunction(names[-1], parents, function=gate))
-        unread = [name for name in [*unread, names[-1]] if name not in parents]
-    left = [name for name in unread if name.startswith("x")]
-    if left:
-        subs.append(SubFunction("rest", [*left, names[-1]], function="xor"))
-        unread = [name for name in [*unread, "rest"] if name.startswith(("s", "rest")) and name != names[-1]]
-    outputs = [draw(st.sampled_from(["", "~"])) + name for name in draw(st.permutations(unread))]
-    return FunctionGraph(
-        name="random", inputs=names[:n_inputs], sub_functions=draw(st.permutations(subs)), outputs=outputs
-    )
 
 
 @given(gate_graphs())

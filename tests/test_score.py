@@ -15,6 +15,7 @@ from modgraph import LayeredDAG, ModuleHierarchy
 from modgraph.functions import FunctionGraph, SubFunction, published, published_names
 from modgraph.score import Score, _follows_levels, reference_labels, score
 from tests.networks import needs_published, published_dag, published_index
+from tests.strategies import gate_graphs
 
 
 def hierarchy(dag: LayeredDAG, labels: ArrayLike) -> ModuleHierarchy:
@@ -75,6 +76,16 @@ def test_an_ideal_network_is_exact(name: str) -> None:
             units = found.modules[match.module].units
             outputs = units[units >= dag.n_units - target.n_outputs] - (dag.n_units - target.n_outputs)
             assert tuple(outputs) == module.outputs
+
+
+@given(gate_graphs())
+def test_a_hierarchy_scored_against_itself_is_exact(target: FunctionGraph) -> None:
+    dag, labels = ideal(target, list(range(1, max(target.levels().values()) + 1)))
+    result = score(hierarchy(dag, labels), target)
+    assert result.inputs
+    assert result.outputs
+    assert result.exact
+    assert result.n_modules == result.expected_modules == len(target.expected_modules())
 
 
 def test_one_unit_out_of_place_is_seen() -> None:

@@ -1,0 +1,286 @@
+"""The search: seeds × settings → the chosen network of each trial.
+
+A trial (one seed) is a tree. The dense network is trained once; from it one unit phase starts for
+each unit step; from the result of each, trained once more, one edge phase starts for each edge
+step. Every branch is walked once, and all networks of a level walk side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
+from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.tasks import HasTruthTable, as_task
+from modgraph.sculpt.train import TrainSettings
+
+if TYPE_CHECKING:
+    from modgraph.dag import LayeredDAG
+
+__all__ = ["EDGE_STEPS", "UNIT_STEPS", "SculptResult", "SculptedNetwork", "fewest_edges", "sculpt"]
+
+UNIT_STEPS: tuple[float, ...] = tuple(range(70, 0, -5))
+"""The published unit steps P_u, in percent of the hidden units: 70, 65, …, 5."""
+
+EDGE_STEPS: tuple[float, ...] = (2.5, 2, 1.5, 1, 0.5)
+"""The published edge steps P_e, in percent of the edges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class SculptedNetwork:
+    """One network, trained and pruned with one setting.
+
+    Attributes
+    ----------
+    seed : int
+        The trial it belongs to.
+    unit_step, edge_step : float
+        The setting, P_u and P_e in percent.
+    masks : tuple of numpy.ndarray
+        (out, in) bool of the dense shape, read-only; True = kept.
+    weights : tuple of numpy.ndarray
+        (out, in) float32, read-only; exactly 0 where pruned.
+    biases : tuple of numpy.ndarray
+        (out,) float32, read-only; exactly 0 where a unit has no incoming edge.
+    accuracy : float
+        Share of right output bits on the clean table, in [0, 1].
+    accepted : bool
+        Whether `accuracy` reaches the threshold. If not, the dense network never did, and this is
+        it: nothing was pruned.
+    """
+
+    seed: int
+    unit_step: float
+    edge_step: float
+    masks: tuple[NDArray[np.bool_], ...]
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
+    accuracy: float
+    accepted: bool
+
+    @property
+    def edges(self) -> int:
+        """Number of edges kept."""
+        return sum(int(np.count_nonzero(mask)) for mask in self.masks)
+
+    @property
+    def dag(self) -> LayeredDAG:
+        """The network as a layered graph."""
+        from modgraph.dag import LayeredDAG
+
+        return LayeredDAG.from_masks(self.masks, weights=self.weights)
+
+    def __repr__(self) -> str:
+        return (
+            f"SculptedNetwork(seed={self.seed}, unit_step={self.unit_step:g}, "
+            f"edge_step={self.edge_step:g}, edges={self.edges}, accuracy={self.accuracy:.4g}, "
+            f"accepted={self.accepted})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class SculptResult:
+    """What `sculpt` found.
+
+    Attributes
+    ----------
+    networks : tuple of SculptedNetwork
+        The chosen network of each trial, in the order of the seeds.
+    candidates : tuple of SculptedNetwork
+        Every setting of every trial, by seed, then unit step, then edge step.
+    network_steps : int
+        Optimiser steps × networks spent.
+    """
+
+    networks: tuple[SculptedNetwork, ...]
+    candidates: tuple[SculptedNetwork, ...]
+    network_steps: int
+
+    def __repr__(self) -> str:
+        accepted = sum(network.accepted for network in self.networks)
+        return (
+            f"SculptResult({len(self.networks)} trials, {accepted} accepted, "
+            f"{len(self.candidates)} candidates, {self.network_steps} network-steps)"
+        )
+
+
+def fewest_edges(candidates: Sequence[SculptedNetwork]) -> SculptedNetwork:
+    """Choose the candidate with the fewest edges (the published choice).
+
+    Ties go to the higher accuracy, then the larger unit step, then the larger edge step.
+    """
+    return min(candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
+
+
+def sculpt(
+    target: HasTruthTable | tuple[ArrayLike, ArrayLike],
+    *,
+    hidden: Sequence[int],
+    seeds: Iterable[int] = range(4),
+    unit_steps: Sequence[float] = UNIT_STEPS,
+    edge_steps: Sequence[float] = EDGE_STEPS,
+    settings: TrainSettings | None = None,
+    choose: Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = fewest_edges,
+    device: str | torch.device | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> SculptResult:
+    """Train networks on a task and prune them as far as they stay right.
+
+    The method is Neural Sculpting (Patil, Michael, Dovrolis, NeurIPS 2023, §3): units by their
+    mean |activation × gradient|, then edges by |weight|, in steps that are halved on failure.
+
+    A network's result depends on its own seed and setting only, not on what else is asked for in
+    the same call. On a CPU that holds to the last bit, for any number of threads; on a CUDA device
+    up to rounding. The random numbers are the same on every device.
+
+    Parameters
+    ----------
+    target : FunctionGraph or pair of array-like
+        The function to learn, or its table: inputs (n, n_in) and outputs (n, n_out) of 0 and 1.
+    hidden : sequence of int
+        Units of the hidden layers, each ≥ 1; at least one layer.
+    seeds : iterable of int
+        One trial each, ≥ 0, no repeats.
+    unit_steps, edge_steps : sequence of float
+        The settings P_u and P_e of each trial, percentages in (0, 100], no repeats.
+    settings : TrainSettings, optional
+        Learning rate, batch size, epochs and the rest; the defaults suit a four-input function.
+    choose : callable, optional
+        Takes the accepted candidates of one trial, at least one, and returns one of them.
+    device : str or torch.device, optional
+        Where to compute; by default a CUDA device if there is one, else the CPU.
+    progress : callable, optional
+        Called as ``progress(done, total)`` now and then, `done` growing to `total`.
+
+    Returns
+    -------
+    SculptResult
+        A trial whose dense network misses the accuracy threshold has ``accepted=False``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong kind, shape or range.
+
+    Examples
+    --------
+    >>> xor = ([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]])
+    >>> found = sculpt(xor, hidden=(8,), seeds=[0], unit_steps=[50], edge_steps=[10])
+    >>> found.networks[0].accepted, found.networks[0].edges < 24
+    (True, True)
+    """
+    widths = _whole_numbers(hidden, "hidden", at_least=1)
+    trials = _whole_numbers(seeds, "seeds", at_least=0)
+    if len(set(trials)) < len(trials):
+        raise ValueError(f"`seeds` must be distinct (got {list(trials)})")
+    unit, edge = _percentages(unit_steps, "unit_steps"), _percentages(edge_steps, "edge_steps")
+    place = _device(device)
+    task = as_task(target, device=place)
+    sizes = (task.inputs.shape[1], *widths, task.n_outputs)
+    n_seeds, n_units, n_edges = len(trials), len(unit), len(edge)
+    levels = np.cumsum([n_seeds, n_seeds * n_units, n_seeds * n_units * n_edges])
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, int(levels[-1]))
+
+    with one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
+        engine = Engine(task=task, settings=settings or TrainSettings(), pool=pool)
+        networks = Population(
+            stack=initial_stack(sizes, seeds=trials, device=place),
+            seeds=np.array(trials, dtype=np.int64),
+            correct=np.full(n_seeds, -1, dtype=np.int64),  # not yet evaluated
+        )
+        networks = engine.train_until_accepted(networks)
+        report(int(levels[0]))
+        networks = networks.select(np.repeat(np.arange(n_seeds), n_units))
+        networks = engine.prune_and_train(
+            networks,
+            phase="units",
+            steps=np.tile(unit, n_seeds),
+            progress=lambda ended: report(int(levels[0]) + ended),
+        )
+        networks = engine.train_once_more(networks)
+        networks = networks.select(np.repeat(np.arange(n_seeds * n_units), n_edges))
+        networks = engine.prune_and_train(
+            networks,
+            phase="edges",
+            steps=np.tile(edge, n_seeds * n_units),
+            progress=lambda ended: report(int(levels[1]) + ended),
+        )
+        report(int(levels[-1]))
+    settings_of_trial = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
+    candidates = _unstacked(networks, engine, settings_of_trial * n_seeds)
+    chosen = []
+    for trial in range(n_seeds):
+        mine = candidates[trial * n_units * n_edges : (trial + 1) * n_units * n_edges]
+        good = [candidate for candidate in mine if candidate.accepted]
+        chosen.append(choose(good) if good else mine[0])
+    return SculptResult(networks=tuple(chosen), candidates=tuple(candidates), network_steps=engine.network_steps)
+
+
+def _unstacked(networks: Population, engine: Engine, settings: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:
+    """Turn a population into network objects; their arrays share the population's memory."""
+    arrays: list[tuple[NDArray[Any], ...]] = []
+    for tensors in (networks.stack.masks, networks.stack.weights, networks.stack.biases):
+        arrays.append(tuple(tensor.cpu().numpy() for tensor in tensors))
+        for array in arrays[-1]:
+            array.setflags(write=False)
+    masks, weights, biases = arrays
+    accuracy, accepted = engine.accuracy(networks), engine.accepted(networks)
+    return [
+        SculptedNetwork(
+            seed=int(networks.seeds[row]),
+            unit_step=unit_step,
+            edge_step=edge_step,
+            masks=tuple(layer[row] for layer in masks),
+            weights=tuple(layer[row] for layer in weights),
+            biases=tuple(layer[row] for layer in biases),
+            accuracy=float(accuracy[row]),
+            accepted=bool(accepted[row]),
+        )
+        for row, (unit_step, edge_step) in enumerate(settings)
+    ]
+
+
+def _whole_numbers(values: Iterable[int], name: str, *, at_least: int) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints, or say what is wrong with it."""
+    wanted = f"`{name}` must be a sequence of ints ≥ {at_least}, at least one of them"
+    try:
+        numbers = tuple(values)
+    except TypeError:
+        raise TypeError(f"{wanted} (got {values!r})") from None
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers)
+    if not numbers or not whole or min(numbers) < at_least:
+        raise ValueError(f"{wanted} (got {list(numbers)})")
+    return tuple(int(number) for number in numbers)
+
+
+def _percentages(values: Sequence[float], name: str) -> NDArray[np.float64]:
+    """Return `values` as distinct percentages, or say what is wrong with them."""
+    wanted = f"`{name}` must be distinct percentages in (0, 100], at least one of them"
+    try:
+        steps = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{wanted} (got {values!r})") from None
+    inside = steps.ndim == 1 and steps.size > 0 and bool(((steps > 0) & (steps <= 100)).all())
+    if not inside or len(np.unique(steps)) < len(steps):
+        raise ValueError(f"{wanted} (got {values!r})")
+    return steps
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """Return where to compute."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"`device` must be a torch device (got {device!r})") from None

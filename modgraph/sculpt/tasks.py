@@ -1,0 +1,120 @@
+"""Tasks: what a network is trained on, as two tensors.
+
+A Boolean task is its whole truth table. Anything with a ``truth_table()`` method will do, and so
+will a pair of arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+__all__ = ["Task", "as_task"]
+
+
+@runtime_checkable
+class HasTruthTable(Protocol):
+    """Anything that can write down its truth table, a ``FunctionGraph`` above all."""
+
+    def truth_table(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the inputs (n, n_in) and the outputs (n, n_out)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """A table of samples; build one with `as_task`.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor
+        (n, n_in) float32, finite.
+    targets : torch.Tensor
+        (n, n_out) float32, each 0 or 1.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows of the table."""
+        return self.inputs.shape[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of output bits."""
+        return self.targets.shape[1]
+
+    def __repr__(self) -> str:
+        return f"Task({self.n_samples} samples, {self.inputs.shape[1]} → {self.n_outputs})"
+
+
+def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torch.device | None = None) -> Task:
+    """Turn a function graph, or a pair of arrays, into a task.
+
+    Parameters
+    ----------
+    target : object with ``truth_table()``, or pair of array-like
+        Inputs (n, n_in), any finite numbers, and outputs (n, n_out), each 0 or 1; n, n_in, n_out
+        all at least 1. The arrays are copied, never changed.
+    device : torch.device, optional
+        Where the tensors shall live; the CPU by default.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError
+        If `target` is neither a function nor a pair.
+    ValueError
+        If a shape is wrong, an input is not finite, or an output is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> as_task(([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]]))
+    Task(4 samples, 2 → 1)
+    """
+    if isinstance(target, HasTruthTable):
+        pair: Any = target.truth_table()
+    else:
+        pair = target
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        kind = type(target).__name__
+        raise TypeError(f"`target` must be a FunctionGraph or a pair of arrays (inputs, outputs) (got {kind})")
+    inputs = _table(pair[0], "inputs")
+    outputs = _table(pair[1], "outputs")
+    if len(inputs) != len(outputs):
+        raise ValueError(
+            f"`target` must have as many rows of inputs as of outputs (got {len(inputs)} and {len(outputs)})"
+        )
+    stranger = outputs[(outputs != 0) & (outputs != 1)]
+    if stranger.size:
+        raise ValueError(f"`target` must have outputs of 0 and 1 only (got {stranger[0]})")
+    return Task(
+        inputs=torch.tensor(inputs, dtype=torch.float32, device=device),  # (n, n_in)
+        targets=torch.tensor(outputs, dtype=torch.float32, device=device),  # (n, n_out)
+    )
+
+
+def _table(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Return `values` as a finite (rows, columns) array, or say what is wrong with it."""
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`target` must have numbers as {name} (got {values!r})") from None
+    if table.ndim != 2 or 0 in table.shape:
+        raise ValueError(
+            f"`target` must have {name} of shape (rows, columns), at least one of each (got shape {table.shape})"
+        )
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise ValueError(f"`target` must have finite {name} (got {table[row, column]} at row {row}, column {column})")
+    return table

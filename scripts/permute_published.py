@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--clustering", default="linkage")
     parser.add_argument("--all-units", action="store_true", help="shuffle inputs and outputs too")
     options = parser.parse_args()
-    changed = {}
+    changed: dict[str, int] = {}
     index = published_index()
     for number, entry in enumerate(index):
         dag = published_dag(entry)

@@ -115,7 +115,7 @@ def test_levels_are_longest_chains(dag: LayeredDAG) -> None:
     graph = detect_modules(dag).graph
     links = graph.to_networkx()
     condensed = nx.condensation(links)
-    expected = {}
+    expected: dict[int, int] = {}
     for component in nx.topological_sort(condensed):
         before = [expected[other] for other in condensed.predecessors(component)]
         expected[component] = max(before, default=-1) + 1

@@ -47,7 +47,7 @@ def planted_rows(n: int, size: int = 32) -> BoolArray:
     """Rows of n units in modules of 32, with a little reach beyond them."""
     rng = np.random.default_rng(0)
     module = np.arange(n) // size
-    rows = (module[:, None] == module) & (rng.random((n, n)) < 0.3) | (rng.random((n, n)) < 0.002)
+    rows: BoolArray = (module[:, None] == module) & (rng.random((n, n)) < 0.3) | (rng.random((n, n)) < 0.002)
     rows[np.arange(n), np.arange(n)] = True
     return rows
 

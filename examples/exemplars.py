@@ -66,7 +66,11 @@ def main() -> None:
 
     console = Console()
     table = Table(title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, padding=0)
-    for heading in ("function", "trials", *"accuracy edges density modules chosen exact published seconds".split()):
+    for heading in (
+        "function",
+        "trials",
+        *["accuracy", "edges", "density", "modules", "chosen", "exact", "published", "seconds"],
+    ):
         table.add_column(heading, justify="left" if heading == "function" else "right", no_wrap=True)
     columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

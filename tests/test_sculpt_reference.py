@@ -70,7 +70,7 @@ class OneNetwork:
                 batch = slice(k, k + self.settings.batch_size)
                 optimizer.zero_grad()
                 out = self.forward(x[batch], weights, biases)[-1]
-                F.binary_cross_entropy(out, y[batch]).backward()  # type: ignore[no-untyped-call]
+                F.binary_cross_entropy(out, y[batch]).backward()
                 for weight, bias, mask in zip(weights, biases, self.masks, strict=True):
                     assert weight.grad is not None
                     assert bias.grad is not None

@@ -285,6 +285,11 @@ class FunctionGraph:
     def at_depth(self, hidden_layers: int | None = None) -> FunctionGraph | None:
         """Return the graph to expect of a network with so many hidden layers; None where nothing is expected.
 
+        Parameters
+        ----------
+        hidden_layers : int, optional
+            By default, enough.
+
         Examples
         --------
         >>> from modgraph.functions import published

@@ -146,7 +146,21 @@ class Schedule:
         smallest: float,
         running: NDArray[np.bool_] | None = None,
     ) -> Schedule:
-        """Return the schedule of networks that start with the given steps (percent)."""
+        """Return the schedule of networks that start with the given steps.
+
+        Parameters
+        ----------
+        steps : array_like of float, (B,)
+            Percent.
+        smallest : float
+            The step at which a rejection ends the phase, percent.
+        running : array of bool, (B,), optional
+            Which networks take part; by default all.
+
+        Returns
+        -------
+        Schedule
+        """
         step = np.array(steps, dtype=np.float64)
         alive = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()
         fresh = cls(reached=np.zeros_like(step), step=step, running=alive, smallest=smallest)

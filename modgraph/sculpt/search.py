@@ -115,6 +115,15 @@ def fewest_edges(candidates: Sequence[SculptedNetwork]) -> SculptedNetwork:
     """Choose the candidate with the fewest edges (the published choice).
 
     Ties go to the higher accuracy, then the larger unit step, then the larger edge step.
+
+    Parameters
+    ----------
+    candidates : sequence of SculptedNetwork
+        The accepted networks of one trial, at least one.
+
+    Returns
+    -------
+    SculptedNetwork
     """
     return min(candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def any_exact(out: SculptResult, network: SculptedNetwork, target: mg.functions.
     return any(mg.score(mg.detect_modules(candidate.dag), target).exact for candidate in equal)
 
 
+def spread(numbers: Iterable[int]) -> str:
+    """Smallest and largest, or the one number that all are."""
+    low, *_, high = sorted([*numbers] * 2)
+    return str(low) if low == high else f"{low}–{high}"
+
+
 def show(progress: Progress, bar: TaskID, done: int, total: int) -> None:
     """Move one progress bar."""
     progress.update(bar, completed=done, total=total)
@@ -65,7 +72,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     console = Console()
-    table = Table(title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, padding=0)
+    table = Table(title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for heading in (
         "function",
         "trials",
@@ -90,9 +97,9 @@ def main() -> None:
                 name,
                 str(len(networks)),
                 f"{min(network.accuracy for network in networks):.3f}",
-                " ".join(str(network.edges) for network in networks),
+                spread(network.edges for network in networks),
                 f"{sum(network.dag.density for network in networks) / len(networks):.1%}",
-                " ".join(str(score.n_modules) for score in scores),
+                spread(score.n_modules for score in scores),
                 f"{sum(score.exact for score in scores)}/{len(scores)}",
                 f"{sum(any_exact(out, network, target) for network in networks)}/{len(scores)}",
                 published,

@@ -34,6 +34,18 @@ class Match:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """Which of the paper's criteria a hierarchy meets; the fields are those of `Score`."""
+
+    inputs: bool
+    hidden: bool
+    outputs: bool
+    exact: bool
+    n_modules: int
+    expected_modules: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Score:
     """What `score` finds.
@@ -80,6 +92,46 @@ class Score:
         return f"Score({verdict}; {self.n_modules} modules of {self.expected_modules}, ari {self.ari:.3f})"
 
 
+def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
+    """Judge a hierarchy by the paper's criteria alone: what `score` does first, without its slower parts.
+
+    Parameters
+    ----------
+    found : ModuleHierarchy
+    target : FunctionGraph
+
+    Returns
+    -------
+    Criteria
+
+    Raises
+    ------
+    ValueError
+        If the numbers of inputs or outputs differ.
+    """
+    dag, labels = found.dag, found.labels
+    _check_sizes(dag, target)
+    goal = target.at_depth(dag.n_layers - 2)
+    expected = len(goal.expected_modules()) if goal else None
+    layers = [labels[dag.layer == layer] for layer in range(dag.n_layers)]
+    # Too shallow for anything to be expected: inputs, hidden and outputs are still judged, by the whole target.
+    judged = goal or target
+    inputs = bool((layers[0] >= 0).all()) and _is_partition(layers[0], judged.input_partition())
+    outputs = _is_partition(layers[-1], judged.output_partition())
+    hidden = _follows_levels(
+        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _held(judged)]
+    )
+    total = found.n_modules == expected if target.counts_modules else hidden
+    return Criteria(
+        inputs=inputs,
+        hidden=hidden,
+        outputs=outputs,
+        exact=goal is not None and inputs and outputs and total,
+        n_modules=found.n_modules,
+        expected_modules=expected,
+    )
+
+
 def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     """Judge a hierarchy by the function its network was trained on.
 
@@ -118,20 +170,8 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     """
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
 
+    judged = criteria(found, target)
     dag, labels = found.dag, found.labels
-    _check_sizes(dag, target)
-    goal = target.at_depth(dag.n_layers - 2)
-    expected = len(goal.expected_modules()) if goal else None
-    layers = [labels[dag.layer == layer] for layer in range(dag.n_layers)]
-    n_modules = np.unique(labels[labels >= 0]).size
-    # Too shallow for anything to be expected: inputs, hidden and outputs are still judged, by the whole target.
-    judged = goal or target
-    inputs = bool((layers[0] >= 0).all()) and _is_partition(layers[0], judged.input_partition())
-    outputs = _is_partition(layers[-1], judged.output_partition())
-    hidden = _follows_levels(
-        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _held(judged)]
-    )
-    total = n_modules == expected if target.counts_modules else hidden
     reference = reference_labels(dag, target)
     kept = [(labels >= 0) & (dag.layer == layer) for layer in range(dag.n_layers)]
     pairs = [(reference[units], labels[units]) for units in (labels >= 0, *kept)]
@@ -139,17 +179,17 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     ari, *layer_ari = [round(float(adjusted_rand_score(*pair)), 12) for pair in pairs]
     ami, *layer_ami = [round(float(adjusted_mutual_info_score(*pair)), 12) for pair in pairs]
     return Score(
-        inputs=inputs,
-        hidden=hidden,
-        outputs=outputs,
-        exact=goal is not None and inputs and outputs and total,
+        inputs=judged.inputs,
+        hidden=judged.hidden,
+        outputs=judged.outputs,
+        exact=judged.exact,
         ari=ari,
         ami=ami,
         layer_ari=tuple(layer_ari),
         layer_ami=tuple(layer_ami),
-        matching=_match(found, judged),
-        n_modules=n_modules,
-        expected_modules=expected,
+        matching=_match(found, target.at_depth(dag.n_layers - 2) or target),
+        n_modules=judged.n_modules,
+        expected_modules=judged.expected_modules,
     )
 
 

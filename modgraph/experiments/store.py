@@ -1,0 +1,196 @@
+"""Results of a sweep in one SQLite file, a transaction for each finished chunk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.modules import ModuleHierarchy
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS trials (
+    trial TEXT PRIMARY KEY,         -- all that was asked for, see Trial.key
+    sizes TEXT NOT NULL             -- units of every layer, inputs and outputs included
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS candidates (
+    trial TEXT NOT NULL REFERENCES trials,
+    unit_step REAL NOT NULL,
+    edge_step REAL NOT NULL,
+    edges INTEGER NOT NULL,
+    accuracy REAL NOT NULL,
+    accepted INTEGER NOT NULL,
+    masks BLOB NOT NULL,            -- packed bits, layer by layer, (out, in) order
+    labels BLOB NOT NULL,           -- int16, the module of every unit
+    PRIMARY KEY (trial, unit_step, edge_step)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredNetwork:
+    """One candidate of a trial, as kept in the store.
+
+    Attributes
+    ----------
+    unit_step, edge_step : float
+        Its pruning setting, percent.
+    edges : int
+        Edges kept.
+    accuracy : float
+        Share of right output bits, 0…1.
+    accepted : bool
+        Whether that reaches the threshold.
+    sizes : tuple of int
+        Units of every layer before pruning.
+    masks : tuple of ndarray of bool
+        (out, in), read-only.
+    labels : ndarray of int
+        The module of each unit with the default clustering; −1 where trimming removed it.
+    """
+
+    unit_step: float
+    edge_step: float
+    edges: int
+    accuracy: float
+    accepted: bool
+    sizes: tuple[int, ...]
+    masks: tuple[NDArray[np.bool_], ...]
+    labels: IntArray
+
+    @property
+    def dag(self) -> LayeredDAG:
+        """The network as a layered graph, without weights."""
+        return LayeredDAG.from_masks(self.masks)
+
+    @property
+    def hierarchy(self) -> ModuleHierarchy:
+        """The modules found in it (its clusters before merging are not kept)."""
+        return ModuleHierarchy(dag=self.dag, labels=self.labels, cluster_labels=self.labels)
+
+
+class Store:
+    """A SQLite file of finished trials; safe against being killed at any moment.
+
+    Parameters
+    ----------
+    path : path-like
+        Made if it isn't there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        with self._connection() as connection:
+            connection.executescript(_SCHEMA)
+
+    def finished(self) -> set[str]:
+        """Return the keys of all trials that are there."""
+        with self._connection() as connection:
+            return {key for (key,) in connection.execute("SELECT trial FROM trials")}
+
+    def add(self, chunk: dict[str, list[StoredNetwork]]) -> None:
+        """Add the trials of one finished chunk, all or none.
+
+        Parameters
+        ----------
+        chunk : dict of str → list of StoredNetwork
+            The candidates of each trial, by its key.
+        """
+        with self._connection() as connection:
+            for key, networks in chunk.items():
+                sizes = " ".join(map(str, networks[0].sizes))
+                connection.execute("INSERT OR REPLACE INTO trials VALUES (?, ?)", (key, sizes))
+                connection.executemany(
+                    "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (_row(key, network) for network in networks),
+                )
+
+    def candidates(self, key: str) -> list[StoredNetwork]:
+        """Return every network of one trial, larger steps first.
+
+        Parameters
+        ----------
+        key : str
+            See `Trial.key`.
+
+        Returns
+        -------
+        list of StoredNetwork
+
+        Raises
+        ------
+        KeyError
+            If the trial isn't there.
+        """
+        with self._connection() as connection:
+            found = connection.execute("SELECT sizes FROM trials WHERE trial = ?", (key,)).fetchone()
+            if found is None:
+                raise KeyError(key)
+            sizes = tuple(map(int, found[0].split()))
+            rows = connection.execute(
+                "SELECT unit_step, edge_step, edges, accuracy, accepted, masks, labels FROM candidates "
+                "WHERE trial = ? ORDER BY unit_step DESC, edge_step DESC",
+                (key,),
+            )
+            return [_network(sizes, *row) for row in rows]
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: committed as a whole, or not at all."""
+        with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+            yield connection
+
+
+def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> bytes:
+    """Pack masks into bits, layer by layer."""
+    return np.packbits(np.concatenate([mask.ravel() for mask in masks])).tobytes()
+
+
+def unpack_masks(packed: bytes, sizes: tuple[int, ...]) -> tuple[NDArray[np.bool_], ...]:
+    """Undo `pack_masks` for a network with the given layer sizes."""
+    shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+    ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
+    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=int(ends[-1])).astype(np.bool_)
+    return tuple(frozen(part.reshape(shape)) for part, shape in zip(np.split(bits, ends[:-1]), shapes, strict=True))
+
+
+def _row(key: str, network: StoredNetwork) -> tuple[object, ...]:
+    return (
+        key,
+        network.unit_step,
+        network.edge_step,
+        network.edges,
+        network.accuracy,
+        network.accepted,
+        pack_masks(network.masks),
+        network.labels.astype(np.int16).tobytes(),
+    )
+
+
+def _network(
+    sizes: tuple[int, ...],
+    unit_step: float,
+    edge_step: float,
+    edges: int,
+    accuracy: float,
+    accepted: int,
+    masks: bytes,
+    labels: bytes,
+) -> StoredNetwork:
+    return StoredNetwork(
+        unit_step=unit_step,
+        edge_step=edge_step,
+        edges=edges,
+        accuracy=accuracy,
+        accepted=bool(accepted),
+        sizes=sizes,
+        masks=unpack_masks(masks, sizes),
+        labels=frozen(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
+    )

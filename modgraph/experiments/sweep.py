@@ -1,0 +1,156 @@
+"""Sweeps: many trials, run in chunks by joblib, each finished chunk kept at once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+import joblib
+
+from modgraph.experiments.store import Store, StoredNetwork
+from modgraph.functions import published
+from modgraph.modules import detect_modules
+from modgraph.sculpt import EDGE_STEPS, UNIT_STEPS, TrainSettings, sculpt
+
+METHOD: Final = 1
+"""Version of the method: raised whenever sculpting or detection may give other results for the same trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One trial: a function, the hidden layers, a seed, and all settings.
+
+    Attributes
+    ----------
+    function : str
+        A name of the published catalogue.
+    hidden : tuple of int
+        Units of the hidden layers.
+    seed : int
+    settings : TrainSettings
+    unit_steps, edge_steps : tuple of float
+        Percentages; every pair is one candidate.
+    """
+
+    function: str
+    hidden: tuple[int, ...]
+    seed: int
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    unit_steps: tuple[float, ...] = UNIT_STEPS
+    edge_steps: tuple[float, ...] = EDGE_STEPS
+
+    @property
+    def key(self) -> str:
+        """All that was asked for, and the version of the method, as JSON: what results are kept under."""
+        return json.dumps({"method": METHOD, **asdict(self)}, sort_keys=True)
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of networks it sculpts."""
+        return len(self.unit_steps) * len(self.edge_steps)
+
+
+def sweep(
+    trials: Iterable[Trial],
+    path: str | os.PathLike[str],
+    *,
+    n_jobs: int = -1,
+    progress: Callable[[int, int], object] | None = None,
+) -> Store:
+    """Run the trials that the store at `path` doesn't have yet.
+
+    Trials that differ in the seed only share a stack, and make a chunk; joblib runs the chunks, on the processes of
+    this machine or, under ``joblib.parallel_config(backend="dask")``, on a Dask cluster. Killed at any moment, a sweep
+    loses the chunks in flight and no more: call it again. The result depends neither on the chunks nor on `n_jobs`.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    path : path-like
+        The SQLite file of results.
+    n_jobs : int
+        Processes, as joblib counts them; −1 = all cores or workers.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with numbers of networks, also for what was there before.
+
+    Returns
+    -------
+    Store
+        With every trial.
+    """
+    store = Store(path)
+    wanted = {trial.key: trial for trial in trials}
+    there = store.finished()
+    total = sum(trial.n_candidates for trial in wanted.values())
+    done = sum(trial.n_candidates for key, trial in wanted.items() if key in there)
+    chunks = _chunks([trial for key, trial in wanted.items() if key not in there])
+    if progress is not None:
+        progress(done, total)
+    parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
+    for chunk in parallel(joblib.delayed(run_chunk)(chunk) for chunk in chunks):
+        store.add(chunk)
+        done += sum(map(len, chunk.values()))
+        if progress is not None:
+            progress(done, total)
+    return store
+
+
+def run_chunk(trials: Sequence[Trial]) -> dict[str, list[StoredNetwork]]:
+    """Sculpt trials that differ in their seeds only, and find the modules of every candidate.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+
+    Returns
+    -------
+    dict of str → list of StoredNetwork
+        The candidates of each trial, by its key.
+    """
+    first = trials[0]
+    target = published(first.function)
+    sizes = (target.n_inputs, *first.hidden, target.n_outputs)
+    out = sculpt(
+        target,
+        hidden=first.hidden,
+        seeds=[trial.seed for trial in trials],
+        settings=first.settings,
+        unit_steps=first.unit_steps,
+        edge_steps=first.edge_steps,
+    )
+    found = defaultdict(list)
+    for network in out.candidates:
+        found[network.seed].append(
+            StoredNetwork(
+                unit_step=network.unit_step,
+                edge_step=network.edge_step,
+                edges=network.edges,
+                accuracy=network.accuracy,
+                accepted=network.accepted,
+                sizes=sizes,
+                masks=network.masks,
+                labels=detect_modules(network.dag).labels,
+            )
+        )
+    return {trial.key: found[trial.seed] for trial in trials}
+
+
+def _chunks(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """Group trials that differ in the seed only, the most work first, so that the last chunks are short."""
+    groups = defaultdict(list)
+    for trial in trials:
+        groups[trial.function, trial.hidden, trial.settings, trial.unit_steps, trial.edge_steps].append(trial)
+
+    def work(chunk: list[Trial]) -> int:
+        target, hidden = published(chunk[0].function), chunk[0].hidden
+        sizes = (target.n_inputs, *hidden, target.n_outputs)
+        weights = sum(a * b for a, b in itertools.pairwise(sizes))
+        candidates = sum(trial.n_candidates for trial in chunk)
+        return int(weights * 2**target.n_inputs * chunk[0].settings.epochs * candidates)
+
+    return sorted(groups.values(), key=work, reverse=True)

@@ -1,0 +1,216 @@
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modgraph import detect_modules, functions, score
+from modgraph.experiments import EXPERIMENTS, Store, Trial, published_cells, published_settings, sweep
+from modgraph.experiments.reproduce import Rate, fewest_edges, page, reproduce, table, trials_of
+from modgraph.experiments.store import pack_masks, unpack_masks
+from modgraph.sculpt import TrainSettings, sculpt
+
+QUICK = TrainSettings(learning_rate=0.05, batch_size=8, epochs=4)
+
+
+def small_trials(seeds: int = 2) -> list[Trial]:
+    return [
+        Trial(function=name, hidden=(8,), seed=seed, settings=QUICK, unit_steps=(40.0,), edge_steps=(20.0, 10.0))
+        for name in ("separable", "reuse_1", "single")
+        for seed in range(seeds)
+    ]
+
+
+def contents(store: Store, trials: list[Trial]) -> str:
+    """All that a sweep found, as text."""
+    lines = []
+    for trial in trials:
+        for network in store.candidates(trial.key):
+            numbers = [network.unit_step, network.edge_step, network.edges, network.accuracy, network.accepted]
+            lines.append(f"{trial.key} {numbers} {pack_masks(network.masks).hex()} {network.labels.tolist()}")
+    return "\n".join(lines)
+
+
+# What the paper did
+
+
+def test_every_cell_has_its_trials() -> None:
+    assert len(published_settings()) == 361
+    sizes = {name: [len(cell.networks) * 4 for cell in published_cells(name)] for name in EXPERIMENTS}
+    assert sizes["exemplars"] == [36, 40, 36, 36]
+    assert set(sizes["reuse"]) == {12}
+    assert set(sizes["overlap"]) == {36}
+    assert set(sizes["levels"]) == {12}
+    assert [len(sizes[name]) for name in EXPERIMENTS] == [4, 15, 75, 20]
+    every = {trial.key for name in EXPERIMENTS for cell in published_cells(name) for trial in trials_of(cell, seeds=4)}
+    assert len(every) == 361 * 4
+
+
+def test_settings_are_those_of_the_paper() -> None:
+    found = [row for row in published_settings() if (row.function, row.hidden) == ("overlap_4_use_8", (24, 24))]
+    assert len(found) == 1
+    assert found[0].settings == TrainSettings(learning_rate=0.1, batch_size=8, epochs=15)
+
+
+def test_unknown_experiments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`experiment` must be one of .* \(got 'mnist'\)"):
+        reproduce(["mnist"], tmp_path / "out")
+    with pytest.raises(ValueError, match=r"`seeds` must be an int ≥ 1 \(got 0\)"):
+        reproduce(["levels"], tmp_path / "out", seeds=0)
+    assert not (tmp_path / "out").exists()
+
+
+# Sweeps
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.integers(0, 2**32 - 1))
+def test_packed_masks_come_back(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [rng.random(shape) < 0.4 for shape in zip(sizes[1:], sizes[:-1], strict=True)]
+    again = unpack_masks(pack_masks(masks), tuple(sizes))
+    assert all((one == two).all() for one, two in zip(masks, again, strict=True))
+
+
+def test_a_sweep_keeps_what_sculpt_finds(tmp_path: Path) -> None:
+    trials = small_trials()
+    seen = []
+    store = sweep(trials, tmp_path / "s.sqlite", n_jobs=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 12)
+    assert seen[-1] == (12, 12)
+    for trial in trials:
+        target = functions.published(trial.function)
+        out = sculpt(
+            target,
+            hidden=trial.hidden,
+            seeds=[trial.seed],
+            settings=trial.settings,
+            unit_steps=trial.unit_steps,
+            edge_steps=trial.edge_steps,
+        )
+        networks = store.candidates(trial.key)
+        assert len(networks) == len(out.candidates) == 2
+        for network, candidate in zip(networks, out.candidates, strict=True):
+            assert (network.unit_step, network.edge_step) == (candidate.unit_step, candidate.edge_step)
+            assert (network.edges, network.accuracy) == (candidate.edges, candidate.accuracy)
+            assert all((one == two).all() for one, two in zip(network.masks, candidate.masks, strict=True))
+            found = detect_modules(candidate.dag)
+            assert network.labels.tolist() == found.labels.tolist()
+            assert score(network.hierarchy, target) == score(found, target)
+        assert networks.index(fewest_edges(networks)) == out.candidates.index(
+            min(out.candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
+        )
+
+
+def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    sweep(small_trials(1), path, n_jobs=1)
+    seen = []
+    start = time.perf_counter()
+    sweep(small_trials(1), path, n_jobs=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(6, 6)]
+    assert time.perf_counter() - start < 60  # no clock to speak of: it would hang if it asked for workers
+    more = small_trials(2)
+    sweep(more, path, n_jobs=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen[1] == (6, 12)
+
+
+def test_settings_are_part_of_the_key() -> None:
+    one = small_trials(1)[0]
+    keys = {one.key}
+    for change in ({"seed": 5}, {"hidden": (8, 8)}, {"edge_steps": (20.0,)}, {"settings": TrainSettings(epochs=5)}):
+        keys.add(Trial(**{**{name: getattr(one, name) for name in one.__slots__}, **change}).key)
+    assert len(keys) == 5
+
+
+def test_processes_change_nothing(tmp_path: Path) -> None:
+    trials = small_trials()
+    one = sweep(trials, tmp_path / "one.sqlite", n_jobs=1)
+    two = sweep(reversed(trials), tmp_path / "two.sqlite", n_jobs=2)
+    assert contents(one, trials) == contents(two, trials)
+
+
+def test_a_dask_cluster_runs_the_same_call(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    trials = small_trials()
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        there = sweep(trials, tmp_path / "dask.sqlite")
+    here = sweep(trials, tmp_path / "here.sqlite", n_jobs=1)
+    assert contents(there, trials) == contents(here, trials)
+
+
+RUN = """
+import sys
+from tests.test_experiments import small_trials
+from modgraph.experiments import sweep
+sweep(small_trials(4), sys.argv[1], n_jobs=1, progress=lambda done, total: print(done, flush=True))
+"""
+
+
+def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path: Path) -> None:
+    path = tmp_path / "killed.sqlite"
+    chance = random.Random(1)
+    root = Path(__file__).parents[1]
+    for kill in range(3):
+        process = subprocess.Popen([sys.executable, "-c", RUN, str(path)], cwd=root, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(min(kill + 1, 2)):  # let it get somewhere, but not to the end
+            process.stdout.readline()
+        time.sleep(chance.random() * 0.3)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    trials = small_trials(4)
+    resumed = sweep(trials, path, n_jobs=1)
+    whole = sweep(trials, tmp_path / "whole.sqlite", n_jobs=1)
+    assert contents(resumed, trials) == contents(whole, trials)
+
+
+# Reproduction
+
+
+def test_a_quick_reproduction_writes_tables_figures_and_a_page(tmp_path: Path) -> None:
+    rates = reproduce(["exemplars", "reuse"], tmp_path, quick=True, n_jobs=1)
+    names = {f"{name}.{kind}" for name in rates for kind in ("csv", "png", "svg")}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"results.sqlite", "reproduction.md"}
+    text = (tmp_path / "reproduction.md").read_text()
+    for name, part in rates.items():
+        lines = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
+        assert [int(line["equal"]) for line in lines] == [rate.equal for rate in part]
+        assert text.count("\n| ") == sum(map(len, rates.values())) + len(rates)
+    assert page(rates, quick=True) == text
+    again = reproduce(["exemplars", "reuse"], tmp_path, quick=True, n_jobs=1)
+    assert [table(part) for part in again.values()] == [table(part) for part in rates.values()]
+
+
+def test_counts_are_nested_and_intervals_hold_the_rate(tmp_path: Path) -> None:
+    for rate in reproduce(["exemplars"], tmp_path, quick=True, n_jobs=1)["exemplars"]:
+        assert 0 <= rate.chosen <= rate.equal <= rate.any <= rate.trials
+        low, high = rate.interval
+        assert 0 <= low <= rate.equal / rate.trials <= high <= 1
+
+
+def test_wilson_interval() -> None:
+    # 35 of 36, by Wilson's formula worked out by hand.
+    cell = published_cells("exemplars")[1]
+    low, high = Rate(cell=cell, trials=36, chosen=0, equal=35, any=36).interval
+    z, n, p = 1.959963985, 36, 35 / 36
+    middle, half = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n),
+    )
+    assert (low, high) == pytest.approx((middle - half, middle + half))
+    assert not Rate(cell=cell, trials=36, chosen=0, equal=35, any=36).below
+    assert Rate(cell=cell, trials=36, chosen=0, equal=20, any=36).below

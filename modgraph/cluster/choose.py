@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -69,11 +70,16 @@ def _all_separate(tree: MergeTree, overlap: IntArray, n_columns: int) -> float |
 def _all_one(tree: MergeTree, rows: BoolArray) -> float | None:
     """Return how strongly the branches joined last speak for one cluster; None where they don't."""
     branch = tree.cut(tree.n_steps - 1)
-    unions = np.array([rows[branch == label].any(axis=0) for label in set(branch.tolist())])
+    order = branch.argsort(kind="stable")
+    first = [at for at, (one, two) in enumerate(itertools.pairwise([-1, *branch[order].tolist()])) if one != two]
+    unions = np.logical_or.reduceat(rows[order], first)
     # A column is in the union of the *other* branches where its count goes beyond this branch's own.
-    others = unions.sum(axis=0) - unions > 0
+    others = unions.sum(axis=0) > unions
+    counts = zip(
+        unions.sum(axis=1).tolist(), others.sum(axis=1).tolist(), (unions & others).sum(axis=1).tolist(), strict=True
+    )
     scores = []
-    for k_one, k_two, both in np.array([unions.sum(1), others.sum(1), (unions & others).sum(1)]).T.tolist():
+    for k_one, k_two, both in counts:
         expected, score = _excess(k_one, k_two, both, rows.shape[1])
         if both >= max(k_one, k_two) or (both >= 1 and both >= expected):
             scores.append(score)

@@ -7,12 +7,11 @@ near at once, so that the order of the units never matters.
 
 from __future__ import annotations
 
-import itertools
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 
 from modgraph.dag import IntArray
 
@@ -83,15 +82,13 @@ class MergeTree:
         value = -sum(r * r for r in self.distance_sums)
         sums = list(self.distance_sums)
         counts, curve = [self.n_rows], [round(value / scale, 8)]
-        merges = zip(self.steps.tolist(), self.pairs.tolist(), self.between, strict=True)
-        for _, merged in itertools.groupby(merges, key=operator.itemgetter(0)):
-            count = counts[-1]
-            for _, (one, two), apart in merged:
-                value += 2 * (apart * total - sums[one] * sums[two])
-                sums[one] += sums[two]
-                count -= 1
-            counts.append(count)
-            curve.append(round(value / scale, 8))
+        pairs, steps = self.pairs.tolist(), self.steps.tolist()
+        for number, ((one, two), apart) in enumerate(zip(pairs, self.between, strict=True), start=1):
+            value += 2 * (apart * total - sums[one] * sums[two])
+            sums[one] += sums[two]
+            if number == len(pairs) or steps[number] > steps[number - 1]:
+                counts.append(self.n_rows - number)
+                curve.append(round(value / scale, 8))
         return counts, curve
 
 
@@ -111,14 +108,13 @@ def published_tree(overlap: IntArray) -> MergeTree:
     norms = np.sqrt(np.diag(overlap))
     distance = np.clip(1.0 - overlap / np.outer(norms, norms), 0.0, 2.0)
     np.fill_diagonal(distance, 0.0)
-    merges = hierarchy.linkage(distance[np.triu_indices(n_rows, 1)], method="average")
+    merges = hierarchy.linkage(squareform(distance, checks=False), method="average")
     children = merges[:, :2].astype(np.int64)
-    first_row = np.concatenate([np.arange(n_rows), np.empty(n_rows - 1, dtype=np.int64)])
-    size = np.ones(2 * n_rows - 1)
-    for position, (one, two) in enumerate(children.tolist()):
-        first_row[n_rows + position] = first_row[one]
-        size[n_rows + position] = size[one] + size[two]
-    pairs = first_row[children]
+    size = np.concatenate([np.ones(n_rows), merges[:, 3]])
+    first_row = list(range(n_rows))
+    for one in children[:, 0].tolist():
+        first_row.append(first_row[one])
+    pairs = np.array(first_row)[children]
     return MergeTree(
         pairs=pairs,
         steps=np.arange(1, n_rows),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modgraph.sculpt import Task, kernel
 from modgraph.sculpt.prune import (
     Schedule,
     edge_scores,
     percentile_cut,
-    prune_edges,
     prune_units,
     unit_scores,
 )
@@ -41,18 +43,12 @@ def test_percentile_of_equal_scores_is_that_score() -> None:
         assert not (scores > percentile_cut(scores, np.array([target]))).any()
 
 
-@pytest.mark.parametrize("padding", [0, 2])
-def test_unit_scores_are_autograds_sample_by_sample(padding: int) -> None:
-    stack = pruned_stack(4)
-    inputs = torch.randn(6, 3)
-    targets = torch.randint(0, 2, (6, 2)).to(torch.float32)
-    rows = (0, 0, 0, padding)
-    scores = unit_scores(
-        stack,
-        inputs=torch.nn.functional.pad(inputs, rows),
-        targets=torch.nn.functional.pad(targets, rows),
-        cells=torch.nn.functional.pad(torch.ones(6, 2), rows),
-    )
+@pytest.mark.parametrize("unit_scores", [unit_scores, kernel.unit_scores])
+def test_unit_scores_are_autograds_sample_by_sample(unit_scores: Callable[..., torch.Tensor]) -> None:
+    stack = pruned_stack(11)
+    inputs = torch.randn(21, 3)
+    targets = torch.randint(0, 2, (21, 2)).to(torch.float32)
+    scores = unit_scores(stack, task=Task(inputs=inputs, targets=targets))
     for b in range(stack.n_networks):
         totals = [torch.zeros(size) for size in SIZES[1:-1]]
         for x, y in zip(inputs, targets, strict=True):
@@ -65,8 +61,7 @@ def test_unit_scores_are_autograds_sample_by_sample(padding: int) -> None:
             loss = torch.nn.functional.binary_cross_entropy(out, y)
             for total, a, slope in zip(totals, hidden, torch.autograd.grad(loss, hidden), strict=True):
                 total += (a * slope).abs().detach()
-        for layer, total in enumerate(totals):
-            torch.testing.assert_close(scores[layer][b], total / 6)
+        torch.testing.assert_close(scores[b], torch.cat(totals) / 21)
 
 
 def test_edge_scores_cover_the_dense_network() -> None:
@@ -93,7 +88,7 @@ def test_a_unit_without_incoming_edges_loses_its_bias_and_keeps_its_column() -> 
     keep = torch.ones(1, 30 + 70 + 14, dtype=torch.bool)
     unit = int(torch.nonzero(stack.masks[0][0].any(1) & stack.masks[1][0].any(0))[0])
     keep[0, unit * 3 : unit * 3 + 3] = False
-    pruned = prune_edges(stack, keep)
+    pruned = stack.prune(keep)
     assert pruned.biases[0][0, unit] == 0
     assert torch.equal(pruned.masks[1], stack.masks[1])
 

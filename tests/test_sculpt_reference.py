@@ -194,11 +194,11 @@ def test_short_searches_are_the_reference(
 
 @pytest.mark.parametrize(("phase", "step"), [("units", 15.0), ("edges", 8.0)])
 def test_every_round_from_the_engines_own_state(phase: Phase, step: float) -> None:
-    """Rounding grows over a long search; so each round starts where the engine is."""
+    """Rounding grows over a long search; so each round starts where the engine is, compiled and with torch."""
     settings = TrainSettings(learning_rate=0.03, batch_size=8, epochs=20)
     hidden, seeds = (12, 12), [0, 1, 2]
-    engine = Engine(task=as_task(TWO_XORS), settings=settings)
-    sizes = (4, *hidden, 3)
+    engines = [Engine(task=as_task(TWO_XORS), settings=settings, compiled=compiled) for compiled in (True, False)]
+    engine, sizes = engines[0], (4, *hidden, 3)
     state = engine.train_until_accepted(
         Population(
             stack=initial_stack(sizes, seeds=seeds),
@@ -211,29 +211,29 @@ def test_every_round_from_the_engines_own_state(phase: Phase, step: float) -> No
     schedule = Schedule.start([step] * 3, smallest=100 / (24 if phase == "units" else 228))
     rounds = 0
     while schedule.running.any() and rounds < 12:
-        pruned = engine.pruned(state.stack, phase=phase, targets=schedule.targets)
-        trained = engine.train(
-            Population(stack=pruned, seeds=state.seeds, correct=state.correct),
-            phase=phase,
-            run=rounds,
-        )
+        pruned = [e.pruned(state.stack, phase=phase, targets=schedule.targets) for e in engines]
+        trained = [
+            e.train(Population(stack=stack, seeds=state.seeds, correct=state.correct), phase=phase, run=rounds)
+            for e, stack in zip(engines, pruned, strict=True)
+        ]
         for b in np.flatnonzero(schedule.running):
             reference = references[b]
             reference.weights = [w[b] for w in state.stack.weights]
             reference.biases = [x[b] for x in state.stack.biases]
             reference.masks = [m[b] for m in state.stack.masks]
             reference.prune(phase, float(schedule.targets[b]))
-            for mask, wanted in zip(pruned.masks, reference.masks, strict=True):
-                assert torch.equal(mask[b], wanted)
             reference.train(phase, rounds)
-            for weight, wanted in zip(trained.stack.weights, reference.weights, strict=True):
-                torch.testing.assert_close(weight[b], wanted, atol=2e-5, rtol=0)
-            for bias, wanted in zip(trained.stack.biases, reference.biases, strict=True):
-                torch.testing.assert_close(bias[b], wanted, atol=2e-5, rtol=0)
-            assert engine.accuracy(trained)[b] == reference.accuracy
-        passed = engine.accepted(trained) & schedule.running
+            for stack, after in zip(pruned, trained, strict=True):
+                for mask, wanted in zip(stack.masks, reference.masks, strict=True):
+                    assert torch.equal(mask[b], wanted)
+                for weight, wanted in zip(after.stack.weights, reference.weights, strict=True):
+                    torch.testing.assert_close(weight[b], wanted, atol=1e-5, rtol=0)
+                for bias, wanted in zip(after.stack.biases, reference.biases, strict=True):
+                    torch.testing.assert_close(bias[b], wanted, atol=1e-5, rtol=0)
+                assert engine.accuracy(after)[b] == reference.accuracy
+        passed = engine.accepted(trained[0]) & schedule.running
         rows = np.flatnonzero(passed)
-        state = state.replace(rows, trained.select(rows))
+        state = state.replace(rows, trained[0].select(rows))
         schedule = schedule.after(passed)
         rounds += 1
     assert rounds > 3

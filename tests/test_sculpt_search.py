@@ -15,15 +15,15 @@ from modgraph.sculpt import (
     UNIT_STEPS,
     SculptedNetwork,
     SculptResult,
-    StackedMLP,
     Task,
     TrainSettings,
     as_task,
     fewest_edges,
     sculpt,
 )
-from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
+from modgraph.sculpt.engine import Engine, Population
 from modgraph.sculpt.stack import initial_stack
+from tests.test_sculpt_stack import equal
 
 Table = tuple[np.ndarray, np.ndarray]
 
@@ -124,42 +124,23 @@ def one_of_each_phase(engine: Engine, state: Population) -> Population:
     return engine.train(dataclasses.replace(state, stack=pruned), phase="edges", run=0)
 
 
-def same_bits(a: StackedMLP, b: StackedMLP) -> bool:
-    mine, theirs = ((*s.weights, *s.biases, *s.masks) for s in (a, b))
-    return all(torch.equal(x, y) for x, y in zip(mine, theirs, strict=True))
-
-
 @pytest.mark.parametrize(
     ("outputs", "hidden", "batch_size"),
-    [
-        (5, (10, 7), 3),
-        (5, (24, 24), 8),
-        (4, (5,), 4),  # without a full stack, one network's outputs end in the scalar code
-        (5, (6, 24), 7),  # without padding, these matrices take another path when unaligned
-        (3, (6, 24, 6), 5),
-    ],
+    [(5, (10, 7), 3), (5, (24, 24), 8), (4, (5,), 4), (5, (6, 24), 7), (3, (6, 24, 6), 20)],
 )
-def test_position_in_the_stack_changes_no_bit(outputs: int, hidden: tuple[int, ...], batch_size: int) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_position_in_the_stack_changes_no_bit(
+    outputs: int, hidden: tuple[int, ...], batch_size: int, threads: int
+) -> None:
     """Alone, last of three, and somewhere among 37."""
     task = as_task((ODD[0], ODD[1][:, :outputs]))
-    engine = Engine(task=task, settings=dataclasses.replace(SETTINGS, batch_size=batch_size))
+    settings = dataclasses.replace(SETTINGS, batch_size=batch_size)
     results = []
-    with one_thread_per_operation():
-        for seeds in ([5], [9, 2, 5], [*range(100, 120), 5, *range(200, 216)]):
-            state = one_of_each_phase(engine, fresh(task, hidden, seeds))
-            results.append(state.stack.select([seeds.index(5)]))
-    assert same_bits(results[0], results[1])
-    assert same_bits(results[0], results[2])
-
-
-def test_chunks_change_no_bit() -> None:
-    task = as_task(ODD)
-    states = [
-        one_of_each_phase(Engine(task=task, settings=SETTINGS, chunk=chunk), fresh(task, (10, 7), range(70)))
-        for chunk in (32, 64, 256)
-    ]
-    assert same_bits(states[0].stack, states[1].stack)
-    assert same_bits(states[0].stack, states[2].stack)
+    for seeds in ([5], [9, 2, 5], [*range(100, 120), 5, *range(200, 216)]):
+        state = one_of_each_phase(Engine(task=task, settings=settings, threads=threads), fresh(task, hidden, seeds))
+        results.append(state.stack.select([seeds.index(5)]))
+    assert equal(results[0], results[1])
+    assert equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -172,23 +153,6 @@ def test_threads_change_no_bit(found: SculptResult, threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert [bits(c) for c in result.candidates] == [bits(c) for c in found.candidates]
-
-
-def test_threads_change_no_bit_of_a_large_stack() -> None:
-    """Large enough for torch to split an operation: the last 120 of 200 networks, by themselves."""
-    inputs = np.array(list(product((0, 1), repeat=6)))
-    task = as_task((inputs, np.concatenate([inputs ^ inputs[:, ::-1], inputs[:, :2]], axis=1)))
-    settings = TrainSettings(batch_size=64, epochs=10)
-    engine = Engine(task=task, settings=settings)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with one_thread_per_operation():
-            crowd = engine.train(fresh(task, (8,), range(200)), phase="dense", run=0)
-            few = engine.train(fresh(task, (8,), range(80, 200)), phase="dense", run=0)
-    finally:
-        torch.set_num_threads(before)
-    assert same_bits(crowd.stack.select(list(range(80, 200))), few.stack)
 
 
 def test_a_trial_that_never_learns_is_reported() -> None:

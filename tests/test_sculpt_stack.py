@@ -1,4 +1,4 @@
-"""The stack: shapes, packing, and the random numbers it starts from."""
+"""The stack: shapes, pruning, and the random numbers it starts from."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ import pytest
 import torch
 
 from modgraph.sculpt import StackedMLP
-from modgraph.sculpt.stack import (
-    ALIGN,
-    activations,
-    initial_stack,
-    live_units,
-    pack,
-    packed_widths,
-    places,
-    unpack,
-    unpack_units,
-)
+from modgraph.sculpt.stack import initial_stack, keyed_generator
 
 SIZES = (3, 10, 7, 2)
 
@@ -26,22 +16,18 @@ def pruned_stack(n: int, seed: int = 0) -> StackedMLP:
     """Networks with some units and some edges missing, and biases that are not all 0."""
     generator = torch.Generator().manual_seed(seed)
     stack = initial_stack(SIZES, seeds=list(range(n)))
-    stack = StackedMLP(
-        weights=stack.weights,
-        biases=tuple(torch.randn(b.shape, generator=generator) for b in stack.biases),
-        masks=stack.masks,
-    )
+    for bias in stack.biases:
+        bias.normal_(generator=generator)
     gone = [torch.rand(n, size, generator=generator) < 0.4 for size in SIZES[1:-1]]
     masks = [torch.rand(m.shape, generator=generator) < 0.7 for m in stack.masks]
     for layer, units in enumerate(gone):
         masks[layer] &= ~units[:, :, None]
         masks[layer + 1] &= ~units[:, None, :]
-    return stack.prune(masks)
+    return stack.prune(torch.cat([mask.flatten(1) for mask in masks], dim=1))
 
 
 def equal(a: StackedMLP, b: StackedMLP) -> bool:
-    mine, theirs = ((*s.weights, *s.biases, *s.masks) for s in (a, b))
-    return all(torch.equal(x, y) for x, y in zip(mine, theirs, strict=True))
+    return a.sizes == b.sizes and torch.equal(a.parameters, b.parameters) and torch.equal(a.kept, b.kept)
 
 
 def test_initial_weights_are_kaiming_normal() -> None:
@@ -54,8 +40,6 @@ def test_initial_weights_are_kaiming_normal() -> None:
 
 
 def test_initial_weights_are_torchs_own_for_the_same_stream() -> None:
-    from modgraph.sculpt.stack import keyed_generator
-
     generator = keyed_generator(5, 0, 0)
     layer = torch.empty(4, 3)
     torch.nn.init.kaiming_normal_(layer, nonlinearity="relu", generator=generator)
@@ -84,33 +68,12 @@ def test_select_and_replace() -> None:
     assert stack.n_edges.tolist() == [sum(int(m[b].sum()) for m in stack.masks) for b in range(5)]
 
 
-def test_packing_loses_nothing() -> None:
-    stack = pruned_stack(40)
-    live, shapes = live_units(stack), packed_widths(live_units(stack))
-    assert len(set(shapes)) > 1
-    for shape in set(shapes):
-        assert all(width % ALIGN == 0 for width in shape)
-        rows = [b for b, other in enumerate(shapes) if other == shape]
-        some = stack.select(rows)
-        units = places([alive[rows] for alive in live], shape)
-        packed = pack(some, units)
-        assert packed.sizes == shape
-        assert equal(unpack(packed, units, some), some)
-        inputs = torch.randn(6, SIZES[0])
-        padded = torch.nn.functional.pad(inputs, (0, shape[0] - SIZES[0]))
-        torch.testing.assert_close(packed.forward(padded)[:, :, : SIZES[-1]], some.forward(inputs))
-        hidden = activations(packed, padded)[1][:, 0]
-        torch.testing.assert_close(
-            unpack_units(hidden, units[1], SIZES[1]),
-            activations(some, inputs)[1][:, 0] * live[1][rows],
-        )
-
-
-def test_packed_width_of_a_network_ignores_its_company() -> None:
-    stack = pruned_stack(20)
-    together = packed_widths(live_units(stack))
-    alone = [packed_widths(live_units(stack.select([b])))[0] for b in range(20)]
-    assert together == alone
+def test_a_row_holds_the_weights_of_all_layers_and_then_the_biases() -> None:
+    stack = pruned_stack(2)
+    parts = [*(w[1].flatten() for w in stack.weights), *(b[1] for b in stack.biases)]
+    assert torch.equal(stack.parameters[1], torch.cat(parts))
+    assert [w.shape for w in stack.weights] == [(2, 10, 3), (2, 7, 10), (2, 2, 7)]
+    assert [m.dtype for m in stack.masks] == [torch.bool] * 3
 
 
 def test_prune_zeroes_weights_and_orphaned_biases() -> None:
@@ -122,8 +85,6 @@ def test_prune_zeroes_weights_and_orphaned_biases() -> None:
 
 
 def test_keys_give_different_streams() -> None:
-    from modgraph.sculpt.stack import keyed_generator
-
     keys = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (0, 1, 3)]
     draws = [torch.rand(3, generator=keyed_generator(*key)) for key in keys]
     assert len({tuple(draw.tolist()) for draw in draws}) == len(keys)

@@ -1,85 +1,101 @@
-"""The training loop, its settings and its data."""
+"""The training loop, plain and compiled, its settings and its data."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from modgraph.sculpt import StackedMLP, Task, TrainSettings, as_task
+from modgraph.sculpt import StackedMLP, Task, TrainSettings, as_task, kernel, train
 from modgraph.sculpt.stack import initial_stack
-from modgraph.sculpt.train import draw_batches, draw_epochs, padded_table, train
+from modgraph.sculpt.train import Draws, draw, draw_epochs
+from tests.test_sculpt_stack import equal, pruned_stack
 
 XOR = ([[0, 0], [0, 1], [1, 0], [1, 1]], [[0, 1], [1, 0], [1, 0], [0, 1]])
 SETTINGS = TrainSettings(learning_rate=0.05, batch_size=3, epochs=4)
+Train = Callable[..., tuple[StackedMLP, torch.Tensor]]
+both = pytest.mark.parametrize("train", [train.train, kernel.train], ids=["torch", "compiled"])
 
 
-def xor() -> Task:
-    return as_task(XOR)
+def random_task(n: int, n_in: int = 3, n_out: int = 2) -> Task:
+    random = np.random.default_rng(n)
+    return as_task((random.normal(size=(n, n_in)), random.integers(0, 2, (n, n_out))))
 
 
-def packed_stack(n: int) -> StackedMLP:
-    """Networks of packed sizes whose padding inputs and outputs carry nothing."""
-    stack = initial_stack((4, 8, 4), seeds=list(range(n)))
-    masks = [mask.clone() for mask in stack.masks]
-    masks[0][:, :, 2:] = False
-    masks[1][:, 2:] = False
-    masks[0][0, 3] = False  # a unit that lost its incoming edges
-    masks[1][1, 0, 5] = False
-    return stack.prune(masks)
-
-
-def trained(stack: StackedMLP, settings: TrainSettings = SETTINGS) -> tuple[StackedMLP, torch.Tensor]:
-    task = xor()
+def trained(
+    train: Train, stack: StackedMLP, task: Task, settings: TrainSettings = SETTINGS
+) -> tuple[StackedMLP, torch.Tensor]:
     return train(
         stack,
-        batches=draw_batches(task, settings=settings, keys=[(0, 1, 0), (1, 1, 0)]),
+        draws=draw(task, settings=settings, keys=[(0, 1, 0), (1, 1, 0)]),
         stream=torch.arange(stack.n_networks) % 2,
-        table=padded_table(task),
+        task=task,
         settings=settings,
     )
 
 
-def test_training_changes_no_argument_and_keeps_pruned_at_zero() -> None:
-    stack = packed_stack(32)
-    before = [t.clone() for t in (*stack.weights, *stack.biases, *stack.masks)]
-    best, correct = trained(stack)
-    after = (*stack.weights, *stack.biases, *stack.masks)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    for weight, bias, mask in zip(best.weights, best.biases, best.masks, strict=True):
-        assert (weight[~mask] == 0).all()
-        assert (bias[~mask.any(2)] == 0).all()
-        assert (weight[mask] != 0).all()
+@both
+def test_training_changes_no_argument_and_keeps_pruned_at_zero(train: Train) -> None:
+    stack, untouched = pruned_stack(13), pruned_stack(13)
+    best, correct = trained(train, stack, random_task(5))
+    assert equal(stack, untouched)
+    assert torch.equal(best.kept, stack.kept)
+    assert (best.parameters[~stack.kept] == 0).all()
+    assert (best.parameters[stack.kept] != 0).all()
+    assert correct.dtype == torch.int64
     assert correct.min() >= 0
-    assert correct.max() <= 8
+    assert correct.max() <= 10
 
 
-def test_the_best_epoch_is_kept() -> None:
-    """Fewer epochs are a prefix of more only where nothing later is better."""
-    stack = packed_stack(32)
-    best, correct = trained(stack, TrainSettings(learning_rate=0.5, batch_size=3, epochs=12))
-    inputs = F.pad(xor().inputs, (0, 2))
-    right = (best.forward(inputs)[:, :, :2] > 0.5) == (xor().targets > 0.5)
-    assert torch.equal(right.sum((1, 2)), correct)
+@both
+def test_the_best_epoch_is_kept(train: Train) -> None:
+    task = as_task(XOR)
+    stack = initial_stack((2, 8, 2), seeds=range(20))
+    runs = []
+    for epochs in range(1, 9):  # the draws of the first epochs must not depend on how many there are
+        settings = TrainSettings(learning_rate=0.5, batch_size=3, epochs=8)
+        draws = draw(task, settings=settings, keys=[(0, 1, 0)])
+        first = Draws(inputs=draws.inputs[:, :epochs], targets=draws.targets[:, :epochs])
+        settings = TrainSettings(learning_rate=0.5, batch_size=3, epochs=epochs)
+        runs.append(train(stack, draws=first, stream=torch.zeros(20, dtype=torch.int64), task=task, settings=settings))
+    losses = []
+    for best, correct in runs:
+        out = best.forward(task.inputs)
+        assert torch.equal(((out > 0.5) == (task.targets > 0.5)).sum((1, 2)), correct)
+        losses.append(
+            torch.nn.functional.binary_cross_entropy(out, task.targets.expand_as(out), reduction="none").sum((1, 2))
+        )
+    for (_, before), (_, after), high, low in zip(runs, runs[1:], losses, losses[1:], strict=False):
+        assert (after >= before).all()
+        assert (low <= high + 1e-6)[after == before].all()
+    assert any(equal(a[0].select([k]), b[0].select([k])) for a, b in pairwise(runs) for k in range(20))
 
 
-def test_batches_hold_every_sample_once_and_scale_to_the_mean() -> None:
+@pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (5, 3), (16, 8), (21, 12), (40, 40)])
+def test_compiled_training_is_the_plain_loop(n: int, batch_size: int) -> None:
+    task = random_task(n)
+    settings = TrainSettings(learning_rate=0.02, batch_size=batch_size, epochs=6)
+    stack = pruned_stack(19)
+    (plain, right), (compiled, as_right) = (trained(t, stack, task, settings) for t in (train.train, kernel.train))
+    torch.testing.assert_close(compiled.parameters, plain.parameters, atol=1e-5, rtol=0)
+    assert torch.equal(right, as_right)
+
+
+def test_draws_hold_every_sample_once() -> None:
     task = as_task((np.arange(35).reshape(7, 5), np.eye(7, 3)))
     settings = TrainSettings(batch_size=3, epochs=2, noise=0.0)
-    batches = draw_batches(task, settings=settings, keys=[(0, 1, 0), (7, 1, 0)])
-    assert batches.inputs.shape == (2, 2, 3, 4, 8)
-    assert batches.targets.shape == (2, 2, 3, 4, 4)
+    draws = draw(task, settings=settings, keys=[(0, 1, 0), (7, 1, 0)])
     order, _ = draw_epochs((7, 5), settings=settings, key=(7, 1, 0))
-    for step, members in enumerate((order[1][:3], order[1][3:6], order[1][6:])):
-        rows = batches.inputs[1, 1, step]
-        assert torch.equal(rows[: len(members), :5], task.inputs[members])
-        assert not rows[len(members) :].any()
-        scale = batches.scale[step]
-        assert (scale[: len(members), :3] == 1 / (len(members) * 3)).all()
-        assert scale.sum().item() == pytest.approx(1)
+    assert torch.equal(draws.inputs[1], task.inputs[order])
+    assert torch.equal(draws.targets[1], task.targets[order])
+
+
+def test_steps_of_a_run() -> None:
+    assert [TrainSettings(batch_size=b, epochs=3).steps(7) for b in (1, 3, 7, 8)] == [21, 9, 3, 3]
 
 
 def test_noise_has_the_wanted_spread() -> None:
@@ -146,4 +162,4 @@ def test_a_function_gives_its_truth_table() -> None:
         def truth_table(self) -> tuple[np.ndarray, np.ndarray]:
             return np.array(XOR[0]), np.array(XOR[1])
 
-    assert torch.equal(as_task(Function()).targets, xor().targets)
+    assert torch.equal(as_task(Function()).targets, as_task(XOR).targets)

@@ -7,54 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modgraph.sculpt.stack import StackedMLP, activations
+from modgraph.sculpt.stack import StackedMLP, activations, edges_of
+from modgraph.sculpt.tasks import Task
+from modgraph.sculpt.train import slopes
 
-__all__ = ["Schedule", "edge_scores", "percentile_cut", "prune_edges", "prune_units", "unit_scores"]
+__all__ = ["Schedule", "edge_scores", "percentile_cut", "prune_units", "unit_scores"]
 
 
-def unit_scores(stack: StackedMLP, *, inputs: Tensor, targets: Tensor, cells: Tensor) -> list[Tensor]:
+def unit_scores(stack: StackedMLP, *, task: Task) -> Tensor:
     """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
 
     The loss is that of one sample at a time: binary cross-entropy, mean over outputs
-    (Patil et al. 2023, §3; clean inputs).
-
-    Parameters
-    ----------
-    stack : StackedMLP
-        B networks.
-    inputs : torch.Tensor
-        (n, n_in) the clean table.
-    targets : torch.Tensor
-        (n, n_out), each 0 or 1.
-    cells : torch.Tensor
-        (n, n_out): 1 for an output bit of the task, 0 for padding.
+    (Patil et al. 2023, §3; clean inputs). An inactive unit's activation is 0, so the derivative
+    may be taken before or after its ReLU.
 
     Returns
     -------
-    list of torch.Tensor
-        One a hidden layer, (B, units) float32 ≥ 0.
+    torch.Tensor
+        (B, hidden units of all layers) float32 ≥ 0.
     """
-    values = activations(stack, inputs)  # [l]: (B, n, units)
-    scale = cells / cells[0].sum()  # (n, n_out): padding lies behind the real rows and columns
-    slope = (values[-1].sigmoid() - targets) * scale  # (B, n, n_out)
-    n_samples = cells[:, 0].sum()
-    scores = []
-    for weight, value in zip(reversed(stack.weights[1:]), reversed(values[1:-1]), strict=True):
-        slope = torch.bmm(slope, weight)  # (B, n, units): ∂loss/∂activation
-        scores.append((value * slope).abs_().sum(1) / n_samples)  # (B, units)
-        slope = slope * torch.sign(value)  # through the ReLU
-    return scores[::-1]
+    values = activations(stack, task.inputs)  # [l]: (B, n, units)
+    hidden = zip(values[1:-1], slopes(stack, values, task.targets), strict=False)
+    return torch.cat([(value * slope).abs().mean(1) for value, slope in hidden], dim=1)
 
 
 def edge_scores(stack: StackedMLP) -> Tensor:
     """Score every edge of the dense network by |weight|, (B, edges of all layers); pruned: 0."""
-    return torch.cat([weight.abs().flatten(1) for weight in stack.weights], dim=1)
+    return edges_of(stack.parameters, stack.sizes).abs()
 
 
 def percentile_cut(scores: Tensor, targets: NDArray[np.float64]) -> Tensor:
@@ -77,7 +63,8 @@ def percentile_cut(scores: Tensor, targets: NDArray[np.float64]) -> Tensor:
     >>> percentile_cut(torch.tensor([[1.0, 3.0, 2.0]]), np.array([75.0]))
     tensor([[2.5000]], dtype=torch.float64)
     """
-    ordered = scores.sort(dim=1).values  # (B, n)
+    # (B, n); NumPy sorts rows four times as fast as torch does on a CPU
+    ordered = scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))
     place = torch.from_numpy(targets / 100 * (scores.shape[1] - 1))[:, None]  # (B, 1) float64
     place = place.to(scores.device)
     below = place.floor().to(torch.int64)
@@ -91,22 +78,10 @@ def prune_units(stack: StackedMLP, keep: Tensor) -> StackedMLP:
 
     A pruned unit loses its row, its column and its bias.
     """
-    layers = list(keep.split_with_sizes(stack.sizes[1:-1], dim=1))  # [l]: (B, units)
-    ends = keep.new_ones(1, 1)
-    rows = [*layers, ends]
-    columns = [ends, *layers]
-    return stack.prune(
-        [
-            mask & row[:, :, None] & column[:, None, :]  # (B, out, in)
-            for mask, row, column in zip(stack.masks, rows, columns, strict=True)
-        ]
-    )
-
-
-def prune_edges(stack: StackedMLP, keep: Tensor) -> StackedMLP:
-    """Return `stack` without the edges that `keep` (B, edges of all layers) drops."""
-    layers = keep.split_with_sizes([mask[0].numel() for mask in stack.masks], dim=1)
-    return stack.prune([mask & kept.view_as(mask) for mask, kept in zip(stack.masks, layers, strict=True)])
+    first, last = keep.new_ones(len(keep), stack.sizes[0]), keep.new_ones(len(keep), stack.sizes[-1])
+    layers = [first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]  # [l]: (B, units)
+    edges = [(row[:, :, None] & column[:, None, :]).flatten(1) for column, row in pairwise(layers)]
+    return stack.prune(torch.cat(edges, dim=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

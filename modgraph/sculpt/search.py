@@ -8,7 +8,6 @@ step. Every branch is walked once, and all networks of a level walk side by side
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,8 +199,8 @@ def sculpt(
         if progress is not None:
             progress(done, int(levels[-1]))
 
-    with one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
-        engine = Engine(task=task, settings=settings or TrainSettings(), pool=pool)
+    with one_thread_per_operation() as threads:
+        engine = Engine(task=task, settings=settings or TrainSettings(), threads=threads)
         networks = Population(
             stack=initial_stack(sizes, seeds=trials, device=place),
             seeds=np.array(trials, dtype=np.int64),

@@ -14,11 +14,13 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from modgraph import cluster, functions
+from modgraph import cluster, functions, io
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
+from modgraph.forward import forward
+from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
-from modgraph.score import Score, score
+from modgraph.score import Criteria, Score, criteria, score
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -26,15 +28,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Criteria",
     "LayeredDAG",
     "Module",
     "ModuleGraph",
     "ModuleHierarchy",
     "Score",
     "cluster",
+    "criteria",
     "detect_modules",
     "draw",
+    "forward",
+    "from_arrays",
+    "from_estimator",
+    "from_module",
     "functions",
+    "io",
+    "load_network",
+    "save_network",
     "score",
     "sculpt",
 ]

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+StrArray = NDArray[np.str_]
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -46,6 +47,12 @@ class LayeredDAG:
         Edges of the dense network that this one was pruned from; trimming keeps it.
     weights : ndarray of float, shape (n_edges,), or None
         Weight of each edge, in the order of `sources`.
+    biases : ndarray of float, shape (n_units,), or None
+        What each unit adds to the weighted sum of its inputs; 0 for inputs.
+    activations : ndarray of str, shape (n_units,), or None
+        What each unit does to that sum (names as in `modgraph.forward`); "identity" for inputs.
+    unit_names : ndarray of str, shape (n_units,), or None
+    layer_names : tuple of str, length n_layers, or None
 
     Examples
     --------
@@ -63,9 +70,22 @@ class LayeredDAG:
     n_layers: int
     dense_edges: int
     weights: FloatArray | None = None
+    biases: FloatArray | None = None
+    activations: StrArray | None = None
+    unit_names: StrArray | None = None
+    layer_names: tuple[str, ...] | None = None
 
     @classmethod
-    def from_masks(cls, masks: Sequence[ArrayLike], *, weights: Sequence[ArrayLike] | None = None) -> LayeredDAG:
+    def from_masks(
+        cls,
+        masks: Sequence[ArrayLike],
+        *,
+        weights: Sequence[ArrayLike] | None = None,
+        biases: Sequence[ArrayLike] | None = None,
+        activations: Sequence[str] | None = None,
+        unit_names: Sequence[str] | None = None,
+        layer_names: Sequence[str] | None = None,
+    ) -> LayeredDAG:
         """Build the graph of a pruned multi-layer perceptron.
 
         Parameters
@@ -75,6 +95,13 @@ class LayeredDAG:
             or the pruned weights themselves.
         weights : sequence of array_like, shapes as `masks`, optional
             The weight of every edge; entries where the mask is zero are ignored, but must be finite.
+        biases : sequence of array_like, shapes (out,), optional
+            One vector per weight layer.
+        activations : sequence of str, optional
+            One name per weight layer, such as "relu" (see `modgraph.forward`).
+        unit_names : sequence of str, length n_units, optional
+        layer_names : sequence of str, length n_layers, optional
+            One more than there are masks: inputs first.
 
         Returns
         -------
@@ -83,7 +110,8 @@ class LayeredDAG:
         Raises
         ------
         ValueError
-            If there is no mask, a layer without units, shapes that do not chain, or a NaN or infinite entry.
+            If there is no mask, a layer without units, shapes that do not chain, a NaN or infinite entry, or as many
+            biases or names as don't fit.
         """
         matrices = _matrices("masks", masks)
         sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
@@ -95,6 +123,7 @@ class LayeredDAG:
                     f"(got {[m.shape for m in values]} for {[m.shape for m in matrices]})"
                 )
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        names = None if activations is None else _names("activations", activations, length=len(matrices))
         sources, targets = [], []
         kept = []
         for position, matrix in enumerate(matrices):
@@ -111,6 +140,10 @@ class LayeredDAG:
             n_layers=len(sizes),
             dense_edges=sum(m.size for m in matrices),
             weights=None if weights is None else np.concatenate(kept),
+            biases=None if biases is None else _all_biases(biases, sizes=sizes),
+            activations=None if names is None else np.repeat(np.array(["identity", *names]), sizes),
+            unit_names=unit_names,
+            layer_names=layer_names,
         )
 
     @classmethod
@@ -121,6 +154,10 @@ class LayeredDAG:
         layer: ArrayLike,
         weights: ArrayLike | None = None,
         dense_edges: int | None = None,
+        biases: ArrayLike | None = None,
+        activations: Sequence[str] | None = None,
+        unit_names: Sequence[str] | None = None,
+        layer_names: Sequence[str] | None = None,
     ) -> LayeredDAG:
         """Build a graph from an edge list; edges may skip layers.
 
@@ -135,6 +172,10 @@ class LayeredDAG:
         dense_edges : int, optional
             Edges of the network before pruning; by default all pairs of units in the pairs of layers that are
             next to each other or joined by an edge.
+        biases : array_like of float, shape (n_units,), optional
+            Finite; 0 for inputs.
+        activations, unit_names : sequence of str, length n_units, optional
+        layer_names : sequence of str, length n_layers, optional
 
         Returns
         -------
@@ -193,6 +234,10 @@ class LayeredDAG:
             n_layers=int(sizes.size),
             dense_edges=int(sum(sizes[a] * sizes[b] for a, b in joined)) if dense_edges is None else dense_edges,
             weights=values,
+            biases=biases,
+            activations=activations,
+            unit_names=unit_names,
+            layer_names=layer_names,
         )
 
     @classmethod
@@ -206,8 +251,20 @@ class LayeredDAG:
         dense_edges: int,
         weights: FloatArray | None,
         unit_index: IntArray | None = None,
+        biases: ArrayLike | None = None,
+        activations: Sequence[str] | StrArray | None = None,
+        unit_names: Sequence[str] | StrArray | None = None,
+        layer_names: Sequence[str] | None = None,
     ) -> LayeredDAG:
-        """Build from edges that are sorted, valid and unique."""
+        """Build from edges that are sorted, valid and unique; checks biases and names."""
+        units = [
+            None if names is None else frozen(_names(name, names, length=layer.size))
+            for name, names in (("activations", activations), ("unit_names", unit_names))
+        ]
+        if biases is not None:
+            biases = frozen(_finite_vector("biases", biases, length=layer.size))
+        if layer_names is not None:
+            layer_names = tuple(_names("layer_names", layer_names, length=n_layers).tolist())
         return cls(
             sources=frozen(np.ascontiguousarray(sources, dtype=np.int64)),
             targets=frozen(np.ascontiguousarray(targets, dtype=np.int64)),
@@ -216,6 +273,10 @@ class LayeredDAG:
             n_layers=n_layers,
             dense_edges=dense_edges,
             weights=None if weights is None else frozen(weights),
+            biases=biases,
+            activations=units[0],
+            unit_names=units[1],
+            layer_names=layer_names,
         )
 
     @property
@@ -318,6 +379,10 @@ class LayeredDAG:
             n_layers=self.n_layers,
             dense_edges=self.dense_edges,
             weights=None if self.weights is None else self.weights[both],
+            biases=None if self.biases is None else self.biases[kept],
+            activations=None if self.activations is None else self.activations[kept],
+            unit_names=None if self.unit_names is None else self.unit_names[kept],
+            layer_names=self.layer_names,
         )
 
     def __repr__(self) -> str:
@@ -344,3 +409,32 @@ def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
                 f"one for each row of `{name}[{position}]` (got shape {two.shape})"
             )
     return matrices
+
+
+def _names(name: str, names: Sequence[str] | StrArray, *, length: int) -> StrArray:
+    """Check and copy `length` texts."""
+    known = isinstance(names, np.ndarray) and names.dtype.kind == "U"
+    if isinstance(names, str) or not (known or all(isinstance(text, str) for text in names)):
+        raise ValueError(f"`{name}` must be a sequence of texts (got {names!r})")
+    if len(names) != length:
+        raise ValueError(f"`{name}` must be {length} texts (got {len(names)})")
+    return np.array(names, dtype=np.str_)
+
+
+def _finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatArray:
+    """Check and copy a vector of `length` finite numbers."""
+    try:
+        vector = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be {length} finite numbers (got {values!r})") from None
+    if vector.shape != (length,) or not np.isfinite(vector).all():
+        raise ValueError(f"`{name}` must be {length} finite numbers (got shape {vector.shape})")
+    return vector
+
+
+def _all_biases(biases: Sequence[ArrayLike], *, sizes: Sequence[int]) -> FloatArray:
+    """Join the biases of all layers but the inputs', which have 0."""
+    if len(biases) != len(sizes) - 1:
+        raise ValueError(f"`biases` must be {len(sizes) - 1} vectors, one a weight layer (got {len(biases)})")
+    vectors = [_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]
+    return np.concatenate([np.zeros(sizes[0]), *vectors])

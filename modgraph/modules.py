@@ -147,6 +147,8 @@ class ModuleHierarchy:
                 raise ValueError(
                     f"`{name}` must have a label for each of {self.dag.n_units} units (got shape {labels.shape})"
                 )
+            if labels.size and not -1 <= labels.min() <= labels.max() < labels.size:
+                raise ValueError(f"`{name}` must be from −1 to {labels.size - 1} (got {labels.min()} … {labels.max()})")
 
     @property
     def n_modules(self) -> int:
@@ -193,67 +195,16 @@ class ModuleHierarchy:
         )
 
     def to_networkx(self) -> networkx.DiGraph:
-        """Return the trimmed network as a networkx ``DiGraph``.
+        """Return the trimmed network as a networkx ``DiGraph``; see `modgraph.io.to_networkx`."""
+        from modgraph.io.export import to_networkx
 
-        Returns
-        -------
-        networkx.DiGraph
-            Nodes are the unit indices of `dag`, with the integer attributes ``layer``, ``subset`` (the same, for
-            ``networkx.multipartite_layout``), ``module`` and ``cluster``; edges carry ``weight`` where known.
-        """
-        import networkx as nx
-
-        graph = nx.DiGraph()
-        for unit in np.flatnonzero(self.labels >= 0).tolist():
-            layer = int(self.dag.layer[unit])
-            graph.add_node(
-                unit,
-                layer=layer,
-                subset=layer,
-                module=int(self.labels[unit]),
-                cluster=int(self.cluster_labels[unit]),
-            )
-        edges, weights = self._kept_edges()
-        if weights is None:
-            graph.add_edges_from(edges)
-        else:
-            graph.add_weighted_edges_from((*edge, weight) for edge, weight in zip(edges, weights, strict=True))
-        return graph
+        return to_networkx(self)
 
     def to_igraph(self) -> igraph.Graph:
-        """Return the trimmed network as a directed igraph ``Graph``.
+        """Return the trimmed network as a directed igraph ``Graph``; see `modgraph.io.to_igraph`."""
+        from modgraph.io.export import to_igraph
 
-        Returns
-        -------
-        igraph.Graph
-            Vertex attributes ``name`` (the unit index in `dag`, as text), ``layer``, ``module`` and ``cluster``;
-            the edge attribute ``weight`` where known.
-        """
-        import igraph
-
-        kept = np.flatnonzero(self.labels >= 0)
-        edges, weights = self._kept_edges()
-        graph = igraph.Graph(
-            n=kept.size,
-            edges=np.searchsorted(kept, np.array(edges, dtype=np.int64).reshape(-1, 2)).tolist(),
-            directed=True,
-            vertex_attrs={
-                "name": [str(unit) for unit in kept.tolist()],
-                "layer": self.dag.layer[kept].tolist(),
-                "module": self.labels[kept].tolist(),
-                "cluster": self.cluster_labels[kept].tolist(),
-            },
-        )
-        if weights is not None:
-            graph.es["weight"] = weights
-        return graph
-
-    def _kept_edges(self) -> tuple[list[tuple[int, int]], list[float] | None]:
-        """Edges between units that trimming kept, and their weights."""
-        edges = self.dag.edges
-        both = (self.labels[edges] >= 0).all(axis=1)
-        weights = self.dag.weights
-        return [(a, b) for a, b in edges[both].tolist()], None if weights is None else weights[both].tolist()
+        return to_igraph(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the hierarchy and its graph as one JSON file.
@@ -272,6 +223,10 @@ class ModuleHierarchy:
                 "edges": dag.edges.tolist(),
                 "weights": None if dag.weights is None else dag.weights.tolist(),
                 "dense_edges": dag.dense_edges,
+                "biases": None if dag.biases is None else dag.biases.tolist(),
+                "activations": None if dag.activations is None else dag.activations.tolist(),
+                "unit_names": None if dag.unit_names is None else dag.unit_names.tolist(),
+                "layer_names": dag.layer_names,
             },
             "labels": self.labels.tolist(),
             "cluster_labels": self.cluster_labels.tolist(),
@@ -320,17 +275,18 @@ class ModuleHierarchy:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise KeyError(FORMAT)
-            graph, labels, cluster_labels = document["dag"], document["labels"], document["cluster_labels"]
-            edges, layer, weights = graph["edges"], graph["layer"], graph["weights"]
-            dense_edges, settings = graph["dense_edges"], document["settings"]
+            graph, settings = dict(document["dag"]), document["settings"]
+            labels, cluster_labels = (np.array(document[name]) for name in ("labels", "cluster_labels"))
+            if (
+                labels.dtype.kind != "i"
+                or cluster_labels.dtype.kind != "i"
+                or not isinstance(graph["dense_edges"], int)
+            ):
+                raise TypeError
+            dag = LayeredDAG.from_edges(graph.pop("edges"), **graph)
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
             raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})") from None
-        return cls(
-            dag=LayeredDAG.from_edges(edges, layer=layer, weights=weights, dense_edges=dense_edges),
-            labels=frozen(np.array(labels, dtype=np.int64)),
-            cluster_labels=frozen(np.array(cluster_labels, dtype=np.int64)),
-            settings=settings,
-        )
+        return cls(dag=dag, labels=frozen(labels), cluster_labels=frozen(cluster_labels), settings=settings)
 
     def __repr__(self) -> str:
         kept = int((self.labels >= 0).sum())

@@ -252,7 +252,15 @@ def test_a_bad_seed_is_refused() -> None:
 @given(dags())
 def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, dag: LayeredDAG) -> None:
     path = tmp_path_factory.mktemp("saved") / "modules.json"
-    weighted = LayeredDAG.from_edges(dag.edges, layer=dag.layer, weights=np.linspace(-1, 1, dag.n_edges))
+    weighted = LayeredDAG.from_edges(
+        dag.edges,
+        layer=dag.layer,
+        weights=np.linspace(-1, 1, dag.n_edges),
+        biases=np.arange(dag.n_units) / 2,
+        activations=["relu"] * dag.n_units,
+        unit_names=[f"unit {unit}" for unit in range(dag.n_units)],
+        layer_names=[f"layer {level}" for level in range(dag.n_layers)],
+    )
     found = detect_modules(weighted, hops=2)
     found.save(path)
     again = ModuleHierarchy.load(path)
@@ -264,6 +272,8 @@ def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, d
     assert again.dag.weights is not None
     assert again.dag.weights.tolist() == np.linspace(-1, 1, dag.n_edges).tolist()
     assert repr(again.modules) == repr(found.modules)
+    for name in ("biases", "activations", "unit_names", "layer_names"):
+        assert list(getattr(again.dag, name)) == list(getattr(weighted, name))
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
@@ -288,6 +298,16 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         ModuleHierarchy.load(path)
 
 
+def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    detect_modules(two_strands()).save(path)
+    document = json.loads(path.read_text())
+    document["labels"][0] = 10**12
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"`labels` must be from −1 to 9 \(got 0 … 1000000000000"):
+        ModuleHierarchy.load(path)
+
+
 def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
     detect_modules(two_strands()).save(path)
@@ -305,11 +325,9 @@ def test_networkx_and_igraph_get_the_trimmed_network(dag: LayeredDAG) -> None:
     edges = trimmed.unit_index[trimmed.edges].tolist()
     graph, vertices = found.to_networkx(), found.to_igraph()
     assert sorted(map(list, graph.edges)) == edges
-    assert (
-        sorted([int(vertices.vs[a]["name"]), int(vertices.vs[b]["name"])] for a, b in vertices.get_edgelist()) == edges
-    )
+    assert sorted([vertices.vs[a]["unit"], vertices.vs[b]["unit"]] for a, b in vertices.get_edgelist()) == edges
     for unit in trimmed.unit_index.tolist():
-        vertex = vertices.vs.find(name=str(unit))
+        vertex = vertices.vs.find(unit=unit)
         for key, value in (("layer", dag.layer), ("module", found.labels), ("cluster", found.cluster_labels)):
             assert graph.nodes[unit][key] == vertex[key] == value[unit]
             assert type(graph.nodes[unit][key]) is int

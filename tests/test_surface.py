@@ -12,7 +12,8 @@ import pytest
 
 import modgraph
 
-HEAVY = {"torch", "igraph", "leidenalg", "matplotlib", "networkx", "numba", "pandas", "sklearn", "rich"}
+HEAVY = {"torch", "igraph", "leidenalg", "matplotlib", "networkx", "numba", "pandas", "sklearn", "rich", "typer"}
+HEAVY |= {"onnx", "h5py", "skops", "joblib"}
 
 
 def test_import_loads_nothing_heavy() -> None:

@@ -74,7 +74,8 @@ class SculptedNetwork:
         """The network as a layered graph."""
         from modgraph.dag import LayeredDAG
 
-        return LayeredDAG.from_masks(self.masks, weights=self.weights)
+        activations = ["relu"] * (len(self.masks) - 1) + ["sigmoid"]
+        return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
 
     def __repr__(self) -> str:
         return (

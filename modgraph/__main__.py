@@ -1,0 +1,25 @@
+"""The ``modgraph`` command, and ``python -m modgraph``: says which extra is missing before it starts."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command.
+
+    Returns
+    -------
+    int
+        The exit status (see `modgraph.cli.main`).
+    """
+    try:
+        from modgraph import cli
+    except ImportError as error:
+        sys.stderr.write(f"modgraph: {error}\n")
+        return 2
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Files and live models in, graphs out.
+
+>>> from modgraph.io import from_arrays
+>>> from_arrays([[[0.5, 0.0], [0.0, 2.0]], [[1.0, 1.0]]])
+LayeredDAG([2, 2, 1], 4 edges, density 0.667)
+"""
+
+from modgraph.io.chain import from_arrays
+from modgraph.io.estimator import from_estimator
+from modgraph.io.export import (
+    edge_table,
+    from_igraph,
+    from_networkx,
+    to_clustering,
+    to_graph_tool,
+    to_igraph,
+    to_networkx,
+    to_scipy,
+    unit_table,
+)
+from modgraph.io.export_files import save_graph
+from modgraph.io.load import load_network, save_network
+from modgraph.io.torch_module import from_module
+
+__all__ = [
+    "edge_table",
+    "from_arrays",
+    "from_estimator",
+    "from_igraph",
+    "from_module",
+    "from_networkx",
+    "load_network",
+    "save_graph",
+    "save_network",
+    "to_clustering",
+    "to_graph_tool",
+    "to_igraph",
+    "to_networkx",
+    "to_scipy",
+    "unit_table",
+]

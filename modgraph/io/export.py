@@ -1,0 +1,391 @@
+"""Graphs out: to other libraries and their files, and back from networkx and igraph.
+
+A hierarchy gives the trimmed network with the module and the cluster of every unit, a `LayeredDAG` all of its units.
+Nodes are numbered as in the graph that was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from modgraph.dag import IntArray, LayeredDAG
+from modgraph.modules import ModuleHierarchy
+
+if TYPE_CHECKING:
+    import graph_tool
+    import igraph
+    import networkx
+
+
+def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
+    """List the units, column by column.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+        Of a hierarchy, the units that trimming kept.
+
+    Returns
+    -------
+    dict of str to list
+        ``unit`` (its number in the graph as given), ``name``, ``layer``; ``module`` and ``cluster`` of a hierarchy;
+        ``bias`` and ``activation`` where they are known.
+
+    Examples
+    --------
+    >>> unit_table(LayeredDAG.from_masks([[[1, 1]]]))["name"]
+    ['x0', 'x1', 'y0']
+    """
+    dag, units = _kept(graph)
+    table: dict[str, list[Any]] = {
+        "unit": units.tolist(),
+        "name": _names(dag, units),
+        "layer": dag.layer[units].tolist(),
+    }
+    if isinstance(graph, ModuleHierarchy):
+        table |= {"module": graph.labels[units].tolist(), "cluster": graph.cluster_labels[units].tolist()}
+    if dag.biases is not None:
+        table["bias"] = dag.biases[units].tolist()
+    if dag.activations is not None:
+        table["activation"] = [clean(name) for name in dag.activations[units].tolist()]
+    return table
+
+
+def edge_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
+    """List the edges, column by column.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+        Of a hierarchy, the edges between units that trimming kept.
+
+    Returns
+    -------
+    dict of str to list
+        ``source`` and ``target`` (numbers of units), and ``weight`` where known.
+
+    Examples
+    --------
+    >>> edge_table(LayeredDAG.from_masks([[[1, 1]]]))
+    {'source': [0, 1], 'target': [2, 2]}
+    """
+    dag, units = _kept(graph)
+    kept = np.zeros(dag.n_units, dtype=np.bool_)
+    kept[units] = True
+    both = kept[dag.sources] & kept[dag.targets]
+    table: dict[str, list[Any]] = {"source": dag.sources[both].tolist(), "target": dag.targets[both].tolist()}
+    if dag.weights is not None:
+        table["weight"] = dag.weights[both].tolist()
+    return table
+
+
+def to_scipy(graph: ModuleHierarchy | LayeredDAG) -> csr_array:
+    """Return the weighted adjacency.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+
+    Returns
+    -------
+    scipy.sparse.csr_array of float, shape (n_units, n_units)
+        The weight of the edge from i to j at ``[i, j]`` (1 where weights are not known), also where it is 0. Of a
+        hierarchy, units that trimming dropped have no edges.
+    """
+    dag, _ = _kept(graph)
+    table = edge_table(graph)
+    weights = np.array(table.get("weight", np.ones(len(table["source"]))), dtype=np.float64)
+    pointers = np.searchsorted(np.array(table["source"], dtype=np.int64), np.arange(dag.n_units + 1))
+    targets = np.array(table["target"], dtype=np.int64)
+    return csr_array((weights, targets, pointers), shape=(dag.n_units, dag.n_units))
+
+
+def to_networkx(graph: ModuleHierarchy | LayeredDAG) -> networkx.DiGraph:
+    """Return a networkx ``DiGraph``.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+
+    Returns
+    -------
+    networkx.DiGraph
+        Nodes are numbers of units, with the columns of `unit_table` as attributes, and ``subset``, the layer again,
+        for ``networkx.multipartite_layout``. Edges carry ``weight`` where known; the graph, ``dense_edges``.
+
+    Raises
+    ------
+    ImportError
+        If networkx is not installed.
+    """
+    nx = networkx_module()
+    dag, _ = _kept(graph)
+    result = nx.DiGraph(dense_edges=int(dag.dense_edges))
+    units = unit_table(graph)
+    numbers = units.pop("unit")
+    units["subset"] = units["layer"]
+    for number, values in zip(numbers, zip(*units.values(), strict=True), strict=True):
+        result.add_node(number, **dict(zip(units, values, strict=True)))
+    edges = edge_table(graph)
+    result.add_edges_from(zip(edges["source"], edges["target"], strict=True))
+    if "weight" in edges:
+        ends = zip(edges["source"], edges["target"], edges["weight"], strict=True)
+        result.add_weighted_edges_from(ends)
+    return result
+
+
+def to_igraph(graph: ModuleHierarchy | LayeredDAG) -> igraph.Graph:
+    """Return a directed igraph ``Graph``.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+
+    Returns
+    -------
+    igraph.Graph
+        Vertices carry the columns of `unit_table` (``unit`` is the number in the graph as given), edges ``weight``
+        where known; the graph carries ``dense_edges``.
+
+    Raises
+    ------
+    ImportError
+        If igraph is not installed.
+    """
+    igraph = igraph_module()
+    dag, kept = _kept(graph)
+    edges = edge_table(graph)
+    ends = np.searchsorted(kept, np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1))
+    return igraph.Graph(
+        n=kept.size,
+        edges=ends.T.tolist(),
+        directed=True,
+        graph_attrs={"dense_edges": int(dag.dense_edges)},
+        vertex_attrs=unit_table(graph),
+        edge_attrs={"weight": edges["weight"]} if "weight" in edges else {},
+    )
+
+
+def to_clustering(found: ModuleHierarchy) -> igraph.VertexClustering:
+    """Return the modules as an igraph clustering.
+
+    Parameters
+    ----------
+    found : ModuleHierarchy
+
+    Returns
+    -------
+    igraph.VertexClustering
+        Over the graph that `to_igraph` gives (its ``graph``); cluster i is module i.
+
+    Raises
+    ------
+    ImportError
+        If igraph is not installed.
+    """
+    graph = to_igraph(found)
+    return igraph_module().VertexClustering(graph, membership=graph.vs["module"])
+
+
+def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
+    """Return a directed graph-tool ``Graph``.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+
+    Returns
+    -------
+    graph_tool.Graph
+        With internal vertex properties, the columns of `unit_table`, and the edge property ``weight`` where known.
+
+    Raises
+    ------
+    ImportError
+        If graph-tool is not installed (it is not on PyPI; Debian has python3-graph-tool).
+    """
+    try:
+        import graph_tool
+    except ImportError as error:
+        raise ImportError("`to_graph_tool` needs graph-tool: conda and Debian (python3-graph-tool) have it") from error
+    _, kept = _kept(graph)
+    edges, units = edge_table(graph), unit_table(graph)
+    result = graph_tool.Graph(directed=True)
+    result.add_vertex(kept.size)
+    ends = np.searchsorted(kept, np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1))
+    result.add_edge_list(ends.T)
+    for name, values in units.items():
+        kind = {int: "int64_t", float: "double", str: "string"}[type(values[0])]
+        result.vertex_properties[name] = result.new_vertex_property(kind, vals=values)
+    if "weight" in edges:
+        result.edge_properties["weight"] = result.new_edge_property("double", vals=edges["weight"])
+    return result
+
+
+def from_networkx(graph: networkx.DiGraph) -> LayeredDAG:
+    """Build a graph from a networkx ``DiGraph``.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        Without cycles. Nodes may carry ``layer`` or ``subset`` (otherwise a node's layer is the longest path to it),
+        ``name``, ``bias`` and ``activation``; edges ``weight``. What only some have is left out.
+
+    Returns
+    -------
+    LayeredDAG
+        Units are sorted by layer, within a layer as the nodes come; a layer that is empty is left out.
+
+    Raises
+    ------
+    ValueError
+        If the graph is undirected, has cycles or an edge against its layers.
+    ImportError
+        If networkx is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from_networkx(nx.DiGraph([("a", "h"), ("b", "h"), ("h", "y")])).unit_names.tolist()
+    ['a', 'b', 'h', 'y']
+    """
+    nx = networkx_module()
+    if not isinstance(graph, nx.Graph) or not graph.is_directed() or graph.is_multigraph():
+        raise ValueError(f"`graph` must be a networkx.DiGraph (got {type(graph).__name__})")
+    nodes = list(graph.nodes)
+    place = {node: at for at, node in enumerate(nodes)}
+    columns = {
+        key: [graph.nodes[node].get(key) for node in nodes] for key in ("layer", "subset", "name", "bias", "activation")
+    }
+    edges = [(place[a], place[b]) for a, b in graph.edges]
+    weights = [graph.edges[edge].get("weight") for edge in graph.edges]
+    columns["node"] = [str(node) for node in nodes]
+    return _from_columns(columns, edges, weights, dense_edges=graph.graph.get("dense_edges"))
+
+
+def from_igraph(graph: igraph.Graph) -> LayeredDAG:
+    """Build a graph from a directed igraph ``Graph``.
+
+    Parameters
+    ----------
+    graph : igraph.Graph
+        As `from_networkx` wants it: without cycles, with or without attributes.
+
+    Returns
+    -------
+    LayeredDAG
+
+    Raises
+    ------
+    ValueError
+        If the graph is undirected, has cycles or repeated edges, or an edge against its layers.
+    ImportError
+        If igraph is not installed.
+    """
+    igraph = igraph_module()
+    if not isinstance(graph, igraph.Graph) or not graph.is_directed() or graph.has_multiple():
+        raise ValueError(f"`graph` must be a directed igraph.Graph without repeated edges (got {graph!r:.80})")
+    none = [None] * graph.vcount()
+    columns = {
+        key: graph.vs[key] if key in graph.vs.attributes() else none
+        for key in ("layer", "subset", "name", "bias", "activation")
+    }
+    columns["node"] = [str(at) for at in range(graph.vcount())]
+    weights = graph.es["weight"] if "weight" in graph.es.attributes() else [None] * graph.ecount()
+    dense = graph["dense_edges"] if "dense_edges" in graph.attributes() else None
+    return _from_columns(columns, graph.get_edgelist(), weights, dense_edges=dense)
+
+
+# --- Columns ----------------------------------------------------------------------------------------------------------
+
+
+def _kept(graph: ModuleHierarchy | LayeredDAG) -> tuple[LayeredDAG, IntArray]:
+    """Return the graph as given, and the units that count."""
+    if isinstance(graph, ModuleHierarchy):
+        return graph.dag, np.flatnonzero(graph.labels >= 0)
+    return graph, np.arange(graph.n_units)
+
+
+def _names(dag: LayeredDAG, units: IntArray) -> list[str]:
+    """Name units: as the graph does, else x0, x1, … for inputs, y0, … for outputs, and by layer and place."""
+    if dag.unit_names is not None:
+        return [clean(name) for name in dag.unit_names[units].tolist()]
+    first = {0: "x", dag.n_layers - 1: "y"}
+    layers = dag.layer[units].tolist()
+    places = (units - dag.layer_starts[dag.layer[units]]).tolist()
+    return [f"{first.get(layer, f'h{layer}.')}{place}" for layer, place in zip(layers, places, strict=True)]
+
+
+def clean(text: str) -> str:
+    """Replace what a text file can't hold."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _from_columns(
+    columns: dict[str, list[Any]],
+    edges: Sequence[tuple[int, int]],
+    weights: Sequence[Any],
+    *,
+    dense_edges: Any,
+) -> LayeredDAG:
+    pairs = np.array(edges, dtype=np.int64).reshape(-1, 2)
+    n = len(columns["node"])
+    known = [columns[key] for key in ("layer", "subset") if n and all(_is_number(v) for v in columns[key])]
+    layer = np.array(known[0], dtype=np.int64) if known else _longest_paths(pairs, n)
+    layer = np.unique(layer, return_inverse=True)[1].reshape(-1)
+    order = np.argsort(layer, kind="stable")
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    whole = {
+        key: [columns[key][at] for at in order.tolist()]
+        for key in ("name", "bias", "activation", "node")
+        if all(value is not None for value in columns[key])
+    }
+    given = len(weights) > 0 and all(_is_number(weight) for weight in weights)
+    return LayeredDAG.from_edges(
+        place[pairs],
+        layer=layer[order],
+        weights=[float(weight) for weight in weights] if given else None,
+        dense_edges=int(dense_edges) if _is_number(dense_edges) else None,
+        biases=whole.get("bias"),
+        activations=whole.get("activation"),
+        unit_names=[str(name) for name in whole.get("name", whole["node"])],
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _longest_paths(edges: IntArray, n: int) -> IntArray:
+    """Find the longest path that leads to each unit, layer by layer."""
+    level = np.zeros(n, dtype=np.int64)
+    for _ in range(n + 1):
+        raised = level.copy()
+        np.maximum.at(raised, edges[:, 1], level[edges[:, 0]] + 1)
+        if (raised == level).all():
+            return level
+        level = raised
+    raise ValueError("`graph` must have no cycle")
+
+
+def networkx_module() -> Any:
+    """Import networkx, or say which extra brings it."""
+    try:
+        import networkx
+    except ImportError as error:
+        raise ImportError("this needs networkx: pip install 'modgraph-nn[graphs]'") from error
+    return networkx
+
+
+def igraph_module() -> Any:
+    """Import igraph, or say which extra brings it."""
+    try:
+        import igraph
+    except ImportError as error:
+        raise ImportError("this needs igraph: pip install 'modgraph-nn[graphs]'") from error
+    return igraph

@@ -1,0 +1,111 @@
+"""Graphs out: files for other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from modgraph.dag import LayeredDAG
+from modgraph.io.export import edge_table, networkx_module, to_networkx, unit_table
+from modgraph.modules import ModuleHierarchy
+
+
+def save_graph(graph: ModuleHierarchy | LayeredDAG, path: str | os.PathLike[str]) -> None:
+    """Write a graph for other programs, in the format that the suffix says.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+    path : path-like
+        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), ``.dot`` or ``.gv``; ``.csv`` or ``.parquet``: the
+        edges, and beside them the units (``net.csv`` and ``net.units.csv``).
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of these.
+    ImportError
+        If the library for the format is not installed.
+    """
+    target = Path(path)
+    writer = _WRITERS.get(target.suffix.lower())
+    if writer is None:
+        raise ValueError(f"`path` must end in one of {', '.join(_WRITERS)} (got {os.fspath(path)!r})")
+    writer(graph, target)
+
+
+def _graphml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    networkx_module().write_graphml_xml(to_networkx(graph), path)
+
+
+def _gexf(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    networkx_module().write_gexf(to_networkx(graph), path)
+
+
+def _gml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    shown = to_networkx(graph)
+    for values in shown.nodes.values():
+        values["unit_name"] = values.pop("name")  # GML readers take `name` for the label
+    shown.graph = {"denseEdges": shown.graph["dense_edges"]}  # keys of letters and digits only
+    networkx_module().write_gml(networkx_module().relabel_nodes(shown, str), path)
+
+
+def _node_link(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    document = networkx_module().node_link_data(to_networkx(graph), edges="edges")
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _dot(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    units, edges = unit_table(graph), edge_table(graph)
+    lines = ["digraph modgraph {", "  rankdir=BT;"]
+    by_layer: dict[int, list[str]] = {}
+    for number, name, layer in zip(units["unit"], units["name"], units["layer"], strict=True):
+        by_layer.setdefault(layer, []).append(f"    {number} [label={_quoted(name)}];")
+    modules = dict(zip(units["unit"], units.get("module", [0] * len(units["unit"])), strict=True))
+    for rows in by_layer.values():
+        lines += ["  {", "    rank=same;", *rows, "  }"]
+    if "module" in units:
+        lines += [f"  {number} [module={module}];" for number, module in modules.items()]
+    weights = edges.get("weight", [None] * len(edges["source"]))
+    for source, target, weight in zip(edges["source"], edges["target"], weights, strict=True):
+        lines.append(f"  {source} -> {target}{'' if weight is None else f' [weight_value={weight!r}]'};")
+    path.write_text("\n".join([*lines, "}", ""]), encoding="utf-8")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _csv(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.csv"))):
+        with place.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table)
+            rows: Iterable[tuple[Any, ...]] = zip(*table.values(), strict=True)
+            writer.writerows(rows)
+
+
+def _parquet(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError("writing Parquet needs pyarrow: pip install pyarrow") from error
+    for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.parquet"))):
+        parquet.write_table(pyarrow.table(table), place)
+
+
+_WRITERS: dict[str, Callable[[ModuleHierarchy | LayeredDAG, Path], None]] = {
+    ".graphml": _graphml,
+    ".gexf": _gexf,
+    ".gml": _gml,
+    ".json": _node_link,
+    ".dot": _dot,
+    ".gv": _dot,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

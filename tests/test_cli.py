@@ -1,0 +1,190 @@
+"""The command: files in, files or standard output out; bad input gets one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+from modgraph import ModuleHierarchy, detect_modules
+from modgraph.cli import main
+from modgraph.functions import published
+from modgraph.io import load_network
+from tests import io_networks
+from tests.io_networks import network
+
+COMMANDS = ("detect", "score", "draw", "convert", "info", "sculpt", "reproduce")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return io_networks.write(network((4, 6, 4)), "npz", tmp_path)
+
+
+def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(file), "--out", str(tmp_path / "modules.json")]) == 0
+    found = detect_modules(load_network(file))
+    printed = capsys.readouterr().out
+    assert f"{found.n_modules} modules" in printed
+    assert len(printed.splitlines()) == 1 + found.n_modules
+    assert ModuleHierarchy.load(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
+
+
+def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(file), "--json", "--clustering", "published", "--hops", "1", "--threshold", "0.2"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = detect_modules(load_network(file, threshold=0.2), clustering="published", hops=1)
+    assert document["labels"] == found.labels.tolist()
+    assert [module["units"] for module in document["modules"]] == [m.units.tolist() for m in found.modules]
+
+
+def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    detect_modules(load_network(file)).save(tmp_path / "modules.json")
+    printed = []
+    for given in (file, tmp_path / "modules.json"):
+        assert main(["score", str(given), "separable", "--json"]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1]
+    assert printed[0]["target"] == "separable"
+    assert isinstance(printed[0]["exact"], bool)
+    assert main(["score", str(file), "separable"]) == 0
+    assert capsys.readouterr().out.startswith("Score(")
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_draw_makes_a_picture(suffix: str, file: Path, tmp_path: Path) -> None:
+    picture = tmp_path / f"modules.{suffix}"
+    assert main(["draw", str(file), str(picture), "--target", "separable"]) == 0
+    assert picture.read_bytes()[:4] in (b"<?xm", b"\x89PNG")
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_convert_writes_graphs(modules: bool, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.graphml"
+    assert main(["convert", str(file), str(out), *(["--modules"] if modules else [])]) == 0
+    graph = nx.read_graphml(out)
+    assert all(("module" in values) == modules for values in graph.nodes.values())
+    dag = load_network(file)
+    assert graph.number_of_nodes() == (dag.trim().n_units if modules else dag.n_units)
+
+
+def test_convert_writes_networks(file: Path, tmp_path: Path) -> None:
+    onnx = io_networks.write(network(), "onnx Gemm", tmp_path)
+    assert main(["convert", str(onnx), str(tmp_path / "new.npz")]) == 0
+    io_networks.assert_same(load_network(tmp_path / "new.npz"), network().dag)
+    assert main(["convert", str(file), str(tmp_path / "new.npz"), "--modules"]) == 2
+
+
+def test_info_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = io_networks.write(network(), "onnx Gemm", tmp_path)
+    assert main(["info", str(file), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["layer_sizes"] == [5, 7, 6, 3]
+    assert facts["edges"] == network().dag.n_edges
+    assert facts["activations"] == [["identity"], ["relu"], ["relu"], ["sigmoid"]]
+    assert main(["info", str(file)]) == 0
+    assert "layer0: 7 units" in capsys.readouterr().out
+
+
+def test_blocks_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = network()
+    file = io_networks.write(net, "pt", tmp_path)
+    assert main(["info", str(file), "--block", "0,2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layer_sizes"] == [5, 7, 6]
+    masks = io_networks.write(net, "npz with masks", tmp_path)
+    assert main(["info", str(file), "--masks", str(masks)]) == 2  # it has weights and biases, too
+
+
+def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["separable", str(tmp_path), "--hidden", "8", "--seeds", "1", "--epochs", "2", "--json"]
+    assert main(["sculpt", *arguments]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["networks"]
+    assert load_network(row["file"]).layer_sizes == (4, 8, published("separable").n_outputs)
+    assert main(["sculpt", "separable", str(tmp_path), "--hidden", "8,x"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detect", "no.npz"], "modgraph: No such file or directory: 'no.npz'"),
+        (["detect"], "modgraph: Missing argument"),
+        (["detect", "FILE", "--hops", "0"], "modgraph: `hops` must be an int ≥ 1"),
+        (["detect", "FILE", "--hops", "x"], "modgraph: Invalid value for '--hops'"),
+        (["detect", "FILE", "--clustering", "odd"], "modgraph: `clustering` must be one of"),
+        (["detect", "FILE", "--wrong"], "modgraph: No such option: --wrong"),
+        (["odd"], "modgraph: No such command 'odd'"),
+        (["score", "FILE", "separate"], "modgraph: `name` must be a published function (got 'separate'; nearest"),
+        (["score", "FILE", "levels_use_2"], "modgraph: `target` must have the 4 inputs of the network"),
+        (["draw", "FILE", "a.xyz"], "modgraph: Format 'xyz' is not supported"),
+        (["convert", "FILE", "a.xyz"], "modgraph: `path` must end in one of .graphml"),
+        (["info", "TRAP"], "modgraph: `path` can't be read as a pickle"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_status_2(
+    arguments: list[str], message: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trap.pkl").write_bytes(pickle.dumps([1]))
+    names = {"FILE": str(file), "TRAP": str(tmp_path / "trap.pkl"), "a.xyz": str(tmp_path / "a.xyz")}
+    assert main([names.get(one, one) for one in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(message)
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert main([*(names.get(one, one) for one in arguments), "--debug"]) == 2
+
+
+def test_reproduce_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "exemplars", "--quick", "--jobs", "1", "--out", str(tmp_path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["cell"].split(" · ")[0] for row in document["rates"]] == [
+        "separable",
+        "reused",
+        "separable_reused",
+        "single",
+    ]
+    assert {row["trials"] for row in document["rates"]} == {1}
+    assert (tmp_path / "reproduction.md").is_file()
+    assert main(["reproduce", "nothing", "--out", str(tmp_path)]) == 2
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", "no.npz", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    (example,) = (line.strip() for line in text.splitlines() if line.strip().startswith("Example: "))
+    assert example.startswith(f"Example: modgraph {command} ")
+
+
+def test_a_process_of_its_own(file: Path) -> None:
+    run = [sys.executable, "-m", "modgraph"]
+    done = subprocess.run([*run, "detect", str(file), "--json"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["n_modules"] > 0
+    done = subprocess.run([*run, "detect", "no.npz"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "modgraph: No such file or directory: 'no.npz'\n"
+
+
+def test_without_typer_the_command_says_what_is_missing() -> None:
+    code = "import sys; sys.modules['typer'] = None; import modgraph.__main__ as m; sys.exit(m.main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "modgraph: the command needs typer: pip install 'modgraph-nn[cli]'\n")
+
+
+def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.count(".") >= 1
+    code = "import sys; from modgraph.cli import main; sys.exit(main(['--show-completion', 'bash']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "_MODGRAPH_COMPLETE" in done.stdout

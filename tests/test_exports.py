@@ -1,0 +1,232 @@
+"""Graphs out and back, through the libraries that read them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import igraph
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+
+from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
+from modgraph.io import (
+    edge_table,
+    from_igraph,
+    from_networkx,
+    save_graph,
+    to_clustering,
+    to_graph_tool,
+    to_igraph,
+    to_networkx,
+    to_scipy,
+    unit_table,
+)
+from tests.io_networks import assert_same, network
+from tests.strategies import dags
+
+READERS: dict[str, Any] = {
+    ".graphml": lambda path: nx.read_graphml(path, node_type=int),
+    ".gexf": lambda path: nx.read_gexf(path, node_type=int),
+    ".gml": lambda path: nx.read_gml(path, destringizer=int),
+    ".json": lambda path: nx.node_link_graph(json.loads(path.read_text()), edges="edges"),
+}
+
+
+@pytest.fixture
+def found() -> ModuleHierarchy:
+    return detect_modules(network().dag)
+
+
+@given(dags())
+def test_networkx_and_igraph_give_back_the_graph(dag: LayeredDAG) -> None:
+    for again in (from_networkx(to_networkx(dag)), from_igraph(to_igraph(dag))):
+        assert (again.edges == dag.edges).all()
+        assert again.layer.tolist() == dag.layer.tolist()
+        assert again.dense_edges == dag.dense_edges
+        assert again.weights is None
+
+
+def test_weights_biases_and_names_come_back() -> None:
+    dag = network().dag
+    for again in (from_networkx(to_networkx(dag)), from_igraph(to_igraph(dag))):
+        assert_same(again, dag)
+        assert again.unit_names is not None
+        assert again.unit_names[[0, 5, 20]].tolist() == ["x0", "h1.0", "y2"]
+        assert again.activations is not None
+        assert dag.activations is not None
+        assert again.activations.tolist() == dag.activations.tolist()
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_files_are_read_by_networkx(suffix: str, tmp_path: Path, found: ModuleHierarchy) -> None:
+    path = tmp_path / f"net{suffix}"
+    save_graph(found, path)
+    graph = READERS[suffix](path)
+    expected = to_networkx(found)
+    assert sorted(map(int, graph.nodes)) == sorted(expected.nodes)
+    assert {(int(a), int(b)) for a, b in graph.edges} == set(expected.edges)
+    for node, values in graph.nodes.items():
+        assert values["module"] == found.labels[int(node)]
+        assert values["subset"] == values["layer"] == found.dag.layer[int(node)]
+        assert isinstance(values["bias"], float)
+    for a, b, weight in graph.edges(data="weight"):
+        assert weight == expected.edges[int(a), int(b)]["weight"]
+    again = from_networkx(graph)
+    kept = found.dag.subgraph(found.labels >= 0)
+    assert (again.edges == kept.edges).all()
+    assert again.weights is not None
+    assert kept.weights is not None
+    assert again.weights.tolist() == kept.weights.tolist()
+
+
+@pytest.mark.parametrize("suffix", [".graphml", ".gml"])
+def test_files_are_read_by_igraph(suffix: str, tmp_path: Path, found: ModuleHierarchy) -> None:
+    path = tmp_path / f"net{suffix}"
+    save_graph(found, path)
+    graph = igraph.Graph.Read(str(path))
+    kept = found.dag.subgraph(found.labels >= 0)
+    assert sorted(graph.get_edgelist()) == [tuple(edge) for edge in kept.edges.tolist()]
+    assert [int(module) for module in graph.vs["module"]] == found.labels[found.labels >= 0].tolist()
+
+
+def test_multipartite_layout_puts_layers_in_columns(found: ModuleHierarchy) -> None:
+    graph = to_networkx(found)
+    places = nx.multipartite_layout(graph)
+    columns = {layer: {places[n][0] for n, at in graph.nodes(data="layer") if at == layer} for layer in range(4)}
+    assert all(len(column) == 1 for column in columns.values())
+    assert len(set.union(*columns.values())) == 4
+
+
+def test_attributes_are_plain(found: ModuleHierarchy) -> None:
+    graph = to_networkx(found)
+    values = [value for node in graph.nodes.values() for value in node.values()]
+    values += [value for edge in graph.edges.values() for value in edge.values()] + list(graph.graph.values())
+    assert {type(value) for value in values} == {int, str, float}
+    assert {type(node) for node in graph.nodes} == {int}
+
+
+def test_igraph_carries_the_modules_as_a_clustering(found: ModuleHierarchy) -> None:
+    clustering = to_clustering(found)
+    assert isinstance(clustering, igraph.VertexClustering)
+    for module in found.modules:
+        units = [clustering.graph.vs[vertex]["unit"] for vertex in clustering[module.id]]
+        assert units == module.units.tolist()
+
+
+def test_scipy_has_the_weights(found: ModuleHierarchy) -> None:
+    matrix = to_scipy(found.dag)
+    assert found.dag.weights is not None
+    assert matrix[found.dag.sources, found.dag.targets].tolist() == found.dag.weights.tolist()
+    assert matrix.nnz == found.dag.n_edges
+    dropped = np.flatnonzero(found.labels < 0)
+    trimmed = to_scipy(found)
+    assert trimmed.shape == matrix.shape
+    assert trimmed[dropped].nnz == trimmed[:, dropped].nnz == 0
+    assert to_scipy(LayeredDAG.from_masks([[[1, 0]]])).data.tolist() == [1.0]
+
+
+def test_csv_has_edges_and_units(found: ModuleHierarchy, tmp_path: Path) -> None:
+    save_graph(found, tmp_path / "net.csv")
+    with (tmp_path / "net.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["source"]), int(row["target"])) for row in rows] == list(
+        zip(edge_table(found)["source"], edge_table(found)["target"], strict=True)
+    )
+    assert [float(row["weight"]) for row in rows] == edge_table(found)["weight"]
+    with (tmp_path / "net.units.csv").open() as file:
+        assert [int(row["module"]) for row in csv.DictReader(file)] == unit_table(found)["module"]
+
+
+def test_parquet_has_them_too(found: ModuleHierarchy, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    save_graph(found, tmp_path / "net.parquet")
+    assert parquet.read_table(tmp_path / "net.parquet").to_pydict() == edge_table(found)
+    assert parquet.read_table(tmp_path / "net.units.parquet").to_pydict() == unit_table(found)
+
+
+def test_dot_is_balanced_and_quoted(tmp_path: Path) -> None:
+    dag = LayeredDAG.from_masks([[[1, 1]]], unit_names=['a"b', "c\\d", "e\nf"])
+    save_graph(dag, tmp_path / "net.dot")
+    text = (tmp_path / "net.dot").read_text()
+    assert r'0 [label="a\"b"];' in text
+    assert r'1 [label="c\\d"];' in text
+    assert '2 [label="e\N{REPLACEMENT CHARACTER}f"];' in text
+    assert "  0 -> 2;" in text
+    assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_odd_names_survive_files(suffix: str, tmp_path: Path) -> None:
+    names = ["<&>", "\x00\x1b", "é\N{SNOWMAN}"]
+    dag = LayeredDAG.from_masks([[[1, 1]]], unit_names=names)
+    save_graph(dag, tmp_path / f"net{suffix}")
+    graph = READERS[suffix](tmp_path / f"net{suffix}")
+    key = "unit_name" if suffix == ".gml" else "name"
+    assert graph.nodes[0][key] == names[0]
+    assert graph.nodes[2][key] == names[2]
+
+
+def test_layers_are_found_where_none_are_given() -> None:
+    graph = nx.DiGraph([("a", "h"), ("h", "y"), ("a", "y"), ("b", "y")])
+    dag = from_networkx(graph)
+    assert dag.layer_sizes == (2, 1, 1)
+    assert dag.unit_names is not None
+    assert dag.unit_names.tolist() == ["a", "b", "h", "y"]
+    assert from_igraph(igraph.Graph(4, [(0, 1), (1, 2), (0, 2), (3, 2)], directed=True)).layer_sizes == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (nx.Graph([(0, 1)]), r"must be a networkx.DiGraph \(got Graph\)"),
+        (nx.MultiDiGraph([(0, 1)]), "must be a networkx.DiGraph"),
+        (nx.DiGraph([(0, 1), (1, 0)]), "must have no cycle"),
+        (nx.DiGraph([(0, 0)]), "must have no cycle"),
+        (nx.DiGraph(), "`layer` must be a non-empty vector"),
+    ],
+)
+def test_bad_graphs_get_one_sentence(graph: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_networkx(graph)
+
+
+def test_bad_igraphs_and_suffixes_get_one_sentence(found: ModuleHierarchy, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be a directed igraph\.Graph"):
+        from_igraph(igraph.Graph(2, [(0, 1)]))
+    with pytest.raises(ValueError, match=r"`path` must end in one of .graphml, .gexf"):
+        save_graph(found, tmp_path / "net.xyz")
+
+
+def test_graph_tool_gets_the_graph(found: ModuleHierarchy) -> None:
+    pytest.importorskip("graph_tool", reason="graph-tool is not on PyPI; with Debian's Python it is")
+    graph = to_graph_tool(found)
+    kept = found.dag.subgraph(found.labels >= 0)
+    assert sorted(map(tuple, graph.get_edges().tolist())) == [tuple(edge) for edge in kept.edges.tolist()]
+    assert list(graph.vp["module"]) == found.labels[found.labels >= 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "library"),
+    [("to_networkx", "networkx"), ("to_igraph", "igraph"), ("to_graph_tool", "graph-tool")],
+)
+def test_what_is_missing_is_named(call: str, library: str) -> None:
+    code = f"""
+import sys
+for name in ("networkx", "igraph", "graph_tool"):
+    sys.modules[name] = None
+import modgraph.io
+from modgraph import LayeredDAG
+try:
+    modgraph.io.{call}(LayeredDAG.from_masks([[[1]]]))
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert library in done.stdout

@@ -1,0 +1,131 @@
+"""The table of docs/formats.md: one network in every format gives one graph and one hierarchy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modgraph import detect_modules
+from modgraph.forward import forward
+from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
+from tests import io_networks
+from tests.io_networks import FILES, assert_same, network
+from tests.networks import FOLDER, needs_published, published_dag, published_index
+
+NAMED = {"onnx", "torch's onnx", "keras", "h5", "skops", "joblib"}  # formats that know activations
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_file_gives_the_same_graph_and_hierarchy(kind: str, tmp_path: Path) -> None:
+    net = network()
+    dag = load_network(io_networks.write(net, kind, tmp_path), trust_pickle=kind == "joblib")
+    assert_same(dag, net.dag)
+    assert detect_modules(dag).labels.tolist() == detect_modules(net.dag).labels.tolist()
+    assert dag.layer_names is not None
+    assert len(dag.layer_names) == dag.n_layers
+    assert dag.unit_names is not None
+    assert len(set(dag.unit_names.tolist())) == dag.n_units
+    inputs = np.random.default_rng(1).normal(size=(9, 5))
+    knows = kind.split()[0] in NAMED or kind in NAMED
+    assert (dag.activations is not None) == knows
+    values = forward(dag, inputs, activations=None if knows else ["relu", "relu", "sigmoid"])
+    np.testing.assert_allclose(values[:, -3:], net.outputs(inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["module", "pruned module", "estimator", "arrays"])
+def test_every_live_object_gives_the_same_graph_and_hierarchy(kind: str) -> None:
+    net = network()
+    if kind == "estimator":
+        dag = from_estimator(io_networks.estimator(net))
+    elif kind == "arrays":
+        dag = from_arrays(net.weights, biases=net.biases, activations=["relu", "relu", "sigmoid"])
+    else:
+        dag = from_module(io_networks.torch_model(net) if kind == "module" else io_networks.pruned_model(net))
+    assert_same(dag, net.dag)
+    assert detect_modules(dag).labels.tolist() == detect_modules(net.dag).labels.tolist()
+    inputs = np.random.default_rng(1).normal(size=(9, 5))
+    np.testing.assert_allclose(forward(dag, inputs)[:, -3:], net.outputs(inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_threshold_prunes_small_weights(kind: str, tmp_path: Path) -> None:
+    net = network()
+    dag = load_network(io_networks.write(net, kind, tmp_path), threshold=0.5, trust_pickle=kind == "joblib")
+    expected = [np.abs(weight) > 0.5 for weight in net.weights]
+    assert dag.n_edges == sum(int(mask.sum()) for mask in expected) < net.dag.n_edges
+
+
+def test_saved_networks_are_read_back(tmp_path: Path) -> None:
+    dag = network().dag
+    save_network(dag, tmp_path / "net.npz")
+    again = load_network(tmp_path / "net.npz")
+    assert_same(again, dag)
+    assert again.activations is not None
+    assert again.activations.tolist() == ["identity"] * 5 + ["relu"] * 13 + ["sigmoid"] * 3
+    save_network(again, tmp_path / "again.npz")
+    twice = load_network(tmp_path / "again.npz")
+    assert twice.unit_names is not None
+    assert again.unit_names is not None
+    assert twice.unit_names.tolist() == again.unit_names.tolist()
+    assert twice.layer_names == again.layer_names
+    with pytest.raises(ValueError, match=r"`path` must end in .npz"):
+        save_network(dag, tmp_path / "net.txt")
+
+
+def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
+    net = network()
+    file = io_networks.write(net, "safetensors", tmp_path).rename(tmp_path / "net.bin")
+    assert_same(load_network(file), net.dag)
+    other = io_networks.write(net, "pt", tmp_path).rename(tmp_path / "net.npz")
+    assert_same(load_network(other), net.dag)
+
+
+def test_hierarchies_are_networks_too(tmp_path: Path) -> None:
+    dag = network().dag
+    detect_modules(dag).save(tmp_path / "modules.json")
+    again = load_network(tmp_path / "modules.json")
+    assert (again.edges == dag.edges).all()
+    assert load_network(tmp_path / "modules.json", threshold=0.5).n_edges < dag.n_edges
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.npz", b"", "must be a network in one of the formats .*is empty"),
+        ("a.txt", b"hello, world", "must be a network in one of the formats .*is of another kind"),
+        ("a.npz", b"PK\x03\x04broken", "must be a whole zip archive"),
+        ("a.safetensors", b'\x08\0\0\0\0\0\0\0{"a":1}x', "can't be read as a safetensors file"),
+        ("a.onnx", b"\xff\xff\xff", "can't be read as an ONNX file"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n0000", "can't be read as a Keras file"),
+        ("a.json", b"{}", "can't be read as a hierarchy"),
+    ],
+)
+def test_broken_files_get_one_sentence(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_network(tmp_path / name)
+
+
+def test_missing_files_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_network(tmp_path / "no.npz")
+    with pytest.raises(IsADirectoryError):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [-1, float("nan"), float("inf"), "a", True])
+def test_bad_thresholds_get_one_sentence(threshold: float, tmp_path: Path) -> None:
+    file = io_networks.write(network(), "npz", tmp_path)
+    with pytest.raises(ValueError, match="`threshold` must be a finite number ≥ 0"):
+        load_network(file, threshold=threshold)
+
+
+@needs_published
+def test_published_networks_are_read_as_they_are() -> None:
+    # A sample here; scripts/read_published.py writes and reads all of them in four formats.
+    for entry in published_index()[::16]:
+        read, built = load_network(FOLDER / entry["file"]), published_dag(entry)
+        assert (read.edges == built.edges).all(), entry["file"]
+        assert read.layer_sizes == built.layer_sizes
+        found = detect_modules(read, clustering="published", hops=entry["hops"]).labels
+        assert found.tolist() == detect_modules(built, clustering="published", hops=entry["hops"]).labels.tolist()

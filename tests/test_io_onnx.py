@@ -1,0 +1,142 @@
+"""ONNX as torch writes it and by hand: the same graph as the live model, whatever the operations are called."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from modgraph.forward import forward
+from modgraph.io import from_module, load_network
+from tests.io_networks import assert_same, network, onnx_bytes
+from tests.test_io_torch import Gated, Heads, Residual, ResNet, filled_norm, masked
+
+
+def exported(model: nn.Module, example: torch.Tensor, folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its author prefers a newer exporter
+        torch.onnx.export(model.eval(), (example,), folder / "net.onnx", dynamo=False)
+    return folder / "net.onnx"
+
+
+def made(nodes: list[Any], folder: Path, *, n_inputs: int = 3, n_outputs: int = 2, **arrays: Any) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", n_inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", n_outputs])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
+    )
+    (folder / "net.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    return folder / "net.onnx"
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Linear(4, 6), filled_norm(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 2)), (1, 4)),
+        (nn.Sequential(nn.Linear(4, 6), nn.Tanh(), filled_norm(6), nn.Linear(6, 2), nn.Softmax(-1)), (1, 4)),
+        (nn.Sequential(nn.Linear(4, 3, bias=False), nn.ELU(), nn.Linear(3, 2)), (2, 5, 4)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 2)), (1, 1, 6, 6)),
+        (nn.Sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), (1, 4)),
+        (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), (1, 2, 6, 6)),
+        (Residual(), (1, 4)),
+        (Heads(), (1, 4)),
+        (Gated(), (1, 4)),
+        (ResNet(), (1, 3, 6, 6)),
+    ],
+    ids=["norm before", "norm after", "tokens", "flat", "glu", "groups", "residual", "heads", "gated", "resnet"],
+)
+def test_what_torch_exports_is_the_graph_of_the_live_model(
+    model: nn.Module, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    masked(model)
+    dag, live = load_network(exported(model, torch.randn(shape), tmp_path)), from_module(model)
+    assert dag.layer_sizes == live.layer_sizes
+    assert (dag.edges == live.edges).all()
+    assert dag.dense_edges == live.dense_edges
+    if shape == (1, 4) and not isinstance(model, Gated) and "GLU" not in repr(model):
+        inputs = np.random.default_rng(0).normal(size=(5, 4))
+        np.testing.assert_allclose(forward(dag, inputs), forward(live, inputs), atol=1e-5)
+
+
+def test_masks_may_be_multiplied_in_the_graph(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["w", "m"], ["wm"]),
+        helper.make_node("Gemm", ["x", "wm"], ["y"], transB=1, alpha=2.0),
+    ]
+    weight = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    mask = np.array([[1, 0, 1], [0, 0, 1]], dtype=np.float32)
+    dag = load_network(made(nodes, tmp_path, w=weight, m=mask))
+    assert dag.edges.tolist() == [[0, 3], [2, 3], [2, 4]]
+    assert dag.weights is not None
+    assert dag.weights.tolist() == [2.0, 6.0, 12.0]
+
+
+def test_split_slice_and_sum(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Split", ["x", "sizes"], ["a", "b"], axis=1),
+        helper.make_node("Slice", ["x", "from", "to", "axis"], ["c"]),
+        helper.make_node("MatMul", ["a", "w"], ["p"]),
+        helper.make_node("Sum", ["p", "c"], ["s"]),
+        helper.make_node("Concat", ["s", "b"], ["y"], axis=-1),
+    ]
+    arrays: dict[str, Any] = {
+        "sizes": np.array([2, 1]),
+        "from": np.array([1]),
+        "to": np.array([3]),
+        "axis": np.array([1]),
+    }
+    file = made(nodes, tmp_path, n_outputs=3, w=np.array([[1, 0], [0, 1]], dtype=np.float32), **arrays)
+    dag = load_network(file)
+    assert dag.layer_sizes == (3, 3)
+    assert dag.edges.tolist() == [[0, 3], [1, 3], [1, 4], [2, 4], [2, 5]]
+
+
+def test_data_beside_the_model_are_read_and_only_there(tmp_path: Path) -> None:
+    net = network()
+    model = onnx.load_model_from_string(onnx_bytes(net))
+    onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    assert_same(load_network(tmp_path / "net.onnx"), net.dag)
+    for location, message in (("../net.data", "in the folder of the model"), ("/etc/passwd", "in the folder")):
+        model = onnx.load(tmp_path / "net.onnx", load_external_data=False)
+        model.graph.initializer[0].external_data[0].value = location
+        (tmp_path / "bad.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match=message):
+            load_network(tmp_path / "bad.onnx")
+    (tmp_path / "net.data").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"must lie in 'net\.data'"):
+        load_network(tmp_path / "net.onnx")
+
+
+def test_which_class_is_largest_is_no_output(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["y"], transB=1),
+        helper.make_node("ArgMax", ["y"], ["label"], axis=1),
+    ]
+    assert load_network(made(nodes, tmp_path, w=np.eye(2, 3, dtype=np.float32))).layer_sizes == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([helper.make_node("Loop", ["x"], ["y"], name="around")], r"layer 'around' \(Loop\) is not supported"),
+        ([helper.make_node("Gemm", ["w", "x"], ["y"])], r"\(Gemm\) is not supported in this place"),
+        ([helper.make_node("Gemm", ["x", "gone"], ["y"])], "reads 'gone', which nothing before it gives"),
+        ([helper.make_node("Gemm", ["x", "w"], ["y"])], "must read 3 values"),
+        ([helper.make_node("Relu", ["w"], ["z"])], r"\(Relu\) is not supported"),
+        ([helper.make_node("Shape", ["x"], ["y"])], "one of them from the weights"),
+        ([helper.make_node("LSTM", ["x", "w"], ["y"], domain="odd")], r"\(odd.LSTM\)"),
+    ],
+)
+def test_what_is_not_supported_is_named(nodes: list[Any], message: str, tmp_path: Path) -> None:
+    file = made(nodes, tmp_path, w=np.ones((2, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match=message):
+        load_network(file)

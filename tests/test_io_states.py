@@ -1,0 +1,224 @@
+"""State dicts and safetensors: masks, blocks, and the order of layers, which is never guessed."""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrize
+
+from modgraph.io import from_module, load_network
+from tests import io_networks
+from tests.io_networks import assert_same, network, state_dict
+
+
+def saved(state: dict[str, Any], path: Path) -> Path:
+    if path.suffix == ".pt":
+        torch.save(state, path)
+    else:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
+
+
+def chain(**shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {f"{name.replace('_dot_', '.')}.weight": torch.randn(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("given", ["file", "mapping", "numbers", "short names"])
+def test_masks_may_come_from_elsewhere(suffix: str, given: str, tmp_path: Path) -> None:
+    net = network()
+    state = state_dict(net)
+    for at, mask in enumerate(net.masks):
+        state[f"{2 * at}.weight"] = torch.where(torch.tensor(mask), state[f"{2 * at}.weight"], 7.0)
+    file = saved(state, tmp_path / f"net{suffix}")
+    assert load_network(file).n_edges == sum(mask.size for mask in net.masks)
+    by_name = {f"{2 * at}.weight_mask": mask for at, mask in enumerate(net.masks)}
+    masks: Any = by_name
+    if given == "file":
+        masks = saved({name: torch.tensor(mask) for name, mask in by_name.items()}, tmp_path / f"masks{suffix}")
+    elif given == "numbers":
+        masks = net.masks
+    elif given == "short names":
+        masks = {str(2 * at): mask for at, mask in enumerate(net.masks)}
+    assert_same(load_network(file, masks=masks), net.dag)
+
+
+def test_masks_that_fit_nothing_are_an_error(tmp_path: Path) -> None:
+    net = network()
+    file = saved(state_dict(net), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"`masks` must be masks of '0', '2', '4' \(got 'fc'\)"):
+        load_network(file, masks={"fc": net.masks[0]})
+    with pytest.raises(ValueError, match=r"mask of '0' must have its shape \(7, 5\) \(got \(5, 7\)\)"):
+        load_network(file, masks={"0": net.masks[0].T})
+    np.savez(tmp_path / "net.npz", weight0=net.weights[0])
+    np.savez(tmp_path / "masks.npz", mask0=net.masks[0])
+    assert load_network(tmp_path / "net.npz", masks=tmp_path / "masks.npz").n_edges == net.masks[0].sum()
+    onnx = io_networks.write(net, "onnx Gemm", tmp_path)
+    with pytest.raises(ValueError, match="`masks` are for files of weights"):
+        load_network(onnx, masks=net.masks)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_one_mlp_of_a_larger_model_is_read_by_name(suffix: str, tmp_path: Path) -> None:
+    state = {"tok_embed.weight": torch.randn(50, 8)}
+    for layer in range(2):
+        state |= {f"layers.{layer}.attn.in_proj_weight": torch.randn(24, 8)}
+        shapes = {"up.weight": (16, 8), "up.bias": (16,), "down.weight": (8, 16)}
+        state |= {f"layers.{layer}.mlp.{name}": torch.randn(shape) for name, shape in shapes.items()}
+    file = saved(state, tmp_path / f"model{suffix}")
+    dag = load_network(file, block="layers.1.mlp")
+    assert dag.layer_sizes == (8, 16, 8)
+    assert dag.layer_names == ("inputs", "layers.1.mlp.up", "layers.1.mlp.down")
+    assert dag.biases is not None
+    assert dag.biases[8:24].tolist() == state["layers.1.mlp.up.bias"].double().tolist()
+    assert load_network(file, block=("layers.0.mlp.up", "layers.0.mlp.down")).layer_names is not None
+    with pytest.raises(ValueError, match=r"'layers.0.attn.in_proj_weight' belongs to no supported layer"):
+        load_network(file)
+    with pytest.raises(ValueError, match=r"`block` must be the name of a part of the model \(got 'layers.2.mlp'"):
+        load_network(file, block="layers.2.mlp")
+
+
+def test_layers_of_attention_are_no_chain(tmp_path: Path) -> None:
+    state = chain(**{f"layer_dot_{name}": (8, 8) for name in ("q_proj", "k_proj", "v_proj")})
+    with pytest.raises(ValueError, match=r"'layer.q_proj' is not part of a chain .*name one MLP with `block`"):
+        load_network(saved(state, tmp_path / "a.pt"))
+
+
+def test_numbers_and_shapes_tell_the_order_of_safetensors(tmp_path: Path) -> None:
+    # The file's own order is that of the alphabet: 10 comes before 2.
+    numbered = chain(**{str(at): (6, 6) for at in range(12)})
+    dag = load_network(saved(numbered, tmp_path / "a.safetensors"))
+    assert dag.layer_names == ("inputs", *map(str, range(12)))
+    # fc2 and fc3 could change places by shape alone, not by number.
+    mixed = chain(out=(2, 5), fc1=(5, 4), fc3=(5, 5), fc2=(5, 5))
+    dag = load_network(saved(mixed, tmp_path / "b.safetensors"))
+    assert dag.layer_names == ("inputs", "fc1", "fc2", "fc3", "out")
+
+
+def test_an_order_that_could_be_another_is_an_error(tmp_path: Path) -> None:
+    file = saved(chain(first=(5, 5), second=(5, 5)), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="must chain in one order, and more than one order does: 'first'"):
+        load_network(file)
+    assert load_network(file, block=("second", "first")).layer_names == ("inputs", "second", "first")
+    # State dicts come in the order of the model.
+    assert load_network(saved(chain(b=(5, 5), a=(5, 5)), tmp_path / "a.pt")).layer_names == ("inputs", "b", "a")
+    with pytest.raises(ValueError, match=r"'a\.c_fc' may be stored \(in, out\), as GPT-2 does"):
+        load_network(saved(chain(a_dot_c_fc=(8, 4), a_dot_c_proj=(4, 8)), tmp_path / "c.pt"))
+    with pytest.raises(ValueError, match="no order does"):
+        load_network(saved(chain(a=(5, 4), b=(3, 2)), tmp_path / "b.pt"))
+    many = chain(**{f"{chr(97 + at)}x": (5, 5) for at in range(26)})
+    with pytest.raises(ValueError, match="must chain in one order"):
+        load_network(saved(many, tmp_path / "c.safetensors"))
+
+
+def test_parametrizations_with_one_mask_are_understood(tmp_path: Path) -> None:
+    class Mask(nn.Module):
+        def __init__(self, mask: torch.Tensor) -> None:
+            super().__init__()
+            self.register_buffer("mask", mask)
+
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight * self.mask  # type: ignore[operator]
+
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    parametrize.register_parametrization(model[0], "weight", Mask((torch.rand(6, 4) < 0.5).float()))
+    for suffix in (".pt", ".safetensors"):
+        assert_same(load_network(saved(dict(model.state_dict()), tmp_path / f"a{suffix}")), from_module(model))
+    nn.utils.parametrizations.weight_norm(model[2])
+    with pytest.raises(ValueError, match=r"'2' has a parametrization that only its code can tell"):
+        load_network(saved(dict(model.state_dict()), tmp_path / "b.pt"))
+
+
+def test_norms_are_left_out_and_convolutions_chain(tmp_path: Path) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 5), nn.ReLU(), nn.Linear(5, 2)
+    )
+    dag, live = load_network(saved(dict(model.state_dict()), tmp_path / "a.pt")), from_module(model)
+    assert (dag.edges == live.edges).all()
+    assert dag.layer_sizes == (1, 4, 5, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int8])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_types_of_numbers(dtype: torch.dtype, suffix: str, tmp_path: Path) -> None:
+    weight = torch.tensor([[0.0, 1.5, -2.0]]).to(dtype)
+    dag = load_network(saved({"fc.weight": weight}, tmp_path / f"a{suffix}"))
+    assert dag.weights is not None
+    assert dag.weights.tolist() == weight[0, 1:].double().tolist()
+    assert dag.sources.tolist() == [1, 2]
+
+
+def test_numbered_arrays_may_be_in_safetensors(tmp_path: Path) -> None:
+    net = network()
+    arrays: dict[str, Any] = {f"weight{at}": weight for at, weight in enumerate(net.weights)}
+    arrays |= {f"bias{at}": bias for at, bias in enumerate(net.biases)}
+    save_arrays(arrays, tmp_path / "a.safetensors")
+    assert_same(load_network(tmp_path / "a.safetensors"), net.dag)
+
+
+def test_wholly_pickled_models_need_trust(tmp_path: Path) -> None:
+    net = network()
+    model = io_networks.pruned_model(net)
+    torch.save(model, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"more than tensors, and reading it would run code .* `trust_pickle=True`"):
+        load_network(tmp_path / "a.pt")
+    assert_same(load_network(tmp_path / "a.pt", trust_pickle=True), net.dag)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "b.pt")
+    with pytest.raises(ValueError, match="TorchScript is not supported"):
+        load_network(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, "must be a state dict"),
+        ({"a.weight": 3}, "must be a state dict, names and tensors"),
+        ({"a.weight": torch.ones(2, 2), "b.kernel": torch.ones(2, 2)}, "'b.kernel' belongs to no supported layer"),
+        ({"a.bias": torch.ones(2, 2)}, "layer 'a' must have a weight"),
+        ({"a.weight": torch.ones(2, 2), "a.bias": torch.ones(3)}, "bias of 'a' must hold 2 real numbers"),
+        ({"a.weight": torch.ones(2, 0)}, "must have non-empty .out, in. weights"),
+        ({"a.weight": torch.full((2, 2), float("inf"))}, r"weights of 'a' must be finite \(got inf at \(0, 0\)\)"),
+        ({"a.weight": torch.ones(2, 2, dtype=torch.complex64)}, "real tensor"),
+        ({"a.weight": torch.ones(1, 1).expand(1000, 1000).clone()[:1, :1].expand(9999, 9999)}, "as many values"),
+    ],
+)
+def test_bad_state_dicts_get_one_sentence(state: dict[str, Any], message: str, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=message):
+        load_network(tmp_path / "a.pt")
+
+
+def test_safetensors_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    # scripts/read_large.py does it with 10⁸ weights.
+    rng, width = np.random.default_rng(0), 3000
+    arrays = {f"{at}.weight": np.zeros((width, width), dtype=np.float32) for at in range(3)}
+    for array in arrays.values():
+        array[rng.integers(width, size=90_000), rng.integers(width, size=90_000)] = 1.5
+    n_edges = sum(int((array != 0).sum()) for array in arrays.values())
+    save_arrays(arrays, tmp_path / "a.safetensors")
+    arrays.clear()
+    tracemalloc.start()
+    dag = load_network(tmp_path / "a.safetensors")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert dag.n_edges == n_edges
+    assert dag.weights is not None
+    result = dag.sources.nbytes + dag.targets.nbytes + dag.weights.nbytes
+    assert peak < 1.5 * 4 * width**2 + result
+
+
+def test_the_smallest_int_is_a_large_weight(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", weight0=np.array([[-128, 1, 0]], dtype=np.int8))
+    assert load_network(tmp_path / "a.npz", threshold=1.5).sources.tolist() == [0]

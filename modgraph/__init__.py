@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from modgraph import cluster, functions, io
+from modgraph.compare import ClusteringComparison, compare_clusterings
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
 from modgraph.forward import forward
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClusteringComparison",
     "Criteria",
     "LayeredDAG",
     "Module",
@@ -35,6 +37,7 @@ __all__ = [
     "ModuleHierarchy",
     "Score",
     "cluster",
+    "compare_clusterings",
     "criteria",
     "detect_modules",
     "draw",

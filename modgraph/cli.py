@@ -44,7 +44,7 @@ Trust = Annotated[bool, typer.Option("--trust-pickle", help="Run code that the f
 Clustering = Annotated[str, typer.Option(help="How units are clustered; see modgraph.detect_modules.")]
 Hops = Annotated[int | None, typer.Option(help="How far a unit's reach counts; by default to the outputs.")]
 Merge = Annotated[float, typer.Option("--merge-threshold", help="The 0.9 rule: share of edges, in (0, 1].")]
-Seed = Annotated[int | None, typer.Option(help="For clusterings that draw at random.")]
+Seed = Annotated[int, typer.Option(help="For clusterings that draw at random.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 Target = Annotated[str, typer.Argument(help="A published function, such as overlap_3_use_8.")]
@@ -68,7 +68,7 @@ def detect(
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
-    seed: Seed = None,
+    seed: Seed = 0,
     threshold: Threshold = 0.0,
     masks: Masks = None,
     block: Block = None,
@@ -99,7 +99,7 @@ def score(
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
-    seed: Seed = None,
+    seed: Seed = 0,
     threshold: Threshold = 0.0,
     masks: Masks = None,
     block: Block = None,
@@ -137,7 +137,7 @@ def draw(
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
-    seed: Seed = None,
+    seed: Seed = 0,
     threshold: Threshold = 0.0,
     masks: Masks = None,
     block: Block = None,
@@ -167,7 +167,7 @@ def convert(
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
-    seed: Seed = None,
+    seed: Seed = 0,
     threshold: Threshold = 0.0,
     masks: Masks = None,
     block: Block = None,

@@ -15,18 +15,16 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.cluster import METHODS, Clustering
+from modgraph.cluster.methods import Method, by_layer, without_gaps
 from modgraph.cluster.tree import roots
 from modgraph.dag import BoolArray, IntArray, LayeredDAG, frozen
-from modgraph.reach import check_hops, layers_within, spread
+from modgraph.reach import check_hops, spread
 
 if TYPE_CHECKING:
     import igraph
     import networkx
 
 FORMAT = "modgraph hierarchy 1"  # first field of a saved file
-
-# Up to here a dense boolean product is quicker than the set-up of a sparse one.
-SMALL_GRAPH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -299,23 +297,23 @@ def detect_modules(
     clustering: str | Clustering = "linkage",
     hops: int | None = None,
     merge_threshold: float = 0.9,
-    random_state: int | np.random.Generator | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> ModuleHierarchy:
     """Find the modules of a pruned network: trim, cluster every layer by reachability, merge across layers.
 
     Parameters
     ----------
     dag : LayeredDAG
-    clustering : {"linkage", "published"} or callable
-        How the units of a layer are clustered (see `modgraph.cluster`). A callable gets the reachability rows of a
-        layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a label for
-        each row. The units of the output layer start as clusters of one.
+    clustering : {"linkage", "published", "description", "leiden", "blockmodel"} or callable
+        How the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the reachability
+        rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a
+        label for each row. The units of the output layer start as clusters of one.
     hops : int ≥ 1, optional
         How far a unit's reach counts, in edges; by default as far as the outputs.
     merge_threshold : float, in (0, 1]
         See `merge_clusters`.
     random_state : int, Generator or None
-        Seed for clusterings that draw at random; "linkage" and "published" don't.
+        Seed for clusterings that draw at random: "leiden" and "blockmodel".
 
     Returns
     -------
@@ -337,16 +335,18 @@ def detect_modules(
     >>> found.labels.tolist()
     [0, 0, 1, 1, 0, 0, 1, 0, 1]
     """
-    if isinstance(clustering, str) and clustering not in METHODS:
+    if callable(clustering):
+        method: Method = by_layer(clustering)
+    elif clustering in METHODS:
+        method = METHODS[clustering]
+    else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
-    method = METHODS[clustering] if isinstance(clustering, str) else clustering
     limit = check_hops(hops, dag)
     _check_threshold(merge_threshold)
-    if random_state is not None:
-        np.random.default_rng(random_state)  # says what is wrong with a bad seed before the work begins
+    rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
-    clusters = cluster_layers(trimmed, method, hops=limit)
+    clusters = method(trimmed, hops=limit, rng=rng)
     modules = merge_clusters(trimmed, clusters, threshold=merge_threshold)
     labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
     labels[kept], cluster_labels[kept] = modules, clusters
@@ -357,49 +357,6 @@ def detect_modules(
         cluster_labels=frozen(cluster_labels),
         settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold},
     )
-
-
-def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArray:
-    """Cluster the units of every layer by what they reach.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Trimmed.
-    method : callable
-        As in `detect_modules`.
-    hops : int ≥ 1
-
-    Returns
-    -------
-    ndarray of int, shape (n_units,)
-        Cluster labels, numbered by first unit; no cluster spans two layers.
-    """
-    starts = dag.layer_starts.tolist()
-    within = layers_within(dag, hops)
-    skips = dag.skips_layers
-    if dag.n_units > SMALL_GRAPH:
-        step = dag.adjacency
-    else:
-        step = np.zeros((dag.n_units, dag.n_units), dtype=np.bool_)
-        step[dag.sources, dag.targets] = True
-    labels = np.arange(dag.n_units)
-    for level in range(dag.n_layers - 1):
-        start, stop = starts[level], starts[level + 1]
-        if stop - start == 0:
-            continue
-        reached = spread(step[start:stop], step, hops=hops, skips_layers=skips)[:, within[level][dag.layer]]
-        rows = reached.toarray() if isinstance(reached, csr_array) else reached
-        found = np.asarray(method(rows)) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
-        if found.shape != (len(rows),) or found.dtype.kind not in "iu":
-            raise ValueError(
-                f"`clustering` must return an int for each of {len(rows)} rows "
-                f"(got shape {found.shape}, dtype {found.dtype})"
-            )
-        # A cluster goes by its first unit here, so layers never share one.
-        first: dict[int, int] = {}
-        labels[start:stop] = [first.setdefault(label, unit) for unit, label in enumerate(found.tolist(), start)]
-    return frozen(_without_gaps(labels))
 
 
 def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.9) -> IntArray:
@@ -451,12 +408,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
     parent = np.arange(n_clusters)
     parent[target[best & alone]] = source[best & alone]
-    return frozen(_without_gaps(roots(parent))[clusters])
-
-
-def _without_gaps(first: IntArray) -> IntArray:
-    """Turn labels that name a group by its first element into labels 0, 1, … in the same order."""
-    return (np.cumsum(first == np.arange(first.size)) - 1)[first]
+    return frozen(without_gaps(roots(parent))[clusters])
 
 
 def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:

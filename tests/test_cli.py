@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -186,5 +187,7 @@ def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") >= 1
     code = "import sys; from modgraph.cli import main; sys.exit(main(['--show-completion', 'bash']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # typer's own switch: take the shell that is named, whatever shell runs the tests.
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=named)
     assert "_MODGRAPH_COMPLETE" in done.stdout

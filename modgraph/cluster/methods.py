@@ -1,0 +1,118 @@
+"""The clusterings of `detect_modules`: each takes a trimmed network and gives a label for every unit."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from modgraph.cluster.rows import Clustering, linkage, published
+from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.reach import layers_within, reachability, spread
+
+# Up to here a dense boolean product is quicker than the set-up of a sparse one.
+SMALL_GRAPH = 128
+
+
+class Method(Protocol):
+    """What a clustering is: a trimmed network, how far reach counts, and a source of randomness → labels.
+
+    No cluster spans two layers, labels are numbered by first unit, and output units are clusters of one.
+    """
+
+    def __call__(self, dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
+        """Return a label for each unit, shape (n_units,)."""
+
+
+def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArray:
+    """Cluster the units of every layer by what they reach.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    method : callable
+        As in `detect_modules`.
+    hops : int ≥ 1
+
+    Returns
+    -------
+    ndarray of int, shape (n_units,)
+        Cluster labels, numbered by first unit; no cluster spans two layers.
+    """
+    starts = dag.layer_starts.tolist()
+    within = layers_within(dag, hops)
+    skips = dag.skips_layers
+    if dag.n_units > SMALL_GRAPH:
+        step = dag.adjacency
+    else:
+        step = np.zeros((dag.n_units, dag.n_units), dtype=np.bool_)
+        step[dag.sources, dag.targets] = True
+    labels = np.arange(dag.n_units)
+    for level in range(dag.n_layers - 1):
+        start, stop = starts[level], starts[level + 1]
+        if stop - start == 0:
+            continue
+        reached = spread(step[start:stop], step, hops=hops, skips_layers=skips)[:, within[level][dag.layer]]
+        rows = reached.toarray() if isinstance(reached, csr_array) else reached
+        found = np.asarray(method(rows)) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
+        if found.shape != (len(rows),) or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"`clustering` must return an int for each of {len(rows)} rows "
+                f"(got shape {found.shape}, dtype {found.dtype})"
+            )
+        # A cluster goes by its first unit here, so layers never share one.
+        first: dict[int, int] = {}
+        labels[start:stop] = [first.setdefault(label, unit) for unit, label in enumerate(found.tolist(), start)]
+    return frozen(without_gaps(labels))
+
+
+def by_layer(clustering: Clustering) -> Method:
+    """Turn a clustering of the rows of one layer into one of the network."""
+
+    def method(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:  # noqa: ARG001 (draws nothing)
+        return cluster_layers(dag, clustering, hops=hops)
+
+    return method
+
+
+def _description(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:  # noqa: ARG001 (draws nothing)
+    from modgraph.cluster.description import described_linkage
+
+    within = layers_within(dag, hops)
+
+    def small(dag: LayeredDAG, level: int) -> IntArray:
+        rows = reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray()
+        return linkage(rows)
+
+    return described_linkage(dag, hops=hops, small=small)[0]
+
+
+def _leiden(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
+    from modgraph.cluster.leiden import leiden
+
+    return leiden(dag, hops=hops, rng=rng)
+
+
+def _blockmodel(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
+    from modgraph.cluster.blockmodel import blockmodel
+
+    return blockmodel(dag, hops=hops, rng=rng)
+
+
+METHODS: dict[str, Method] = {
+    "linkage": by_layer(linkage),
+    "published": by_layer(published),
+    "description": _description,
+    "leiden": _leiden,
+    "blockmodel": _blockmodel,
+}
+"""By name. *linkage* and *published* go layer by layer, by reachability. *description* lets the length of the network's
+description choose in layers that are large enough for it, and linkage in the others: for layers of hundreds of units
+and more. *leiden* (igraph) and *blockmodel* (graph-tool) are alternatives to compare with."""
+
+
+def without_gaps(first: IntArray) -> IntArray:
+    """Turn labels that name a group by its first element into labels 0, 1, … in the same order."""
+    return (np.cumsum(first == np.arange(first.size)) - 1)[first]

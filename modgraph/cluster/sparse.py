@@ -1,0 +1,348 @@
+"""Average linkage of one layer at any size: equal rows collapsed, only similar pairs kept.
+
+Two units are similar if they reach a unit in common. In a pruned network few pairs do, so the similarities are a sparse
+graph, and average linkage needs nothing else: pairs that are not in it are at distance 1, the largest there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from modgraph.cluster.tree import MergeTree, tied_tree
+from modgraph.dag import FloatArray, IntArray, LayeredDAG, frozen
+
+# Up to here the tree is grown on the full matrix of distances; up to `DENSE_LIMIT` if the sparse graph would explode.
+DENSE_ROWS, DENSE_LIMIT = 3000, 6000
+# Rows that have more entries than this in all, and fill more than this share of their columns, are packed into bits,
+# where those take no more bytes than this.
+FULL_SIZE, FULL, PACKED_BYTES = 1 << 20, 0.1, 1 << 29
+# What the graph of similar rows may cost: for each row so many steps (pairs of rows with a column in common, once for
+# each such column) and so many pairs to be stored, or `ANYWAY` all in all.
+STEPS_PER_ROW, PAIRS_PER_ROW, ANYWAY = 1024, 128, 1 << 24
+
+
+Found = TypeVar("Found")
+# For each row where its pairs begin, their other rows, their similarities, and what a similarity of 1 is.
+_Similarities = tuple[IntArray, NDArray[np.int32], IntArray, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LayerTree:
+    """The linkage tree of the units of one layer.
+
+    Attributes
+    ----------
+    tree : MergeTree or None
+        Of the distinct rows; None where there is only one. Its `closest` is empty where no two rows are alike and there
+        are many.
+    row_of : ndarray of int, shape (n_units,)
+        The row of the tree that each unit of the layer belongs to.
+    hops : int
+        How many steps the rows look ahead: fewer than were asked for where more would have made too many pairs similar.
+    left_out : int
+        Columns left out, the most common ones, because even within one step too many pairs were similar.
+    capped : bool
+        Whether either of these was done. Where not, the tree is that of `modgraph.cluster.tree.tied_tree`.
+    """
+
+    tree: MergeTree | None
+    row_of: IntArray
+    hops: int
+    left_out: int
+    capped: bool
+
+
+def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both") -> LayerTree:
+    """Grow the linkage tree of one layer by what its units reach.
+
+    Average linkage on cosine distance, equal distances joined at once, as `modgraph.cluster.tree.tied_tree`. Units
+    with equal rows are collapsed first. Up to `DENSE_ROWS` distinct rows the full matrix of distances serves (its
+    overlaps counted on packed bits where rows fill up); above, reciprocal nearest neighbours on the sparse graph of
+    similar rows (Murtagh, The Computer Journal 26, 1983; exact, since average linkage is reducible), in practice
+    linear in the number of similar pairs.
+
+    Where that graph would explode, rows look ahead as many steps as cost at most `STEPS_PER_ROW` steps and
+    `PAIRS_PER_ROW` pairs a row; where a single step is too many, the most common columns are left out, equally common
+    ones together, until it isn't. `LayerTree.capped` says so.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    level : int
+        A layer with units.
+    hops : int ≥ 1
+    direction : {"both", "outwards", "inwards"}
+        Whether a unit's row is what it reaches, what reaches it, or both side by side.
+
+    Returns
+    -------
+    LayerTree
+
+    Examples
+    --------
+    >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1]]])
+    >>> found = layer_tree(dag, 0, hops=1, direction="outwards")
+    >>> found.tree.n_rows, found.row_of.tolist(), found.capped
+    (3, [0, 0, 1, 2], False)
+    """
+    steps, start, stop = _steps(dag, level, direction)
+    ahead, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
+    if not complete:
+        found = _packed_tree(steps, start, stop, hops=hops)
+        if found is not None:
+            return LayerTree(tree=found[0], row_of=frozen(found[1]), hops=hops, left_out=0, capped=False)
+    (tree, row_of), used, left_out = _affordable(ahead, _tree)
+    exact = complete and used == len(ahead) and left_out == 0
+    return LayerTree(
+        tree=tree,
+        row_of=frozen(row_of),
+        hops=hops if exact else used,
+        left_out=left_out,
+        capped=not exact,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimilarityGraph:
+    """Which distinct rows of a layer have a column in common, and how alike they are.
+
+    Attributes
+    ----------
+    pairs : ndarray of int, shape (n_pairs, 2)
+        Each pair of rows once.
+    cosine : ndarray of float, shape (n_pairs,)
+        Over 0, up to 1.
+    copies : ndarray of int ≥ 1, shape (n_rows,)
+        How many units have each row.
+    row_of : ndarray of int, shape (n_units,)
+        The row of each unit of the layer.
+    capped : bool
+        As in `LayerTree`.
+    """
+
+    pairs: IntArray
+    cosine: FloatArray
+    copies: IntArray
+    row_of: IntArray
+    capped: bool
+
+
+def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both") -> SimilarityGraph:
+    """Find the similar units of one layer, under the same cap as `layer_tree`.
+
+    Parameters
+    ----------
+    dag, level, hops, direction
+        As for `layer_tree`.
+
+    Returns
+    -------
+    SimilarityGraph
+
+    Examples
+    --------
+    >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1]]])
+    >>> found = similarity_graph(dag, 0, hops=1, direction="outwards")
+    >>> found.pairs.tolist(), found.cosine.round(3).tolist(), found.copies.tolist()
+    ([[0, 1], [1, 2]], [0.5, 0.707], [2, 1, 1])
+    """
+    steps, start, stop = _steps(dag, level, direction)
+    ahead, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
+
+    def similarities(rows: csr_array) -> tuple[_Similarities, IntArray, IntArray] | None:
+        distinct, row_of, copies = _distinct(rows)
+        found = _similarities(distinct, np.ones_like(copies))
+        return None if found is None else (found, row_of, copies)
+
+    (found, row_of, copies), used, left_out = _affordable(ahead, similarities)
+    starts, others, similarity, one = found
+    row = np.repeat(np.arange(len(copies)), np.diff(starts))
+    once = row < others
+    return SimilarityGraph(
+        pairs=frozen(np.column_stack([row[once], others[once]])),
+        cosine=frozen(similarity[once] / one),
+        copies=frozen(copies),
+        row_of=frozen(row_of),
+        capped=not (complete and used == len(ahead) and left_out == 0),
+    )
+
+
+def _steps(dag: LayeredDAG, level: int, direction: str) -> tuple[list[csr_array], int, int]:
+    """Return the adjacency to follow, one for each direction, and the units of the layer."""
+    if direction not in ("both", "outwards", "inwards"):
+        raise ValueError(f'`direction` must be "both", "outwards" or "inwards" (got {direction!r})')
+    start, stop = dag.layer_starts[level : level + 2].tolist()
+    forwards = dag.adjacency
+    steps = [forwards] if direction != "inwards" else []
+    if direction != "outwards":
+        steps.append(forwards.T.tocsr())
+    return steps, start, stop
+
+
+def _affordable(ahead: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
+    """Make something of rows that cost ever less until it isn't None; with their steps and the columns left out."""
+    for used in range(len(ahead), 0, -1):
+        found = make(ahead[used - 1])
+        if found is not None:
+            return found, used, 0
+    frequency = np.bincount(ahead[0].indices, minlength=ahead[0].shape[1])
+    for most in np.unique(frequency)[::-1].tolist():
+        found = make(_sorted(ahead[0][:, frequency < most]))
+        if found is not None:
+            return found, 1, int((frequency >= most).sum())
+    raise AssertionError("rows without columns cost nothing")
+
+
+def _within(
+    steps: Sequence[csr_array], start: int, stop: int, *, hops: int, skips_layers: bool
+) -> tuple[list[csr_array], bool]:
+    """Return what some units reach within 1, 2, … hops, and whether the last is all that `hops` asks for.
+
+    Stops early where the rows fill up or get long.
+    """
+    frontiers = [step[start:stop] for step in steps]
+    # Columns of different directions are never the same: no unit is both before and after a layer.
+    ahead = [_sorted(sum(frontiers[1:], frontiers[0]))]
+    while len(ahead) < hops:
+        size = ahead[-1].nnz
+        full = size > FULL_SIZE and size > FULL * (stop - start) * np.unique(ahead[-1].indices).size
+        if full or size > max(PAIRS_PER_ROW * (stop - start), ANYWAY):
+            return ahead, False
+        frontiers = [frontier @ step for frontier, step in zip(frontiers, steps, strict=True)]
+        if skips_layers:
+            frontiers = [frontier > ahead[-1] for frontier in frontiers]
+        if not any(frontier.nnz for frontier in frontiers):
+            break
+        ahead.append(_sorted(sum(frontiers, ahead[-1])))
+    return ahead, True
+
+
+def _sorted(rows: csr_array) -> csr_array:
+    """Return boolean rows in canonical form, a copy."""
+    rows = rows.copy()
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return rows
+
+
+def _packed_tree(
+    steps: Sequence[csr_array], start: int, stop: int, *, hops: int
+) -> tuple[MergeTree | None, IntArray] | None:
+    """Grow the tree on packed rows; None where they take too much memory or too many are distinct."""
+    from modgraph.cluster.similar import packed_overlaps, packed_step
+
+    n_units = steps[0].shape[0]
+    if len(steps) * n_units * n_units // 8 > PACKED_BYTES:
+        return None
+    sides = []
+    for step in steps:
+        pointers, targets = step.indptr.astype(np.int64), step.indices.astype(np.int64)
+        bits = np.zeros((n_units, -(-n_units // 64)), dtype=np.uint64)
+        for _ in range(hops):
+            bits = packed_step(pointers, targets, bits)
+        sides.append(bits[start:stop])
+    rows = np.bitwise_or.reduce(sides)
+    _, first, row_of, copies = np.unique(
+        rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0], return_index=True, return_inverse=True, return_counts=True
+    )
+    if len(first) > DENSE_LIMIT:
+        return None
+    return _dense_tree(packed_overlaps(rows[first]), copies), row_of
+
+
+def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
+    """Grow the tree of sparse rows and say which row of it each one is; None where that would cost too much."""
+    distinct, row_of, copies = _distinct(rows)
+    n_rows = distinct.shape[0]
+    tree = None
+    # Sums over n² pairs must stay inside 64 bits in `tied_tree`.
+    dense = len(row_of) <= 1 << 16
+    if n_rows > DENSE_ROWS or not dense:
+        tree = _sparse_tree(distinct, copies)
+        if tree is None and not (dense and n_rows <= DENSE_LIMIT):
+            return None
+    if tree is None:
+        tree = _dense_tree((distinct.astype(np.int64) @ distinct.T.astype(np.int64)).toarray(), copies)
+    return tree, row_of
+
+
+def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:
+    """Collapse equal rows: the distinct ones, which of them each row is, and how often each occurs."""
+    from modgraph.cluster.similar import equal_rows
+
+    mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
+    # Sums wrap around, differences of them as well: equal sets of columns have equal sums.
+    running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
+    sums = running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+    same = equal_rows(
+        rows.indptr.astype(np.int64), rows.indices.astype(np.int64), np.argsort(sums, kind="stable"), sums
+    )
+    first, row_of, copies = np.unique(same, return_inverse=True, return_counts=True)
+    return rows[first], row_of, copies
+
+
+def _dense_tree(overlap: IntArray, copies: IntArray) -> MergeTree | None:
+    # A row without columns is like no other.
+    np.fill_diagonal(overlap, np.maximum(overlap.diagonal(), 1))
+    return None if len(copies) == 1 else tied_tree(overlap, copies)
+
+
+def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
+    """Grow the tree of distinct rows from the pairs that have a column in common; None if there are too many."""
+    from modgraph.cluster.similar import reciprocal_merges
+
+    found = _similarities(rows, copies)
+    if found is None:
+        return None
+    starts, others, similarity, one = found
+    distance_sums = one * copies * (copies.sum() - copies)
+    filled = np.diff(starts) > 0
+    distance_sums[filled] -= np.add.reduceat(similarity, starts[:-1][filled])
+    closest = _closest(starts, others, similarity, copies)
+    pairs, average, between = reciprocal_merges(starts, others, similarity, copies, one)
+    order = np.argsort(-average, kind="stable")
+    average = average[order]
+    return MergeTree(
+        pairs=pairs[order],
+        steps=np.concatenate([[1], 1 + np.cumsum(average[1:] != average[:-1])]),
+        between=between[order].tolist(),
+        distance_sums=distance_sums.tolist(),
+        closest=closest,
+    )
+
+
+def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
+    """Find for each row the rows it has a column in common with, how alike they are, and in which unit.
+
+    None if there are too many pairs.
+    """
+    from modgraph.cluster.similar import count_similar, similar_rows
+
+    n_rows = rows.shape[0]
+    frequency = np.bincount(rows.indices).astype(np.int64)
+    if (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, ANYWAY):
+        return None
+    by_column = rows.T.tocsr()
+    pointers, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
+    column_pointers, column_rows = by_column.indptr.astype(np.int64), by_column.indices.astype(np.int64)
+    starts = count_similar(pointers, columns, column_pointers, column_rows, max(PAIRS_PER_ROW * n_rows, ANYWAY))
+    if not len(starts):
+        return None
+    # Sums over n² pairs must stay inside 64 bits.
+    one = 1 << min(30, 62 - 2 * int(copies.sum()).bit_length())
+    others, similarity = similar_rows(pointers, columns, column_pointers, column_rows, copies, starts, one)
+    return starts, others, similarity, one
+
+
+def _closest(starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray) -> IntArray:
+    """Return the pairs of rows with the largest similarity (all pairs are at distance 1 where there is none)."""
+    rows = np.repeat(np.arange(len(copies)), np.diff(starts))
+    single = similarity // (copies[rows] * copies[others])
+    nearest = np.flatnonzero(single == single.max(initial=0))
+    return np.column_stack([rows[nearest], others[nearest]])

@@ -1,0 +1,193 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+from modgraph import LayeredDAG
+from modgraph.cluster import blocks, linkage
+from modgraph.cluster.description import (
+    described_linkage,
+    description_length,
+    resolvable,
+    shortest_description,
+)
+from modgraph.cluster.methods import cluster_layers
+from modgraph.dag import IntArray
+from modgraph.planted import planted_modules
+from modgraph.reach import reachability
+from tests.networks import needs_published, published_dag, published_index
+from tests.strategies import dags, permuted
+
+
+def log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def plain_length(dag: LayeredDAG, labels: IntArray) -> float:
+    """The module's formula, written down plainly, with every set of linked pairs tried; in bits."""
+    total = 0.0
+    for level in range(dag.n_layers):
+        sizes = np.unique(labels[dag.layer == level], return_counts=True)[1].tolist()
+        n = sum(sizes)
+        total += math.log(n) + log_choose(n - 1, len(sizes) - 1) + math.lgamma(n + 1)
+        total -= sum(math.lgamma(size + 1) for size in sizes)
+    for a, b in itertools.combinations(range(dag.n_layers), 2):
+        between = (dag.layer[dag.sources] == a) & (dag.layer[dag.targets] == b)
+        n_edges = int(between.sum())
+        if n_edges == 0:
+            continue
+        one, two = (np.unique(labels[dag.layer == level], return_counts=True) for level in (a, b))
+        cells = [
+            (int(n_r * n_s), int(((labels[dag.sources] == r) & (labels[dag.targets] == s) & between).sum()))
+            for r, n_r in zip(*one, strict=True)
+            for s, n_s in zip(*two, strict=True)
+        ]
+        filled = [cell for cell in cells if cell[1]]
+        places = sum(size for size, _ in cells)
+        lengths = []
+        for count in range(len(filled) + 1):
+            for linked in itertools.combinations(filled, count):
+                length = log_choose(len(cells), count)
+                length += sum(math.log(min(size, n_edges)) + log_choose(size, edges) for size, edges in linked)
+                rest = places - sum(size for size, _ in linked), n_edges - sum(edges for _, edges in linked)
+                lengths.append(length + log_choose(*rest))
+        total += math.log(1 + min(len(cells), n_edges)) + min(lengths)
+    return total / math.log(2)
+
+
+@given(st.integers(1, 300), st.data())
+def test_log_choose_is_what_it_says(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    assert blocks.log_choose(n, k) / blocks.NAT == pytest.approx(math.log(math.comb(n, k)), abs=2e-6)
+
+
+def test_log_choose_keeps_its_digits_where_factorials_lose_them() -> None:
+    n, k = 10**12, 7
+    exact = sum(math.log((n - i) / (i + 1)) for i in range(k))
+    assert blocks.log_choose(n, k) / blocks.NAT == pytest.approx(exact, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(dags(max_units=5), st.integers(0, 2**32 - 1))
+def test_length_equals_the_formula(dag: LayeredDAG, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(3, size=dag.n_units) + 3 * dag.layer
+    shortest = plain_length(dag, labels)
+    found = description_length(dag, labels)
+    # The linked pairs are chosen by a few rounds, not by trying all sets.
+    assert shortest - 1e-3 <= found <= shortest + 6
+
+
+def test_trivial_partition_takes_the_number_of_graphs() -> None:
+    dag, _ = planted_modules([30, 20], n_modules=1, fan_out=3, random_state=0)
+    expected = log_choose(600, 90) + math.log(2) + math.log(30) + math.log(20)
+    assert description_length(dag, np.zeros(50, dtype=int)) == pytest.approx(expected / math.log(2), abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(dags(max_units=9), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_unit_order_does_not_matter(dag: LayeredDAG, hops: int, seed: int) -> None:
+    dag = dag.trim()
+    if min(dag.layer_sizes) == 0:
+        return
+    other, place = permuted(dag, np.random.default_rng(seed))
+    one, two = (shortest_description(graph, hops=hops) for graph in (dag, other))
+    assert one.bits == two.bits
+    assert adjusted_rand_score(one.labels, two.labels[place]) == 1.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([2, 3, 6]), st.integers(0, 2**32 - 1))
+def test_unit_order_does_not_matter_with_modules(rewired: float, n_modules: int, seed: int) -> None:
+    dag = planted_modules([24, 24, 24], n_modules=n_modules, fan_out=3, rewired=rewired, random_state=seed)[0].trim()
+    other, place = permuted(dag, np.random.default_rng(seed))
+    one, two = (shortest_description(graph, hops=2) for graph in (dag, other))
+    assert one.bits == two.bits
+    assert adjusted_rand_score(one.labels, two.labels[place]) == 1.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(dags(max_units=9))
+def test_what_is_found_is_no_longer_than_trivial_and_no_cluster_spans_layers(dag: LayeredDAG) -> None:
+    dag = dag.trim()
+    found = shortest_description(dag, hops=2)
+    assert found.bits <= found.trivial_bits
+    assert found.bits == pytest.approx(description_length(dag, found.labels), abs=1e-6)
+    assert found.trivial_bits == pytest.approx(description_length(dag, np.zeros(dag.n_units, dtype=int)), abs=1e-6)
+    assert len(np.unique(found.labels)) == len({(int(a), int(b)) for a, b in zip(found.labels, dag.layer, strict=True)})
+
+
+FAMILIES = [
+    ([80] * 6, 4),
+    ([240] * 6, 12),
+    ([300, 60] * 3, 6),
+    ([160] * 6, (8, 8, 8, 4, 4, 4)),
+]
+
+
+@pytest.mark.parametrize(("sizes", "n_modules"), FAMILIES)
+def test_planted_modules_are_found_at_ten_percent_rewired(sizes: list[int], n_modules: int | tuple[int, ...]) -> None:
+    dag, labels = planted_modules(sizes, n_modules=n_modules, rewired=0.1, random_state=0)
+    trimmed = dag.trim()
+    truth = labels[trimmed.unit_index]
+    found = shortest_description(trimmed, hops=2).labels
+    for level in range(dag.n_layers - 1):
+        part = trimmed.layer == level
+        assert adjusted_mutual_info_score(truth[part], found[part]) > 0.9
+
+
+@pytest.mark.parametrize(("sizes", "n_modules"), FAMILIES)
+def test_rewired_networks_are_not_modular(sizes: list[int], n_modules: int | tuple[int, ...]) -> None:
+    dag = planted_modules(sizes, n_modules=n_modules, rewired=1, random_state=0)[0].trim()
+    assert shortest_description(dag, hops=2).labels.max() + 1 == dag.n_layers
+
+
+def test_many_modules_are_not_joined() -> None:
+    dag, labels = planted_modules([1000] * 4, n_modules=40, fan_out=3, rewired=0.02, random_state=0)
+    trimmed = dag.trim()
+    found = shortest_description(trimmed, hops=2).labels
+    for level in range(3):
+        part = trimmed.layer == level
+        assert adjusted_rand_score(labels[trimmed.unit_index][part], found[part]) > 0.97
+
+
+def test_held_layers_keep_their_clusters() -> None:
+    dag, labels = planted_modules([40, 40, 40], n_modules=4, random_state=0)
+    held = np.where(dag.layer == 1, labels // 2, -1)
+    found = shortest_description(dag, hops=2, held=held).labels
+    assert adjusted_rand_score(found[dag.layer == 1], held[dag.layer == 1]) == 1.0
+
+
+def by_published_rule(dag: LayeredDAG, level: int) -> IntArray:
+    rows = reachability(dag, level).toarray()[:, dag.layer > level]
+    return linkage(rows) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
+
+
+def test_small_layers_are_decided_one_by_one() -> None:
+    dag = LayeredDAG.from_masks([np.kron(np.eye(2), np.ones((2, 2)))] * 2)
+    assert not resolvable(dag).any()
+    labels, description = described_linkage(dag, hops=2, small=by_published_rule)
+    assert description is None
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]
+
+
+def test_large_layers_are_decided_together() -> None:
+    dag, truth = planted_modules([60, 60, 4], n_modules=(4, 4, 4), random_state=0)
+    labels, description = described_linkage(dag, hops=2, small=by_published_rule)
+    assert resolvable(dag).tolist() == [True, True, False]
+    assert description is not None
+    assert len(np.unique(labels[-4:])) == 4
+    for level in (0, 1):
+        assert adjusted_rand_score(labels[dag.layer == level], truth[dag.layer == level]) == 1.0
+
+
+@needs_published
+def test_published_networks_are_left_to_the_published_rule() -> None:
+    for entry in published_index()[::8]:
+        dag = published_dag(entry).trim()
+        labels, description = described_linkage(dag, hops=entry["hops"], small=by_published_rule)
+        assert description is None
+        assert adjusted_rand_score(labels, cluster_layers(dag, linkage, hops=entry["hops"])) == 1.0

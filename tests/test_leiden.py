@@ -1,0 +1,64 @@
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_mutual_info_score
+
+from modgraph import LayeredDAG
+from modgraph.cluster.leiden import leiden, leiden_partition
+from modgraph.planted import planted_modules
+from tests.strategies import dags
+
+pytest.importorskip("igraph")
+pytest.importorskip("leidenalg")
+
+
+@settings(max_examples=30, deadline=None)
+@given(dags(), st.integers(1, 3), st.integers(0, 99))
+def test_any_network_gets_clusters_within_layers_the_same_for_the_same_seed(
+    dag: LayeredDAG, hops: int, seed: int
+) -> None:
+    trimmed = dag.trim()
+    one, two = (leiden(trimmed, hops=hops, rng=np.random.default_rng(seed)) for _ in range(2))
+    assert (one == two).all()
+    assert one.shape == (trimmed.n_units,)
+    assert len(np.unique(one)) == len({*zip(one.tolist(), trimmed.layer.tolist(), strict=True)})
+    assert len(np.unique(one[trimmed.layer == dag.n_layers - 1])) == trimmed.layer_sizes[-1]
+    whole = leiden_partition(dag, random_state=seed)
+    assert (whole == leiden_partition(dag, random_state=seed)).all()
+    assert ((whole >= 0) == dag.on_path()).all()
+
+
+@pytest.mark.parametrize(("sizes", "n_modules"), [([80] * 6, 4), ([300, 60] * 3, 6)])
+def test_planted_modules_are_found(sizes: list[int], n_modules: int) -> None:
+    dag, labels = planted_modules(sizes, n_modules=n_modules, rewired=0.1, random_state=0)
+    trimmed = dag.trim()
+    truth = labels[trimmed.unit_index]
+    found = leiden(trimmed, hops=2, rng=np.random.default_rng(0))
+    for level in range(dag.n_layers - 1):
+        part = trimmed.layer == level
+        assert adjusted_mutual_info_score(truth[part], found[part]) > 0.8
+    whole = leiden_partition(dag, random_state=0)[trimmed.unit_index]
+    assert adjusted_mutual_info_score(truth, whole) > 0.9
+
+
+def test_rewired_networks_are_not_modular() -> None:
+    dag = planted_modules([80] * 4, n_modules=4, rewired=1, random_state=0)[0].trim()
+    found = leiden(dag, hops=2, rng=np.random.default_rng(0))
+    assert len(np.unique(found[dag.layer < 3])) == 3
+
+
+def test_igraph_gets_its_generator_back() -> None:
+    dag = planted_modules([20] * 3, n_modules=2, random_state=0)[0].trim()
+    random.seed(0)
+    before = random.getstate()
+    leiden(dag, hops=2, rng=np.random.default_rng(0))
+    assert random.getstate() == before
+
+
+def test_resolution_must_be_over_zero() -> None:
+    dag = planted_modules([4, 4], n_modules=2, random_state=0)[0]
+    with pytest.raises(ValueError, match=r"`resolution` must be over 0 \(got 0\)"):
+        leiden_partition(dag, resolution=0)

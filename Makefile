@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow bench lint types check clean
+.PHONY: demo test slow bench lint types graph-tool check clean
 
 demo: $(READY)
 	$(BIN)/python examples/exemplars.py --out out
@@ -24,6 +24,13 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# graph-tool is not on PyPI: Debian's package, for Debian's Python, needs numpy 1. Its importer warns.
+graph-tool:
+	dpkg -s python3-graph-tool >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq python3-graph-tool python3-venv; }
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)-graph-tool
+	$(VENV)-graph-tool/bin/pip install --quiet "numpy<2" "scipy<1.14" "scikit-learn<1.6" "numba<0.62" "pandas<3" pytest hypothesis
+	$(VENV)-graph-tool/bin/python -m pytest -o addopts="" -W default tests/test_blockmodel.py
 
 check: test lint types
 

@@ -93,7 +93,7 @@ class ClusteringComparison:
 def compare_clusterings(
     dag: LayeredDAG,
     *,
-    methods: Sequence[str] = ("linkage", "published", "description", "leiden"),
+    methods: Sequence[str] = ("linkage", "published", "leiden"),
     hops: int | None = None,
     merge_threshold: float = 0.9,
     random_state: int | None = None,

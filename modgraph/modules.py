@@ -304,7 +304,7 @@ def detect_modules(
     Parameters
     ----------
     dag : LayeredDAG
-    clustering : {"linkage", "published", "description", "leiden", "blockmodel"} or callable
+    clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         How the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the reachability
         rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a
         label for each row. The units of the output layer start as clusters of one.
@@ -346,7 +346,7 @@ def detect_modules(
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
-    clusters = method(trimmed, hops=limit, rng=rng)
+    clusters, notes = method(trimmed, hops=limit, rng=rng)
     modules = merge_clusters(trimmed, clusters, threshold=merge_threshold)
     labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
     labels[kept], cluster_labels[kept] = modules, clusters
@@ -355,7 +355,7 @@ def detect_modules(
         dag=dag,
         labels=frozen(labels),
         cluster_labels=frozen(cluster_labels),
-        settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold},
+        settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold, **notes},
     )
 
 

@@ -15,14 +15,18 @@ from modgraph.reach import layers_within, reachability, spread
 SMALL_GRAPH = 128
 
 
-class Method(Protocol):
-    """What a clustering is: a trimmed network, how far reach counts, and a source of randomness → labels.
+Clusters = tuple[IntArray, dict[str, bool]]
 
-    No cluster spans two layers, labels are numbered by first unit, and output units are clusters of one.
+
+class Method(Protocol):
+    """What a clustering is: a trimmed network, how far reach counts, and a source of randomness → labels and notes.
+
+    No cluster spans two layers, labels are numbered by first unit, and output units are clusters of one. Notes say what
+    a user should know of this run; they end in `ModuleHierarchy.settings`.
     """
 
-    def __call__(self, dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
-        """Return a label for each unit, shape (n_units,)."""
+    def __call__(self, dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:
+        """Return a label for each unit, shape (n_units,), and the notes."""
 
 
 def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArray:
@@ -71,46 +75,48 @@ def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArra
 def by_layer(clustering: Clustering) -> Method:
     """Turn a clustering of the rows of one layer into one of the network."""
 
-    def method(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:  # noqa: ARG001 (draws nothing)
-        return cluster_layers(dag, clustering, hops=hops)
+    def method(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:  # noqa: ARG001 (draws nothing)
+        return cluster_layers(dag, clustering, hops=hops), {}
 
     return method
 
 
-def _description(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:  # noqa: ARG001 (draws nothing)
-    from modgraph.cluster.description import described_linkage
+def _linkage(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:  # noqa: ARG001 (draws nothing)
+    from modgraph.cluster.description import SMALLEST, described_linkage
 
+    if max(dag.layer_sizes[:-1]) < SMALLEST:
+        return cluster_layers(dag, linkage, hops=hops), {}
     within = layers_within(dag, hops)
 
     def small(dag: LayeredDAG, level: int) -> IntArray:
-        rows = reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray()
-        return linkage(rows)
+        return linkage(reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray())
 
-    return described_linkage(dag, hops=hops, small=small)[0]
+    labels, description = described_linkage(dag, hops=hops, small=small)
+    return labels, {} if description is None else {"capped": description.capped}
 
 
-def _leiden(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
+def _leiden(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:
     from modgraph.cluster.leiden import leiden
 
-    return leiden(dag, hops=hops, rng=rng)
+    return leiden(dag, hops=hops, rng=rng), {}
 
 
-def _blockmodel(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> IntArray:
+def _blockmodel(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:
     from modgraph.cluster.blockmodel import blockmodel
 
-    return blockmodel(dag, hops=hops, rng=rng)
+    return blockmodel(dag, hops=hops, rng=rng), {}
 
 
 METHODS: dict[str, Method] = {
-    "linkage": by_layer(linkage),
+    "linkage": _linkage,
     "published": by_layer(published),
-    "description": _description,
     "leiden": _leiden,
     "blockmodel": _blockmodel,
 }
-"""By name. *linkage* and *published* go layer by layer, by reachability. *description* lets the length of the network's
-description choose in layers that are large enough for it, and linkage in the others: for layers of hundreds of units
-and more. *leiden* (igraph) and *blockmodel* (graph-tool) are alternatives to compare with."""
+"""By name. *linkage* (the default) cuts trees of average linkage: in layers that are large enough to tell, where the
+network has the shortest description (`modgraph.cluster.description`), in the others as the paper does, free of unit
+order (`modgraph.cluster.linkage`). *published* is the paper's rule to the letter. *leiden* (igraph) and *blockmodel*
+(graph-tool) are alternatives to compare with."""
 
 
 def without_gaps(first: IntArray) -> IntArray:

@@ -18,8 +18,8 @@ Clustering = Callable[[BoolArray], NDArray[Any]]
 def linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArray:
     """Cluster rows by average linkage, the number of clusters chosen as in the paper, whatever the order of the rows.
 
-    The default method. It differs from `published` where distances are equal: those are joined at once, in exact
-    arithmetic, instead of by the order of the units (see `modgraph.cluster.tree.tied_tree`).
+    What `detect_modules` does by default in tiny layers. It differs from `published` where distances are equal: those
+    are joined at once, in exact arithmetic, instead of by the order of the units (`modgraph.cluster.tree.tied_tree`).
 
     Parameters
     ----------

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import networkx as nx
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -72,11 +71,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     console = Console()
-    table = Table(title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table = Table(
+        title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
+    )
     for heading in (
         "function",
         "trials",
-        *["accuracy", "edges", "density", "modules", "chosen", "exact", "published", "seconds"],
+        *["accur.", "edges", "density", "modules", "chosen", "exact", "paper", "sec"],
     ):
         table.add_column(heading, justify="left" if heading == "function" else "right", no_wrap=True)
     columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -71,13 +71,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     console = Console()
-    table = Table(
-        title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
-    )
+    table = Table(title=f"Hidden layers {HIDDEN}, 70 settings a trial", box=None, pad_edge=False)
     for heading in (
         "function",
         "trials",
-        *["accur.", "edges", "density", "modules", "chosen", "exact", "paper", "sec"],
+        *["acc.", "edges", "dens.", "mods", "chosen", "exact", "paper", "sec"],
     ):
         table.add_column(heading, justify="left" if heading == "function" else "right", no_wrap=True)
     columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -114,10 +114,8 @@ def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     sweep(small_trials(1), path, n_jobs=1)
     seen = []
-    start = time.perf_counter()
     sweep(small_trials(1), path, n_jobs=1, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(6, 6)]
-    assert time.perf_counter() - start < 60  # no clock to speak of: it would hang if it asked for workers
     more = small_trials(2)
     sweep(more, path, n_jobs=1, progress=lambda done, total: seen.append((done, total)))
     assert seen[1] == (6, 12)

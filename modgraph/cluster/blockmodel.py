@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
+from modgraph.cluster.tree import by_first_unit
 from modgraph.dag import IntArray, LayeredDAG, frozen
 
 
@@ -84,7 +85,7 @@ def nested_blocks(
     blocks = np.arange(dag.n_units)
     for level in state.get_bs():
         blocks = np.asarray(level)[blocks]
-        levels.append(frozen(_by_first_unit(blocks)))
+        levels.append(frozen(by_first_unit(blocks)))
     # What lies above the level at which each layer is one block says nothing.
     trivial = gt.NestedBlockState(graph, bs=[dag.layer, np.zeros(dag.n_layers, dtype=int)], state_args=arguments)
     bits, trivial_bits = (found.entropy() / math.log(2) for found in (state, trivial))
@@ -121,7 +122,7 @@ def blockmodel(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntAr
     labels = nested_blocks(dag, random_state=rng).labels.copy()
     outputs = dag.layer == dag.n_layers - 1
     labels[outputs] = dag.n_units + np.arange(outputs.sum())
-    return frozen(_by_first_unit(labels))
+    return frozen(by_first_unit(labels))
 
 
 def _graph_tool() -> ModuleType:
@@ -133,9 +134,3 @@ def _graph_tool() -> ModuleType:
             "Ubuntu, `conda install -c conda-forge graph-tool` elsewhere"
         ) from error
     return gt  # type: ignore[no-any-return]
-
-
-def _by_first_unit(names: IntArray) -> IntArray:
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    labels: IntArray = np.argsort(np.argsort(first))[inverse]
-    return labels

@@ -39,6 +39,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.cluster.sparse import LayerTree, layer_tree
+from modgraph.cluster.tree import by_first_unit
 from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
 
 # Layers of fewer units are not decided by description (see `resolvable`).
@@ -195,7 +196,7 @@ def described_linkage(
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
     _, names = np.unique(np.column_stack([dag.layer, labels]), axis=0, return_inverse=True)
-    return frozen(_by_first_unit(names)), description
+    return frozen(by_first_unit(names)), description
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:
@@ -254,7 +255,7 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
     offset = np.concatenate([[0], np.cumsum([best[part].max(initial=-1) + 1 for part in network.parts])])
     names = best + offset[dag.layer]
     return Description(
-        labels=frozen(_by_first_unit(names)),
+        labels=frozen(by_first_unit(names)),
         bits=_bits(shortest),
         trivial_bits=_bits(trivial),
         capped=any(tree.capped for tree in search.trees.values()),
@@ -303,21 +304,13 @@ def shortest_combination(dag: LayeredDAG, candidates: Mapping[int, Sequence[IntA
                     best, now, changed = labels, length, True
     best = best.copy()
     best[network.parts[-1]] = np.arange(dag.layer_sizes[-1])
-    return frozen(_by_first_unit(best + dag.layer * dag.n_units))
+    return frozen(by_first_unit(best + dag.layer * dag.n_units))
 
 
 def _bits(length: int) -> float:
     from modgraph.cluster.blocks import NAT
 
     return length / NAT / math.log(2)
-
-
-def _by_first_unit(names: IntArray) -> IntArray:
-    """Count labels in the order of their first units."""
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,8 +8,10 @@ near at once, so that the order of the units never matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
@@ -166,3 +168,20 @@ def roots(parent: IntArray) -> IntArray:
         if (further == parent).all():
             return parent
         parent = further
+
+
+def by_first_unit(names: NDArray[Any]) -> IntArray:
+    """Count labels from 0 in the order of their first units.
+
+    Parameters
+    ----------
+    names : ndarray of any labels, shape (n,)
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]

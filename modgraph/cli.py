@@ -15,6 +15,7 @@ import numpy as np
 
 from modgraph import functions
 from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
 from modgraph.io.export_files import save_graph
 from modgraph.io.load import load_network, save_network
 from modgraph.modules import FORMAT, ModuleHierarchy, detect_modules
@@ -156,7 +157,8 @@ def draw(
     if str(picture) == "-":
         figure.savefig(sys.stdout.buffer, format="svg")
         return
-    figure.savefig(picture, dpi=200)
+    with replacing(picture) as part:
+        figure.savefig(part, dpi=200)
 
 
 @app.command()

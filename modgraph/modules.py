@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from modgraph.cluster import METHODS, Clustering
 from modgraph.cluster.methods import Method, by_layer, without_gaps
 from modgraph.cluster.tree import roots
 from modgraph.dag import BoolArray, IntArray, LayeredDAG, frozen
+from modgraph.files import replacing
 from modgraph.reach import check_hops, spread
 
 if TYPE_CHECKING:
@@ -240,17 +240,8 @@ class ModuleHierarchy:
                 for module in self.modules
             ],
         }
-        target = Path(path)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=target.name, suffix=".part", delete=False
-        ) as file:
-            try:
-                json.dump(document, file)
-                file.close()
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink()
-                raise
+        with replacing(path) as part:
+            part.write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ModuleHierarchy:

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from modgraph.experiments.published import EXPERIMENTS, Cell, published_cells
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, sweep
+from modgraph.files import replacing
 from modgraph.functions import published
 from modgraph.score import criteria
 
@@ -294,7 +295,6 @@ def _judge(trial: Trial, store: Store, criterion: str) -> tuple[bool, bool, bool
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file under another name first, so that it is never there by half."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    """Write a file as a whole."""
+    with replacing(path) as part:
+        part.write_bytes(content)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
 from modgraph.io.export import edge_table, networkx_module, to_networkx, unit_table
 from modgraph.modules import ModuleHierarchy
 
@@ -35,7 +36,8 @@ def save_graph(graph: ModuleHierarchy | LayeredDAG, path: str | os.PathLike[str]
     writer = _WRITERS.get(target.suffix.lower())
     if writer is None:
         raise ValueError(f"`path` must end in one of {', '.join(_WRITERS)} (got {os.fspath(path)!r})")
-    writer(graph, target)
+    with replacing(target) as part:
+        writer(graph, part)
 
 
 def _graphml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:

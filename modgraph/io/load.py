@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
 from modgraph.io.chain import Masks, is_numbered, named, numbered
 from modgraph.io.matrix import check_threshold
 from modgraph.io.tensor import Tensor, checked_members, from_array, from_torch, read_npz, read_safetensors
@@ -364,7 +365,8 @@ def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
     for name in ("activations", "unit_names", "layer_names"):
         if getattr(dag, name) is not None:
             arrays[name] = np.asarray(getattr(dag, name))
-    np.savez_compressed(target, **arrays)
+    with replacing(target) as part:
+        np.savez_compressed(part, **arrays)
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow bench lint types graph-tool check clean
+.PHONY: demo test slow bench docs lint types graph-tool check clean
 
 demo: $(READY)
 	$(BIN)/python examples/exemplars.py --out out
@@ -17,6 +17,14 @@ slow: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -o addopts="-rA --strict-markers"
+
+# The pages, their code blocks and the gallery are all run; a warning is an error.
+SPHINX := $(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/doctrees
+docs: $(READY)
+	rm -rf docs/auto_examples docs/api/generated
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+	$(BIN)/python -m scripts.check_docs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,4 +51,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out build dist docs/_build docs/api/generated docs/auto_examples .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ from modgraph.draw import draw
 from modgraph.forward import forward
 from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "functions",
     "io",
     "load_network",
+    "report",
     "save_network",
     "score",
     "sculpt",

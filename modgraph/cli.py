@@ -162,6 +162,33 @@ def draw(
 
 
 @app.command()
+def report(
+    file: File,
+    page: Annotated[Path, typer.Argument(help="Where the page goes: .html.")],
+    target: Annotated[str | None, typer.Option(help="A published function, to judge modules by.")] = None,
+    title: Annotated[str | None, typer.Option(help="The heading of the page.")] = None,
+    clustering: Clustering = "linkage",
+    hops: Hops = None,
+    merge_threshold: Merge = 0.9,
+    seed: Seed = 0,
+    threshold: Threshold = 0.0,
+    masks: Masks = None,
+    block: Block = None,
+    trust_pickle: Trust = False,
+    debug: Debug = False,  # noqa: ARG001 (read by `main`)
+) -> None:
+    """Write the modules of a network or of a saved hierarchy as one HTML file to look around in.
+
+    Example: modgraph report pruned.safetensors report.html
+    """
+    from modgraph.report import report as write
+
+    goal = None if target is None else _function(target)
+    found = _found(file, clustering, hops, merge_threshold, seed, threshold, masks, block, trust_pickle)
+    write(found, page, target=goal, title=title)
+
+
+@app.command()
 def convert(
     file: File,
     out: Annotated[Path, typer.Argument(help=".npz, .graphml, .gexf, .gml, .json, .dot, .csv or .parquet.")],
@@ -278,6 +305,7 @@ def reproduce(
     ),
     seeds: Annotated[int, typer.Option(help="Trials of each function and size.")] = 4,
     jobs: Annotated[int, typer.Option(help="Processes; -1 = all cores.")] = -1,
+    device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …; a GPU if any.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell: to see that it works.")] = False,
     as_json: Json = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
@@ -295,6 +323,7 @@ def reproduce(
             out,
             seeds=seeds,
             n_jobs=jobs,
+            device=device,
             quick=quick,
             progress=progress,
         )

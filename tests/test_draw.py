@@ -21,8 +21,9 @@ from matplotlib.patches import FancyBboxPatch
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.dag import FloatArray, IntArray
-from modgraph.draw import _colours, _crossings, _inversions, _order, _placed, _structure, draw
+from modgraph.draw import draw
 from modgraph.functions import published
+from modgraph.layout import _crossings, _inversions, _placed, _structure, colours, order
 from tests.networks import needs_published, published_dag, published_index
 from tests.strategies import dags, permuted
 
@@ -183,11 +184,11 @@ def test_a_module_has_one_colour_and_a_label_at_each_box() -> None:
 
 @pytest.mark.parametrize("n", [1, 8, 9, 40, 500])
 def test_colours_differ(n: int) -> None:
-    colours = _colours(n)
-    assert colours.shape == (n, 3)
-    assert ((colours >= 0) & (colours <= 1)).all()
-    assert len(np.unique((colours * 255).round(), axis=0)) == n
-    assert (np.abs(np.diff(colours, axis=0)).max(axis=1, initial=0) > 0.2).all()
+    rgb = colours(n)
+    assert rgb.shape == (n, 3)
+    assert ((rgb >= 0) & (rgb <= 1)).all()
+    assert len(np.unique((rgb * 255).round(), axis=0)) == n
+    assert (np.abs(np.diff(rgb, axis=0)).max(axis=1, initial=0) > 0.2).all()
 
 
 def test_title_has_sizes_density_and_modules() -> None:
@@ -208,6 +209,16 @@ def test_names_of_the_target_appear() -> None:
     for number, name in enumerate(inputs):
         (text,) = [t for t in ax.texts if t.get_text() == name]
         assert text.get_position()[0] == pytest.approx(xy[number, 0])
+
+
+def test_names_of_the_graph_and_of_the_modules_appear() -> None:
+    names = ["left", "right", "hidden.0", "hidden.1", "out.0", "sum"]
+    halves = detect_modules(LayeredDAG.from_masks([np.eye(2), np.eye(2)], unit_names=names))
+    shown = {text.get_text() for text in draw(halves, names=["one", "two"]).texts}
+    assert {"left", "right", "y0", "sum", "one", "two"} <= shown  # out.0 only numbers the unit
+    assert not shown & {"#0", "#1", "out.0", "x0", "y1"}
+    with pytest.raises(ValueError, match=r"`names` must be 2 texts, one a module \(got 1\)"):
+        draw(halves, names=["one"])
 
 
 def test_a_doubtful_match_is_marked_and_modules_without_one_keep_their_id() -> None:
@@ -273,7 +284,7 @@ def test_order_keeps_groups_together_and_is_never_worse_than_its_start(
     dag: LayeredDAG, seed: int, n_modules: int
 ) -> None:
     dag, labels = kept_graph(labelled(dag, np.random.default_rng(seed).integers(n_modules, size=dag.n_units)))
-    place = _order(dag, labels)
+    place = order(dag, labels)
     for level in range(dag.n_layers):
         row = np.flatnonzero(dag.layer == level)
         assert sorted(place[row]) == list(range(len(row)))
@@ -305,7 +316,7 @@ def test_a_planar_network_is_drawn_without_crossings() -> None:
         layer=np.repeat([0, 1, 2, 3], [27, 9, 3, 1]),
     )  # fmt: skip
     shuffled, _ = permuted(tree, rng)
-    assert _crossings(shuffled, _order(shuffled, np.zeros(40, dtype=np.int64))) == 0
+    assert _crossings(shuffled, order(shuffled, np.zeros(40, dtype=np.int64))) == 0
     assert _crossings(shuffled, np.arange(40) - shuffled.layer_starts[shuffled.layer]) > 0
 
 
@@ -317,7 +328,7 @@ def test_published_networks_have_fewer_crossings_than_in_the_order_given() -> No
         dag, labels = kept_graph(found)
         still = np.zeros(dag.n_units)
         given_order = _placed(dag, grouped(dag, labels), np.arange(dag.n_units), still, still)
-        crossings = _crossings(dag, given_order), _crossings(dag, _order(dag, labels))
+        crossings = _crossings(dag, given_order), _crossings(dag, order(dag, labels))
         assert crossings[1] <= crossings[0]
         before, after = before + crossings[0], after + crossings[1]
         check_drawing(found, draw(found, target=published(entry["function"])))

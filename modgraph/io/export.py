@@ -43,7 +43,7 @@ def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     dag, units = _kept(graph)
     table: dict[str, list[Any]] = {
         "unit": units.tolist(),
-        "name": _names(dag, units),
+        "name": unit_names(dag, units),
         "layer": dag.layer[units].tolist(),
     }
     if isinstance(graph, ModuleHierarchy):
@@ -310,7 +310,7 @@ def _kept(graph: ModuleHierarchy | LayeredDAG) -> tuple[LayeredDAG, IntArray]:
     return graph, np.arange(graph.n_units)
 
 
-def _names(dag: LayeredDAG, units: IntArray) -> list[str]:
+def unit_names(dag: LayeredDAG, units: IntArray) -> list[str]:
     """Name units: as the graph does, else x0, x1, … for inputs, y0, … for outputs, and by layer and place."""
     if dag.unit_names is not None:
         return [clean(name) for name in dag.unit_names[units].tolist()]

@@ -1,0 +1,399 @@
+// The page in three parts: pictures that know their graph, what is being looked at, and the controls.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const MOST_NAMES = 40, MOST_FOUND = 24, DEEPEST = 100;
+
+// Values by key, in their order.
+function grouped(values, keyOf) {
+  const groups = new Map();
+  for (const value of values) {
+    const key = keyOf(value);
+    if (groups.has(key)) groups.get(key).push(value);
+    else groups.set(key, [value]);
+  }
+  return groups;
+}
+
+function made(tag, text = "", attributes = {}) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+// --- A picture and its graph ---------------------------------------------------------------------------------------
+
+class Picture {
+  constructor(svg, graph) {
+    Object.assign(this, graph);  // names, layers, modules, degrees, targets
+    this.svg = svg;
+    this.n = this.names.length;
+    this.after = this.names.map(() => []);
+    this.before = this.names.map(() => []);
+    this.unitsOf = grouped(this.modules.keys(), (unit) => this.modules[unit]);
+    this.paths = new Map([...svg.querySelectorAll(".edges path")].map((path) => [+path.dataset.module, path]));
+    const pieces = new Map([...this.paths].map(([module, path]) => [module, path.getAttribute("d").split("M")]));
+    const met = new Map();
+    this.edges = [];
+    let number = 0;
+    this.degrees.forEach((degree, source) => {
+      for (const end = number + degree; number < end; number++) {
+        const target = this.targets[number], module = this.modules[source];
+        met.set(module, (met.get(module) ?? 0) + 1);  // what split gives begins with an empty text
+        this.edges.push({ source, target, path: pieces.get(module)[met.get(module)] });
+        this.after[source].push(target);
+        this.before[target].push(source);
+      }
+    });
+    this.dots = [];
+    for (const dot of svg.querySelectorAll(".dots circle")) this.dots[+dot.dataset.unit] = dot;
+    this.at = this.dots.map((dot) => ({ x: +dot.getAttribute("cx"), y: +dot.getAttribute("cy") }));
+    this.boxes = [...svg.querySelectorAll(".boxes rect")];
+    this.rows = grouped(this.at.keys(), (unit) => this.at[unit].y);
+    for (const row of this.rows.values()) row.sort((a, b) => this.at[a].x - this.at[b].x);
+    this.heights = [...this.rows.keys()].sort((a, b) => a - b);
+    this.stop(this.rows.get(this.heights.at(-1))[0]);
+  }
+
+  // The units that some of `starts` lead to by `next`, without themselves.
+  reach(starts, next) {
+    const met = new Set(starts), queue = [...starts];
+    for (let unit; (unit = queue.pop()) !== undefined; )
+      for (const other of next[unit]) if (!met.has(other)) met.add(other), queue.push(other);
+    starts.forEach((unit) => met.delete(unit));
+    return met;
+  }
+
+  // What lies on a path to or from `starts`.
+  flow(starts) {
+    const up = this.reach(starts, this.after), down = this.reach(starts, this.before), from = new Set(starts);
+    const within = (edge, side) =>
+      (from.has(edge.source) || side.has(edge.source)) && (from.has(edge.target) || side.has(edge.target));
+    return {
+      starts: from,
+      units: new Set([...up, ...down, ...starts]),
+      edges: this.edges.filter((edge) => within(edge, up) || within(edge, down)),
+    };
+  }
+
+  // Show a flow, or everything alike.
+  light(flow) {
+    const { starts, units, edges } = flow ?? { starts: [], units: [], edges: [] };
+    const modulesOf = (some) => new Set([...some].map((unit) => this.modules[unit]));
+    const met = modulesOf(units), chosen = modulesOf(starts);
+    this.svg.classList.toggle("following", flow !== null);
+    for (const box of this.boxes) {
+      box.classList.toggle("lit", met.has(+box.dataset.module));
+      box.classList.toggle("start", chosen.has(+box.dataset.module));
+    }
+    const lines = [...grouped(edges, (edge) => this.modules[edge.source])].map(([module, parts]) => {
+      const line = this.paths.get(module).cloneNode();
+      line.setAttribute("d", parts.map((edge) => "M" + edge.path).join(""));
+      return line;
+    });
+    this.svg.querySelector(".over .lines").replaceChildren(...lines);
+    const dots = [...units].map((unit) => this.copy(unit));
+    for (const dot of dots) if (flow.starts.has(+dot.dataset.of)) dot.classList.add("start");
+    this.svg.querySelector(".over .lit").replaceChildren(...dots);
+  }
+
+  // A dot to lay over that of `unit`.
+  copy(unit) {
+    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    for (const name of ["cx", "cy", "r", "style"]) dot.setAttribute(name, this.dots[unit].getAttribute(name));
+    dot.dataset.of = unit;
+    return dot;
+  }
+
+  // Make `unit` the one that Tab stops at.
+  stop(unit) {
+    this.dots[this.current]?.setAttribute("tabindex", "-1");
+    this.current = unit;
+    const label = `${this.names[unit]}, ${this.place(unit)}, module ${moduleName(this.modules[unit])}`;
+    for (const [name, value] of [["tabindex", "0"], ["role", "button"], ["aria-label", label]])
+      this.dots[unit].setAttribute(name, value);
+    for (const name of ["cx", "cy", "r"]) this.svg.querySelector(".ring").setAttribute(name, this.dots[unit].getAttribute(name));
+  }
+
+  place(unit) {
+    return this === hierarchy ? `level ${this.layers[unit]}` : data.layers[this.layers[unit]];
+  }
+
+  // The unit next to `unit` in the direction of an arrow key.
+  neighbour(unit, key) {
+    const { x, y } = this.at[unit], row = this.rows.get(y);
+    const along = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    if (along) return row[row.indexOf(unit) + along] ?? unit;
+    if (key === "Home") return row[0];
+    if (key === "End") return row.at(-1);
+    const other = this.rows.get(this.heights[this.heights.indexOf(y) + (key === "ArrowUp" ? -1 : 1)]);
+    return (other ?? [unit]).reduce((a, b) => (Math.abs(this.at[b].x - x) < Math.abs(this.at[a].x - x) ? b : a));
+  }
+}
+
+const tableRows = new Map([...document.querySelectorAll("#modules tbody tr")].map((row) => [+row.dataset.module, row]));
+const moduleName = (module) => tableRows.get(module)?.querySelector("button").textContent ?? `#${module}`;
+let network = null, hierarchy = null;
+if (data.network) network = new Picture(byId("network"), data.network);
+if (data.hierarchy) hierarchy = new Picture(byId("hierarchy"), data.hierarchy);
+const pictures = [network, hierarchy].filter((picture) => picture !== null);
+
+// --- What is being looked at ---------------------------------------------------------------------------------------
+
+// A unit ({picture, unit}) or a module ({module}); what is pointed at goes before what has the focus.
+const look = { pointed: null, focused: null, followed: null };
+
+function asModule(thing) {
+  if (thing === null || thing.picture !== hierarchy || hierarchy === null) return thing;
+  return thing.unit === undefined ? thing : { module: hierarchy.modules[thing.unit] };
+}
+
+function update() {
+  const shown = asModule(look.pointed ?? look.focused) ?? look.followed;
+  const lit = look.followed ?? shown;
+  const drawn = network ?? hierarchy;
+  const module = lit === null ? null : lit.module ?? network.modules[lit.unit];
+  for (const row of document.querySelectorAll("tr[data-module]")) row.classList.toggle("lit", +row.dataset.module === module);
+  if (drawn !== null) {
+    const flow = lit === null ? null : drawn.flow(lit.unit === undefined ? drawn.unitsOf.get(module) ?? [] : [lit.unit]);
+    drawn.light(flow);
+    if (network !== null) hierarchy?.light(flow === null ? null : asHierarchy(flow, module));
+  }
+  describe(shown);
+  if (byId("clear")) byId("clear").disabled = look.followed === null && !byId("search").value;
+}
+
+// What a flow through the network is between its modules.
+function asHierarchy(flow, module) {
+  const met = new Set([...flow.units].map((unit) => network.modules[unit]));
+  const pair = (picture, { source, target }) => `${picture.modules[source]} ${picture.modules[target]}`;
+  const links = new Set(flow.edges.map((edge) => pair(network, edge)));
+  return {
+    starts: new Set(hierarchy.unitsOf.get(module)),
+    units: new Set([...hierarchy.modules.keys()].filter((unit) => met.has(hierarchy.modules[unit]))),
+    edges: hierarchy.edges.filter((edge) => links.has(pair(hierarchy, edge))),
+  };
+}
+
+const nothing = { title: byId("panel-title").textContent, nodes: [...byId("panel").childNodes] };
+
+function describe(thing) {
+  const panel = byId("panel"), title = byId("panel-title"), facts = made("dl");
+  const say = (name, text) => facts.append(made("dt", name), made("dd", text, { "data-fact": name }));
+  if (thing === null) {
+    title.textContent = nothing.title;
+    panel.replaceChildren(...nothing.nodes);
+    return;
+  }
+  const module = thing.module ?? network.modules[thing.unit];
+  if (thing.unit === undefined) {
+    title.textContent = `Module ${moduleName(module)}`;
+  } else {
+    title.textContent = network.names[thing.unit];
+    say("Layer", network.place(thing.unit));
+    say("Module", moduleName(module));
+  }
+  if (thing.unit !== undefined && data.whole) {
+    say("Depends on", ends([thing.unit], network.before, 0, "input"));
+    say("Reaches", ends([thing.unit], network.after, data.layers.length - 1, "output"));
+    say("Edges", `${network.before[thing.unit].length} in, ${network.after[thing.unit].length} out`);
+  } else {
+    const names = [...document.querySelectorAll("#modules thead th")].map((cell) => cell.textContent);
+    const cells = [...(tableRows.get(module)?.cells ?? [])];
+    cells.slice(1).forEach((cell, number) => say(names[number + 1], cell.textContent));
+  }
+  panel.replaceChildren(facts);
+}
+
+function ends([unit], next, layer, kind) {
+  if (network.layers[unit] === layer) return `is an ${kind}`;
+  const all = network.layers.filter((other) => other === layer).length;
+  const met = [...network.reach([unit], next)].filter((other) => network.layers[other] === layer).sort((a, b) => a - b);
+  const names = met.slice(0, MOST_NAMES).map((other) => network.names[other]);
+  if (met.length > MOST_NAMES) names.push(`… ${met.length - MOST_NAMES} more`);
+  return `${met.length} of ${all} ${kind}s${met.length ? ": " : ""}${names.join(", ")}`;
+}
+
+function follow(module) {
+  look.followed = look.followed?.module === module ? null : { module };
+  look.focused = look.pointed = null;
+  update();
+}
+
+function clear() {
+  look.followed = null;
+  if (byId("search")) byId("search").value = "", search();
+  update();
+}
+
+function focus(picture, unit) {
+  picture.stop(unit);
+  if (picture === network) bringIntoView(unit);
+  picture.dots[unit].focus({ preventScroll: picture === network });
+}
+
+for (const picture of pictures) {
+  const { svg } = picture;
+  const under = (event) => {
+    const dot = event.target.closest("[data-unit]"), box = event.target.closest("[data-module]");
+    if (dot) return { picture, unit: +dot.dataset.unit };
+    return box ? { module: +box.dataset.module } : null;
+  };
+  svg.addEventListener("pointerover", (event) => ((look.pointed = under(event)), update()));
+  svg.addEventListener("pointerleave", () => ((look.pointed = null), update()));
+  // Around the drawing: one that listens for focus itself would be a stop of its own.
+  svg.parentElement.addEventListener("focusin", (event) => ((look.focused = under(event)), update()));
+  svg.parentElement.addEventListener("focusout", () => ((look.focused = null), update()));
+  svg.addEventListener("click", (event) => {
+    const thing = under(event);
+    if (svg.classList.contains("moved")) return;
+    if (thing === null) return clear();
+    if (thing.unit !== undefined) focus(picture, thing.unit);
+    follow(thing.module ?? picture.modules[thing.unit]);
+  });
+  svg.addEventListener("keydown", (event) => {
+    const dot = event.target.closest("[data-unit]");
+    if (dot === null || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key === "Enter" || event.key === " ") follow(picture.modules[+dot.dataset.unit]);
+    else if (/^(Arrow|Home|End)/.test(event.key) && !event.shiftKey) focus(picture, picture.neighbour(+dot.dataset.unit, event.key));
+    else return;
+    event.preventDefault();
+  });
+}
+for (const row of document.querySelectorAll("tr[data-module]")) {
+  row.addEventListener("pointerenter", () => ((look.pointed = { module: +row.dataset.module }), update()));
+  row.addEventListener("pointerleave", () => ((look.pointed = null), update()));
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-follow]");
+  if (button) follow(+button.dataset.follow);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") clear();
+});
+
+// --- Zoom and pan: the network's viewBox ---------------------------------------------------------------------------
+
+const { x, y, width, height } = network?.svg.viewBox.baseVal ?? {}, box = { x, y, width, height };
+let view = box;
+let waiting = false;
+
+function show(x, y, width) {
+  const w = Math.min(Math.max(width, box.width / DEEPEST), box.width), h = (w * box.height) / box.width;
+  view = {
+    x: Math.min(Math.max(x, box.x), box.x + box.width - w),
+    y: Math.min(Math.max(y, box.y), box.y + box.height - h),
+    width: w,
+    height: h,
+  };
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    network.svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    network.svg.classList.toggle("zoomed", view.width < box.width);
+  });
+}
+
+// Zoom in by `factor`; what is at `point` stays there.
+function zoom(factor, point = { x: view.x + view.width / 2, y: view.y + view.height / 2 }) {
+  const width = Math.min(Math.max(view.width / factor, box.width / DEEPEST), box.width), share = width / view.width;
+  show(point.x - (point.x - view.x) * share, point.y - (point.y - view.y) * share, width);
+}
+
+function pan(dx, dy) {
+  show(view.x + dx * view.width, view.y + dy * view.height, view.width);
+}
+
+function bringIntoView(unit) {
+  const { x, y } = network.at[unit], r = +network.dots[unit].getAttribute("r");
+  const scale = network.svg.getBoundingClientRect().width / view.width;
+  const width = r * scale < 3 ? (view.width * r * scale) / 6 : view.width;
+  const inside = x > view.x && x < view.x + view.width && y > view.y && y < view.y + view.height;
+  if (width < view.width || !inside) show(x - width / 2, y - (width * box.height) / box.width / 2, width);
+}
+
+if (network !== null) {
+  const { svg } = network;
+  const inDrawing = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  svg.addEventListener("wheel", (event) => {
+    // At its smallest the drawing lets the page scroll on.
+    if (event.deltaY > 0 && view.width >= box.width) return;
+    event.preventDefault();
+    zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.03 : 0.0015)), inDrawing(event));
+  }, { passive: false });
+  let grip = null;
+  svg.addEventListener("pointerdown", (event) => {
+    svg.classList.remove("moved");
+    if (event.button === 0) grip = { x: event.clientX, y: event.clientY };
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (grip === null) return;
+    const dx = event.clientX - grip.x, dy = event.clientY - grip.y;
+    if (!svg.classList.contains("moving") && Math.hypot(dx, dy) < 4) return;
+    svg.classList.add("moving", "moved");
+    svg.setPointerCapture(event.pointerId);
+    const scale = svg.getScreenCTM().a;
+    grip = { x: event.clientX, y: event.clientY };
+    show(view.x - dx / scale, view.y - dy / scale, view.width);
+  });
+  for (const over of ["pointerup", "pointercancel"])
+    svg.addEventListener(over, () => ((grip = null), svg.classList.remove("moving")));
+  svg.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] }[event.key];
+    const there = network.at[network.current];
+    if (step && event.shiftKey) pan(...step);
+    else if (event.key === "+" || event.key === "=") zoom(1.5, there);
+    else if (event.key === "-") zoom(1 / 1.5, there);
+    else if (event.key === "0") show(box.x, box.y, box.width);
+    else return;
+    event.preventDefault();
+  });
+  byId("in").addEventListener("click", () => zoom(1.5));
+  byId("out").addEventListener("click", () => zoom(1 / 1.5));
+  byId("fit").addEventListener("click", () => show(box.x, box.y, box.width));
+  byId("clear").addEventListener("click", () => (clear(), byId("search").focus()));
+  byId("search").addEventListener("input", () => (search(), update()));
+  byId("search").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") byId("results").querySelector("button")?.click();
+  });
+}
+
+// --- Search, theme, print ------------------------------------------------------------------------------------------
+
+function search() {
+  const wanted = byId("search").value.trim().toLowerCase(), results = byId("results");
+  const matches = network.svg.querySelector(".matches");
+  matches.replaceChildren();
+  results.replaceChildren();
+  if (!wanted) return;
+  const fits = (text) => text.toLowerCase().includes(wanted);
+  const found = [];
+  for (const module of [...network.unitsOf.keys()].sort((a, b) => a - b))
+    if (fits(moduleName(module)) || fits(`#${module}`))
+      found.push([`Module ${moduleName(module)}`, () => follow(module)]);
+  network.names.forEach((name, unit) => {
+    if (!fits(name)) return;
+    matches.append(network.copy(unit));
+    found.push([`${name} (${network.place(unit)})`, () => focus(network, unit)]);
+  });
+  const list = made("ul");
+  for (const [text, go] of found.slice(0, MOST_FOUND)) {
+    const button = made("button", text, { type: "button", class: "link" }), item = made("li");
+    button.addEventListener("click", go);
+    item.append(button);
+    list.append(item);
+  }
+  const more = found.length > MOST_FOUND ? `, the first ${MOST_FOUND}:` : found.length ? ":" : ".";
+  results.append(made("p", `${found.length} found${more}`), list);
+}
+
+const theme = byId("theme"), system = matchMedia("(prefers-color-scheme: dark)");
+const setTheme = (dark) => {
+  document.documentElement.style.colorScheme = dark ? "dark" : "light";
+  theme.textContent = dark ? "Light" : "Dark";
+};
+theme.textContent = system.matches ? "Light" : "Dark";
+theme.addEventListener("click", () => setTheme(theme.textContent === "Dark"));
+byId("print").addEventListener("click", () => print());

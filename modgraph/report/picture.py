@@ -1,0 +1,189 @@
+"""Layered graphs as inline SVG: what `page.html` shows and `page.js` walks on, in CSS pixels, y downwards."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from modgraph.dag import FloatArray, IntArray, LayeredDAG
+from modgraph.layout import DOT, EDGE, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
+
+_INCH: Final = 96  # CSS pixels
+_MODULE, _NAME = 12.0, 11.0  # sizes of text in pixels, as in page.css
+_LONGEST, _LONGEST_ROW = 20, 11  # characters
+_IMAGE: Final = 3.0  # inches, at most, that an image is high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One drawing.
+
+    Attributes
+    ----------
+    width, height : int
+    frame : tuple of float or None
+        Left, top, width and height of the image that the first layer is.
+    thick, faint, rim : float
+        Width and opacity of edges, width of the rim of dots.
+    bands, edges : list of (int, str)
+        Module and path. Edges have one path for each module they leave; its parts, each from an "M" to the next,
+        are in the order of the graph's edges.
+    boxes, dots, texts : list of dict
+        Attributes of SVG elements, and the module they belong to.
+    """
+
+    width: int
+    height: int
+    frame: tuple[float, float, float, float] | None
+    thick: float
+    faint: float
+    rim: float
+    bands: list[tuple[int, str]]
+    edges: list[tuple[int, str]]
+    boxes: list[dict[str, Any]]
+    dots: list[dict[str, Any]]
+    texts: list[dict[str, Any]]
+
+
+def picture(
+    dag: LayeredDAG,
+    labels: IntArray,
+    *,
+    names: Sequence[str],
+    modules: Sequence[str],
+    layers: Sequence[str],
+    sizes: FloatArray | None = None,
+    image_shape: tuple[int, int] | None = None,
+    widest: float = 8.5,
+) -> Picture:
+    """Draw a layered graph, the first layer at the bottom; `modgraph.layout` says who stands where.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    labels : ndarray of int, shape (n_units,)
+        The module of each unit.
+    names, modules, layers : sequences of str
+        Texts for each unit (shown in the first and last layer, where they fit), module and layer.
+    sizes : ndarray of float, shape (n_units,), optional
+        Diameters of the dots, in (0, 1].
+    image_shape : (int, int), optional
+        Rows and columns, where `unit_index` says which pixel each unit of the first layer is.
+    widest : float
+        Inches.
+
+    Returns
+    -------
+    Picture
+    """
+    names, modules = ([_short(text, _LONGEST) for text in texts] for texts in (names, modules))
+    rows = boxes(dag, labels, order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules])
+    width = figure_width(rows, widest=widest)
+    name_widths = np.array([_text_width(name, _NAME) for name in names])
+    height, angles = arrange(dag, rows, name_widths, width=width, height=None)
+    xy, pitch = places(dag, rows)
+    frame = None
+    if image_shape is not None:
+        cell = min(0.5 * width / image_shape[1], _IMAGE / image_shape[0])
+        size = cell * np.array(image_shape[::-1])
+        corner = np.array([(width - size[0]) / 2, 4 * EDGE])
+        for box in itertools.chain(*rows[1:]):
+            box.y += size[1]
+            xy[box.units, 1] = box.y
+        down, along = np.divmod(dag.unit_index[dag.layer == 0], image_shape[1])
+        xy[dag.layer == 0] = corner + cell * (np.column_stack([along, image_shape[0] - 1 - down]) + 0.5)
+        pitch[dag.layer == 0] = cell / DOT
+        height += size[1]
+        frame = (_px(corner[0]), _px(height - corner[1] - size[1]), _px(size[0]), _px(size[1]))
+    across = _INCH * DOT * pitch * (1 if sizes is None else sizes)
+    texts = [
+        _text("row", _short(layer, _LONGEST_ROW), EDGE, xy[row[0].units[0], 1], height, full=layer)
+        for row, layer in zip(rows, layers, strict=True)
+        if row
+    ]
+    order_of_dots = [unit for box in itertools.chain(*rows) for unit in box.units]
+    if image_shape is not None:
+        rows[0].clear()
+    all_boxes = [*itertools.chain(*rows)]
+    texts += [
+        _text("module", box.text, box.left + PAD * box.pitch + 0.02, box.y, height, module=box.module)
+        for box in all_boxes
+        if box.text
+    ]
+    for row, angle, up in ((rows[0], angles[0], -1), (rows[-1], angles[1], 1)):
+        for box in row if angle is not None else ():
+            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
+                y = box.y + up * (box.height / 2 + EDGE / 2)
+                side = "top" if up > 0 else "bottom"
+                texts.append(_text(f"name {side}{' turned' * (angle == 90)}", names[unit], x, y, height, unit=unit))
+    paths: dict[int, list[str]] = {}
+    for source, points in zip(dag.sources.tolist(), waypoints(dag, rows, xy), strict=True):
+        paths.setdefault(int(labels[source]), []).append(_curve(points * [1, -1] + [0, height]))
+    return Picture(
+        width=round(_INCH * width),
+        height=round(_INCH * height),
+        frame=frame,
+        thick=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
+        faint=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
+        rim=round(min(0.8, 0.1 * float(across.min())), 3),
+        bands=[(module, _band(corners, height)) for module, corners in bands(rows)],
+        edges=[(module, "".join(parts)) for module, parts in paths.items()],
+        boxes=[
+            {
+                "module": box.module,
+                "x": _px(box.left),
+                "y": _px(height - box.y - box.height / 2),
+                "width": _px(box.width),
+                "height": _px(box.height),
+            }
+            for box in all_boxes
+        ],
+        dots=[
+            {
+                "unit": unit,
+                "module": int(labels[unit]),
+                "x": _px(xy[unit, 0]),
+                "y": _px(height - xy[unit, 1]),
+                "r": round(across[unit] / 2, 2),
+            }
+            for unit in order_of_dots
+        ],
+        texts=texts,
+    )
+
+
+def _px(inches: float) -> float:
+    return round(_INCH * float(inches), 1)
+
+
+def _text(kind: str, text: str, x: float, y: float, height: float, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "text": text, "x": _px(x), "y": _px(height - y), **more}
+
+
+def _curve(points: FloatArray) -> str:
+    """Lead a path through `points`, upright in each: the curve of `draw` as cubic Béziers, in tenths of a pixel."""
+    at = np.round(10 * _INCH * points).astype(np.int64)
+    parts = [f"M{at[0, 0]} {at[0, 1]}"]
+    for dx, dy in np.diff(at, axis=0).tolist():
+        parts.append(f"c0 {round(dy / 3)} {dx} {round(dy * 2 / 3)} {dx} {dy}".replace(" -", "-"))
+    return "".join(parts)
+
+
+def _band(corners: Sequence[tuple[float, float]], height: float) -> str:
+    points = [f"{_px(x)} {_px(height - y)}" for x, y in corners]
+    return f"M{points[0]}C{' '.join(points[1:4])}L{points[4]}C{' '.join(points[5:])}Z"
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _text_width(text: str, size: float) -> float:
+    """Guess the width of one line of text in inches: whatever font a reader has, it is seldom wider."""
+    ems = sum(1.0 if unicodedata.east_asian_width(letter) in "WF" else 0.62 for letter in text)
+    return ems * size / _INCH

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
 from modgraph.dag import FloatArray, LayeredDAG, frozen
 from modgraph.modules import ModuleHierarchy, detect_modules
@@ -93,7 +94,7 @@ class ClusteringComparison:
 def compare_clusterings(
     dag: LayeredDAG,
     *,
-    methods: Sequence[str] = ("linkage", "published", "leiden"),
+    methods: Sequence[str | Clustering] = ("linkage", "published", "leiden"),
     hops: int | None = None,
     merge_threshold: float = 0.9,
     random_state: int | None = None,
@@ -103,8 +104,8 @@ def compare_clusterings(
     Parameters
     ----------
     dag : LayeredDAG
-    methods : sequence of str
-        Names as for `detect_modules`.
+    methods : sequence of str or callable
+        As `clustering` of `detect_modules`; a callable goes by its name.
     hops, merge_threshold
         As for `detect_modules`.
     random_state : int, optional
@@ -152,7 +153,7 @@ def compare_clusterings(
             ami[one, two] = ami[two, one] = np.mean(shared) if shared else 1.0
     outputs = trimmed.layer == trimmed.n_layers - 1
     return ClusteringComparison(
-        methods=tuple(methods),
+        methods=tuple(one.settings["clustering"] for one in found),
         clusters=tuple(tuple(len(np.unique(part[units])) for units in inner) for part in labels),
         n_modules=tuple(one.n_modules for one in found),
         bits=tuple(

@@ -4,6 +4,7 @@ import pytest
 from modgraph import LayeredDAG
 from modgraph.cluster.description import description_length
 from modgraph.compare import compare_clusterings
+from modgraph.dag import BoolArray, IntArray
 from modgraph.planted import planted_modules
 
 
@@ -34,3 +35,14 @@ def test_table_for_pandas() -> None:
 def test_unknown_methods_get_one_sentence() -> None:
     with pytest.raises(ValueError, match="`clustering` must be one of"):
         compare_clusterings(LayeredDAG.from_masks([[[1, 1]]]), methods=["magic"])
+
+
+def test_a_callable_goes_by_its_name() -> None:
+    def all_together(rows: BoolArray) -> IntArray:
+        return np.zeros(len(rows), dtype=np.int64)
+
+    dag, _ = planted_modules([12, 12, 4], n_modules=2, random_state=0)
+    found = compare_clusterings(dag, methods=["linkage", all_together])
+    assert found.methods[0] == "linkage"
+    assert found.methods[1].endswith("all_together")
+    assert found.clusters[1] == (1, 1)

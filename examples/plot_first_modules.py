@@ -1,0 +1,46 @@
+"""
+First modules
+=============
+
+A pruned network is a list of masks: which edges are left. Here are three of them, written by hand, in which two
+sub-functions of three inputs each are computed side by side and used more than once. Nothing says so but the edges, and
+that is enough.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import modgraph as mg
+
+# %%
+# A mask has a row for each unit and a column for each unit of the layer before, as ``torch.nn.Linear.weight`` has.
+masks = [
+    np.array([[1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]]),
+    np.array([[1, 1, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]]),
+    np.array([[1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [1, 0, 1, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 1, 0]]),
+]
+dag = mg.LayeredDAG.from_masks(masks)
+print(dag)
+
+# %%
+# Units that feed the same later units are clustered, layer by layer, and clusters that feed each other almost alone are
+# merged across layers. ``labels`` has the module of each unit, inputs first.
+found = mg.detect_modules(dag)
+print(found)
+print(found.labels)
+
+# %%
+# Each module knows its units, its layers, and which inputs and outputs hang on it.
+for module in found.modules:
+    print(module)
+
+# %%
+# The masks as they came, outputs at the top, and what is in them.
+room = {"left": 0.04, "right": 0.99, "bottom": 0.07, "top": 0.92, "hspace": 0.45, "wspace": 0.08}
+figure, axes = plt.subplot_mosaic("2n;1n;0n", figsize=(8, 4.6), width_ratios=[1, 2.6], gridspec_kw=room)
+for at, mask in enumerate(masks):
+    ax, layers = axes[str(at)], ["inputs", "layer 1", "layer 2", "outputs"]
+    ax.pcolormesh(np.where(mask, 0.3, 0.94)[::-1], cmap="gray", vmin=0, vmax=1, edgecolors="white", linewidth=2)
+    ax.set(aspect="equal", xticks=[], yticks=[], frame_on=False, xlabel=layers[at], ylabel=layers[at + 1])
+mg.draw(found, ax=axes["n"])
+plt.show()

@@ -43,15 +43,17 @@ def edge_scores(stack: StackedMLP) -> Tensor:
     return edges_of(stack.parameters, stack.sizes).abs()
 
 
-def percentile_cut(scores: Tensor, targets: NDArray[np.float64]) -> Tensor:
+def percentile_cut(scores: Tensor, targets: NDArray[np.float64], *, absent: int = 0) -> Tensor:
     """Return each row's percentile, linearly interpolated as `numpy.percentile` does.
 
     Parameters
     ----------
     scores : torch.Tensor
-        (B, n) float32, n ≥ 1.
+        (B, n) float32 ≥ 0, n ≥ 1.
     targets : numpy.ndarray
         (B,) percentages in [0, 100].
+    absent : int ≥ 0
+        Scores of 0 that each row has besides.
 
     Returns
     -------
@@ -62,14 +64,17 @@ def percentile_cut(scores: Tensor, targets: NDArray[np.float64]) -> Tensor:
     --------
     >>> percentile_cut(torch.tensor([[1.0, 3.0, 2.0]]), np.array([75.0]))
     tensor([[2.5000]], dtype=torch.float64)
+    >>> percentile_cut(torch.tensor([[3.0]]), np.array([75.0]), absent=2)
+    tensor([[1.5000]], dtype=torch.float64)
     """
     # (B, n); NumPy sorts rows four times as fast as torch does on a CPU
     ordered = scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))
-    place = torch.from_numpy(targets / 100 * (scores.shape[1] - 1))[:, None]  # (B, 1) float64
+    ordered = torch.nn.functional.pad(ordered, (1, 0))  # column 0 stands for all that is absent
+    place = torch.from_numpy(targets / 100 * (scores.shape[1] + absent - 1))[:, None]  # (B, 1) float64
     place = place.to(scores.device)
     below = place.floor().to(torch.int64)
-    above = (below + 1).clamp_(max=scores.shape[1] - 1)
-    low, high = (ordered.gather(1, at).to(torch.float64) for at in (below, above))
+    above = (below + 1).clamp_(max=scores.shape[1] + absent - 1)
+    low, high = (ordered.gather(1, (at + 1 - absent).clamp_(min=0)).to(torch.float64) for at in (below, above))
     return low + (high - low) * (place - below)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,16 @@ from modgraph.sculpt.train import TrainSettings
 if TYPE_CHECKING:
     from modgraph.dag import LayeredDAG
 
-__all__ = ["EDGE_STEPS", "UNIT_STEPS", "SculptResult", "SculptedNetwork", "fewest_edges", "sculpt"]
+__all__ = [
+    "EDGE_STEPS",
+    "UNIT_STEPS",
+    "Candidate",
+    "SculptResult",
+    "SculptedNetwork",
+    "fewest_edges",
+    "sculpt",
+    "whole_numbers",
+]
 
 UNIT_STEPS: tuple[float, ...] = tuple(range(70, 0, -5))
 """The published unit steps P_u, in percent of the hidden units: 70, 65, …, 5."""
@@ -49,7 +58,7 @@ class SculptedNetwork:
     biases : tuple of numpy.ndarray
         (out,) float32, read-only; exactly 0 where a unit has no incoming edge.
     accuracy : float
-        Share of right output bits on the clean table, in [0, 1].
+        Share of right output bits where it was accepted, in [0, 1]: on the clean table, or the validation samples.
     accepted : bool
         Whether `accuracy` reaches the threshold. If not, the dense network never did, and this is
         it: nothing was pruned.
@@ -111,19 +120,46 @@ class SculptResult:
         )
 
 
-def fewest_edges(candidates: Sequence[SculptedNetwork]) -> SculptedNetwork:
+class Candidate(Protocol):
+    """What a choice may go by: a network sculpted with one setting, fresh or out of a store."""
+
+    @property
+    def unit_step(self) -> float:
+        """P_u of its setting, percent."""
+
+    @property
+    def edge_step(self) -> float:
+        """P_e of its setting, percent."""
+
+    @property
+    def edges(self) -> int:
+        """Number of edges kept."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right output bits, in [0, 1]."""
+
+    @property
+    def dag(self) -> LayeredDAG:
+        """The network as a layered graph."""
+
+
+AnyCandidate = TypeVar("AnyCandidate", bound=Candidate)
+
+
+def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
     """Choose the candidate with the fewest edges (the published choice).
 
     Ties go to the higher accuracy, then the larger unit step, then the larger edge step.
 
     Parameters
     ----------
-    candidates : sequence of SculptedNetwork
+    candidates : sequence of SculptedNetwork or StoredNetwork
         The accepted networks of one trial, at least one.
 
     Returns
     -------
-    SculptedNetwork
+    SculptedNetwork or StoredNetwork
     """
     return min(candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
 
@@ -143,7 +179,7 @@ def sculpt(
     """Train networks on a task and prune them as far as they stay right.
 
     The method is Neural Sculpting (Patil, Michael, Dovrolis, NeurIPS 2023, §3): units by their
-    mean |activation × gradient|, then edges by |weight|, in steps that are halved on failure.
+    mean ``|activation × gradient|``, then edges by ``|weight|``, in steps that are halved on failure.
 
     A network's result depends on its own seed and setting only, not on what else is asked for in
     the same call. On a CPU that holds to the last bit, for any number of threads; on a CUDA device
@@ -185,8 +221,8 @@ def sculpt(
     >>> found.networks[0].accepted, found.networks[0].edges < 24
     (True, True)
     """
-    widths = _whole_numbers(hidden, "hidden", at_least=1)
-    trials = _whole_numbers(seeds, "seeds", at_least=0)
+    widths = whole_numbers(hidden, "hidden", at_least=1)
+    trials = whole_numbers(seeds, "seeds", at_least=0)
     if len(set(trials)) < len(trials):
         raise ValueError(f"`seeds` must be distinct (got {list(trials)})")
     unit, edge = _percentages(unit_steps, "unit_steps"), _percentages(edge_steps, "edge_steps")
@@ -259,7 +295,7 @@ def _unstacked(networks: Population, engine: Engine, settings: Sequence[tuple[fl
     ]
 
 
-def _whole_numbers(values: Iterable[int], name: str, *, at_least: int) -> tuple[int, ...]:
+def whole_numbers(values: Iterable[int], name: str, *, at_least: int) -> tuple[int, ...]:
     """Return `values` as a tuple of ints, or say what is wrong with it."""
     wanted = f"`{name}` must be a sequence of ints ≥ {at_least}, at least one of them"
     try:

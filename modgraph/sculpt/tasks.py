@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["Task", "as_task"]
+__all__ = ["SplitTask", "Task", "as_task"]
 
 
 @runtime_checkable
@@ -53,6 +53,26 @@ class Task:
 
     def __repr__(self) -> str:
         return f"Task({self.n_samples} samples, {self.inputs.shape[1]} → {self.n_outputs})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitTask:
+    """A task too large to be learnt whole, in three parts that share no sample.
+
+    Attributes
+    ----------
+    train, validation, test : Task
+        A network is trained on the first, accepted on the second, and reported on the third.
+    """
+
+    train: Task
+    validation: Task
+    test: Task
+
+    def __repr__(self) -> str:
+        kind, (n_in, n_out) = type(self).__name__, (self.train.inputs.shape[1], self.train.n_outputs)
+        parts = (self.train.n_samples, self.validation.n_samples, self.test.n_samples)
+        return f"{kind}({n_in} → {n_out}: {parts[0]} samples to train on, {parts[1]} to validate, {parts[2]} to test)"
 
 
 def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torch.device | None = None) -> Task:

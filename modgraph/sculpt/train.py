@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 from modgraph.sculpt.stack import StackedMLP, activations, keyed_generator
 from modgraph.sculpt.tasks import Task
 
-__all__ = ["Draws", "TrainSettings", "draw", "draw_epochs", "slopes", "train"]
+__all__ = ["Draws", "TrainSettings", "check_setting", "draw", "draw_epochs", "slopes", "train"]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own constants, as torch.optim.Adam has them
 
@@ -68,27 +68,27 @@ class TrainSettings:
     dense_runs: int = 10
 
     def __post_init__(self) -> None:
-        _check(self, "learning_rate", "a finite number > 0", lambda x: 0 < x < math.inf)
-        _check(self, "batch_size", "an int ≥ 1", lambda x: x >= 1, whole=True)
-        _check(self, "epochs", "an int ≥ 1", lambda x: x >= 1, whole=True)
-        _check(self, "weight_decay", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
-        _check(self, "noise", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
-        _check(self, "accuracy_threshold", "a number in (0, 1]", lambda x: 0 < x <= 1)
-        _check(self, "dense_runs", "an int ≥ 1", lambda x: x >= 1, whole=True)
+        check_setting(self, "learning_rate", "a finite number > 0", lambda x: 0 < x < math.inf)
+        check_setting(self, "batch_size", "an int ≥ 1", lambda x: x >= 1, whole=True)
+        check_setting(self, "epochs", "an int ≥ 1", lambda x: x >= 1, whole=True)
+        check_setting(self, "weight_decay", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
+        check_setting(self, "noise", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
+        check_setting(self, "accuracy_threshold", "a number in (0, 1]", lambda x: 0 < x <= 1)
+        check_setting(self, "dense_runs", "an int ≥ 1", lambda x: x >= 1, whole=True)
 
     def steps(self, n_samples: int) -> int:
         """Return the optimiser steps of one training run on a table of `n_samples` rows."""
         return self.epochs * -(-n_samples // self.batch_size)
 
 
-def _check(
-    settings: TrainSettings,
+def check_setting(
+    settings: object,
     name: str,
     wanted: str,
     holds: Callable[[float], bool],
     whole: bool = False,
 ) -> None:
-    """Raise one sentence if the field `name` is not what is `wanted`."""
+    """Raise one sentence if the field `name` of `settings` is not what is `wanted`."""
     value = getattr(settings, name)
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):

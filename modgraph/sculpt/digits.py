@@ -1,0 +1,303 @@
+"""Pairs of digit images: the paper's vision tasks, from MNIST or any other array of images.
+
+Two digits stand side by side. *Classify*: 20 outputs, each digit one-hot. *Hierarchical*: digits 0 … 7, three outputs,
+the bits of (left XOR right), most significant first (Patil et al. 2023, section 5).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from modgraph.sculpt.tasks import SplitTask, Task
+
+__all__ = ["Digits", "ImageTask", "digit_pairs", "load_digits8", "load_mnist"]
+
+Name = Literal["hierarchical", "classify"]
+CLASSES: Final[dict[str, int]] = {"hierarchical": 8, "classify": 10}
+
+MNIST_DIGEST: Final = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+"""SHA-256 of the four arrays of MNIST one after the other: training images, their labels, test images, their labels."""
+
+IDX_FILES: Final = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+NPZ_NAMES: Final = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Digits:
+    """Images of single digits.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        (n, height, width) float32 in [0, 1], read-only.
+    labels : numpy.ndarray
+        (n,) int64 in 0 … 9, read-only.
+    n_train : int
+        The first of them are for training and validation, the rest for testing; all of them = no such division.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    n_train: int
+
+    def __post_init__(self) -> None:
+        self.images.setflags(write=False)
+        self.labels.setflags(write=False)
+
+    def __repr__(self) -> str:
+        height, width = self.images.shape[1:]
+        return f"Digits({len(self.images)} images of {height} × {width}, {self.n_train} to train on)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ImageTask(SplitTask):
+    """A task on pairs of images, whose parts share no image; build one with `digit_pairs`.
+
+    Attributes
+    ----------
+    train, validation, test : Task
+        Pairs side by side, row by row: inputs (n, height × width) float32.
+    sources : tuple of numpy.ndarray
+        For each part (n, 2) int64: which image of the source is left, which right.
+    image_shape : (int, int)
+        Height and width of a pair.
+    """
+
+    sources: tuple[NDArray[np.int64], ...]
+    image_shape: tuple[int, int]
+
+    @property
+    def side(self) -> NDArray[np.int64]:
+        """Which digit every input is a pixel of: 0 = left, 1 = right; (height × width,)."""
+        height, width = self.image_shape
+        return np.tile(np.repeat([0, 1], width // 2), height)
+
+
+def digit_pairs(
+    digits: Digits | tuple[ArrayLike, ArrayLike],
+    *,
+    task: Name = "hierarchical",
+    pairs: tuple[int, int, int] = (800, 200, 200),
+    random_state: int = 0,
+) -> ImageTask:
+    """Put digits side by side.
+
+    Parameters
+    ----------
+    digits : Digits, or pair of array-like
+        Images (n, height, width), in [0, 1] or whole numbers to 255, and labels (n,). Where no images are for testing,
+        as in a pair of arrays, a fifth of each digit is. A fifth of what is left is set apart for validation.
+    task : {"hierarchical", "classify"}
+        What is to be computed: the bits of (left XOR right) of digits 0 … 7, most significant first, or both digits
+        one-hot, left first.
+    pairs : (int, int, int), each ≥ 1
+        Pairs of images for each pair of digits, to train on, to validate, to test (paper: 800 to train on and 200
+        to test).
+    random_state : int ≥ 0
+        Draws the parts and the pairs; the same number gives the same task.
+
+    Returns
+    -------
+    ImageTask
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of that form, or a digit has fewer than three images.
+
+    Notes
+    -----
+    The released code accepts networks on the test images. Here a network is accepted on images of its own, so the
+    accuracy on the test images says what it should.
+
+    Examples
+    --------
+    >>> digit_pairs(load_digits8(), pairs=(20, 10, 10))
+    ImageTask(128 → 3: 1280 samples to train on, 640 to validate, 640 to test)
+    """
+    if task not in CLASSES:
+        raise ValueError(f'`task` must be "hierarchical" or "classify" (got {task!r})')
+    whole = len(pairs) == 3 and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pairs)
+    if not whole:
+        raise ValueError(f"`pairs` must be three ints ≥ 1 (got {pairs!r})")
+    if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
+        raise ValueError(f"`random_state` must be an int ≥ 0 (got {random_state!r})")
+    source = digits if isinstance(digits, Digits) else _digits(*digits)
+    rng = np.random.default_rng([random_state, CLASSES[task]])
+    classes = range(CLASSES[task])
+    parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])  # [part][digit]: its images
+    for digit in classes:
+        mine = rng.permutation(np.flatnonzero(source.labels == digit))
+        test = mine[mine >= source.n_train]
+        rest = mine[mine < source.n_train]
+        if source.n_train == len(source.images):
+            test, rest = np.split(mine, [len(mine) // 5 or 1])
+        n_validation = len(rest) // 5 or 1
+        for part, images in zip(parts, (rest[n_validation:], rest[:n_validation], test), strict=True):
+            if not len(images):
+                raise ValueError(f"`digits` must have three images or more of each digit (got {len(mine)} of {digit})")
+            part.append(images)
+    sources = tuple(_pairs(part, count, rng) for part, count in zip(parts, pairs, strict=True))
+    tables = [_table(source, pair, task) for pair in sources]
+    height, width = source.images.shape[1:]
+    return ImageTask(
+        train=tables[0],
+        validation=tables[1],
+        test=tables[2],
+        sources=sources,
+        image_shape=(height, 2 * width),
+    )
+
+
+def load_digits8() -> Digits:
+    """Return scikit-learn's 1,797 digits of 8 × 8 pixels, which are always there.
+
+    Returns
+    -------
+    Digits
+
+    Examples
+    --------
+    >>> load_digits8()
+    Digits(1797 images of 8 × 8, 1797 to train on)
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return _digits(bunch.images / 16, bunch.target)
+
+
+def load_mnist(path: str | os.PathLike[str] | None = None) -> Digits:
+    """Read MNIST from files, and see that it is MNIST.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        ``mnist.npz`` (x_train, y_train, x_test, y_test), or a folder with that or with the four IDX files (``.gz`` or
+        not). By default the environment variable MODGRAPH_DATA says where; without it, scikit-learn fetches MNIST from
+        OpenML and keeps it.
+
+    Returns
+    -------
+    Digits
+        60,000 images of 28 × 28 for training, 10,000 for testing.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If the arrays are not those of MNIST. (For other images call `digit_pairs` with arrays.)
+    """
+    where = path if path is not None else os.environ.get("MODGRAPH_DATA")
+    arrays = _fetched() if where is None else _read(Path(where))
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=np.uint8).tobytes())
+    if digest.hexdigest() != MNIST_DIGEST:
+        raise ValueError(f"`path` must hold MNIST (got other arrays in {str(where)!r})")
+    train_images, train_labels, test_images, test_labels = arrays
+    return Digits(
+        images=np.concatenate([train_images, test_images]).astype(np.float32) / np.float32(255),
+        labels=np.concatenate([train_labels, test_labels]).astype(np.int64),
+        n_train=len(train_images),
+    )
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> tuple[NDArray[np.uint8], ...]:
+    """Read the four arrays of MNIST from a file or a folder."""
+    if path.is_dir():
+        found = [next((p for p in (path / name, path / f"{name}.gz") if p.is_file()), None) for name in IDX_FILES]
+        files = [file for file in found if file is not None]
+        if len(files) == len(IDX_FILES):
+            return tuple(_read_idx(file) for file in files)
+        path = path / "mnist.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` must be mnist.npz or a folder that has it or the four IDX files (got {path})")
+    with np.load(path, allow_pickle=False) as archive:
+        missing = [name for name in NPZ_NAMES if name not in archive]
+        if missing:
+            raise ValueError(f"`path` must hold the arrays {', '.join(NPZ_NAMES)} ({path} lacks {missing[0]})")
+        return tuple(archive[name] for name in NPZ_NAMES)
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file: two zeros, 8 for bytes, the number of axes, their lengths as big-endian uint32, the bytes."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    n_axes = raw[3] if raw[:3] == b"\0\0\x08" else 0
+    start = 4 + 4 * n_axes
+    shape = struct.unpack(f">{n_axes}I", raw[4:start]) if n_axes and len(raw) >= start else ()
+    if not shape or len(raw) - start != int(np.prod(shape)):
+        raise ValueError(f"`path` must hold whole IDX files of bytes (got {path})")
+    return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _fetched() -> tuple[NDArray[np.uint8], ...]:
+    """Get MNIST from OpenML, or from where scikit-learn kept it."""
+    from sklearn.datasets import fetch_openml
+
+    try:
+        bunch = fetch_openml("mnist_784", version=1, as_frame=False, parser="liac-arff")
+    except OSError as error:
+        raise FileNotFoundError(
+            f"MNIST can't be fetched ({error}); give `path`, or set MODGRAPH_DATA to where its files are"
+        ) from error
+    images = bunch.data.astype(np.uint8).reshape(-1, 28, 28)
+    labels = bunch.target.astype(np.uint8)
+    return images[:60000], labels[:60000], images[60000:], labels[60000:]
+
+
+# --- Pairs ------------------------------------------------------------------------------------------------------------
+
+
+def _digits(images: ArrayLike, labels: ArrayLike) -> Digits:
+    """Check a pair of arrays."""
+    pixels, names = np.asarray(images, dtype=np.float32), np.asarray(labels)
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ValueError(f"`digits` must have images of shape (n, height, width) (got shape {pixels.shape})")
+    if names.shape != pixels.shape[:1]:
+        raise ValueError(f"`digits` must have a label for each image (got {names.shape} for {len(pixels)} images)")
+    if not np.isfinite(pixels).all() or pixels.min() < 0:
+        raise ValueError("`digits` must have images of finite numbers ≥ 0")
+    if pixels.max() > 1:
+        pixels = pixels / np.float32(255)
+    return Digits(images=pixels, labels=names.astype(np.int64), n_train=len(pixels))
+
+
+def _pairs(images: list[NDArray[np.int64]], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw `count` pairs of images for each pair of digits, (count × digits², 2), digit by digit."""
+    drawn = [
+        np.column_stack([rng.choice(images[left], count), rng.choice(images[right], count)])
+        for left, right in itertools.product(range(len(images)), repeat=2)
+    ]
+    return np.concatenate(drawn)
+
+
+def _table(source: Digits, pairs: NDArray[np.int64], task: Name) -> Task:
+    """Lay out pairs as inputs (n, height × 2 width) and targets (n, n_out)."""
+    inputs = np.concatenate([source.images[pairs[:, 0]], source.images[pairs[:, 1]]], axis=2).reshape(len(pairs), -1)
+    left, right = source.labels[pairs].T
+    if task == "hierarchical":
+        targets = (left ^ right)[:, None] >> np.array([2, 1, 0]) & 1
+    else:
+        targets = np.hstack([np.eye(10)[left], np.eye(10)[right]])
+    return Task(inputs=torch.from_numpy(inputs), targets=torch.from_numpy(targets.astype(np.float32)))

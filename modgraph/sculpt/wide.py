@@ -1,0 +1,244 @@
+"""Sculpting one wide network: what `sculpt` does to a stack, for networks of millions of weights.
+
+A wide network is large at the beginning and small at the end, so it is kept compact: whatever pruning leaves without
+a part to play is gone from the arithmetic. A training run ends as soon as the network is good enough, or as it gets
+no better. Every run leaves a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modgraph.sculpt.compact import CompactMLP
+from modgraph.sculpt.engine import PHASES, Phase
+from modgraph.sculpt.fit import CHUNK, WideSettings, evaluate, fit
+from modgraph.sculpt.prune import Schedule, edge_scores, percentile_cut, unit_scores
+from modgraph.sculpt.search import SculptedNetwork, whole_numbers
+from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.state import Round, State, load_state, save_state
+from modgraph.sculpt.tasks import SplitTask, Task
+
+__all__ = ["WideResult", "sculpt_wide"]
+
+FOLLOWING: Final[dict[Phase, Phase | None]] = {"dense": "units", "units": "again", "again": "edges", "edges": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class WideResult:
+    """What `sculpt_wide` made.
+
+    Attributes
+    ----------
+    network : SculptedNetwork
+        In the shape of the dense network; its accuracy is that on the validation samples.
+    test_accuracy : float
+        Share of right output bits on the test samples, which decided nothing.
+    threshold : float
+        Validation accuracy that accepted a network.
+    rounds : tuple of Round
+        Every training run, the first that of the dense network.
+    """
+
+    network: SculptedNetwork
+    test_accuracy: float
+    threshold: float
+    rounds: tuple[Round, ...]
+
+    @property
+    def seconds(self) -> float:
+        """What all rounds took."""
+        return sum(done.seconds for done in self.rounds)
+
+    def __repr__(self) -> str:
+        return (
+            f"WideResult({self.network.edges} edges, accuracy {self.network.accuracy:.4f} (validation) and "
+            f"{self.test_accuracy:.4f} (test), {len(self.rounds)} rounds)"
+        )
+
+
+def sculpt_wide(
+    task: SplitTask,
+    *,
+    hidden: Sequence[int],
+    seed: int = 0,
+    settings: WideSettings | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Callable[[Round], object] | None = None,
+) -> WideResult:
+    """Train one wide network and prune it as far as it stays accurate.
+
+    The schedule is that of `sculpt` with one unit step and one edge step: train, prune units, train once more, prune
+    edges. What differs, so that millions of weights are a matter of minutes: units on no path and inputs that are 0 in
+    every training sample leave the tensors at once; a round that would prune nothing is passed over; a training run
+    ends early (`WideSettings`); below a certain density only the edges are computed. Acceptance goes by the validation
+    samples and relative to the dense network, not by the test samples as in the released code.
+
+    Parameters
+    ----------
+    task : SplitTask
+        See `digit_pairs`.
+    hidden : sequence of int
+        Units of the hidden layers, each ≥ 1.
+    seed : int ≥ 0
+        Of the initial weights and the orders of samples.
+    settings : WideSettings, optional
+    checkpoint : path-like, optional
+        A file (.npz) that is written after every round. If it is there, sculpting goes on from it, to the same
+        network as if it had never stopped.
+    progress : callable, optional
+        Called with every finished `Round`.
+
+    Returns
+    -------
+    WideResult
+
+    Raises
+    ------
+    TypeError
+        If `task` is no SplitTask.
+    ValueError
+        If an argument is out of range, or `checkpoint` belongs to something else.
+
+    Examples
+    --------
+    >>> from modgraph.sculpt import digit_pairs, load_digits8
+    >>> task = digit_pairs(load_digits8(), pairs=(10, 5, 5))
+    >>> out = sculpt_wide(task, hidden=(16,), settings=WideSettings(epochs=3, edge_step=50))
+    >>> [done.phase for done in out.rounds][:3]
+    ['dense', 'units', 'units']
+    """
+    if not isinstance(task, SplitTask):
+        raise TypeError(f"`task` must be a SplitTask, such as digit_pairs makes (got {type(task).__name__})")
+    layers = whole_numbers(hidden, "hidden", at_least=1)
+    (seed,) = whole_numbers([seed], "seed", at_least=0)
+    settings = settings or WideSettings()
+    sizes = (task.train.inputs.shape[1], *layers, task.train.n_outputs)
+    asked = f"{sizes} {seed} {settings} {_digest(task)}"
+    state = None if checkpoint is None else load_state(checkpoint, asked=asked)
+    state = state or _initial(task, sizes, seed)
+    while state.phase is not None:
+        n_rounds = len(state.rounds)
+        state = _next(state, task, seed=seed, settings=settings)
+        if len(state.rounds) > n_rounds:
+            if checkpoint is not None:
+                save_state(state, checkpoint, asked=asked)
+            if progress is not None:
+                progress(state.rounds[-1])
+    masks, weights, biases = state.network.dense()
+    accuracy, _ = evaluate(state.network, state.network.view(task.validation))
+    network = SculptedNetwork(
+        seed=seed,
+        unit_step=settings.unit_step,
+        edge_step=settings.edge_step,
+        masks=masks,
+        weights=weights,
+        biases=biases,
+        accuracy=accuracy,
+        accepted=accuracy >= state.threshold,
+    )
+    test_accuracy, _ = evaluate(state.network, state.network.view(task.test))
+    return WideResult(network=network, test_accuracy=test_accuracy, threshold=state.threshold, rounds=state.rounds)
+
+
+def _initial(task: SplitTask, sizes: tuple[int, ...], seed: int) -> State:
+    """Return the state before the first round."""
+    network = CompactMLP.of(initial_stack(sizes, seeds=[seed]))
+    # An input that is 0 in every sample says nothing, and its weights would only wait to decay.
+    network = network.prune([network.masks[0] & task.train.inputs.any(0), *network.masks[1:]])
+    nothing = Schedule.start([100.0], smallest=100.0)
+    return State(network=network, threshold=0.0, phase="dense", run=0, schedule=nothing, rounds=())
+
+
+def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -> State:
+    """Do one round, or find that there is nothing to do in it."""
+    phase, network, target = state.phase, state.network, 0.0
+    assert phase is not None
+    if phase in ("units", "edges"):
+        if not state.schedule.running[0]:
+            return _phase_after(state, settings)
+        target = float(state.schedule.targets[0])
+        prune = _without_weak_units if phase == "units" else _without_weak_edges
+        network = prune(network, task, state.schedule.targets)
+        if network.n_edges == state.network.n_edges:
+            return replace(state, schedule=state.schedule.after(np.array([True])))
+    start = time.perf_counter()
+    enough = math.inf if phase == "dense" else state.threshold
+    fitted = fit(network, task, settings=settings, key=(seed, PHASES[phase], state.run), enough=enough)
+    test_accuracy, _ = evaluate(fitted.network, fitted.network.view(task.test))
+    done = Round(
+        phase=phase,
+        target=target,
+        sizes=tuple(len(units) for units in network.units),
+        edges=network.n_edges,
+        epochs=fitted.epochs,
+        validation=fitted.accuracy,
+        test=test_accuracy,
+        accepted=fitted.accuracy >= state.threshold,
+        seconds=time.perf_counter() - start,
+    )
+    state = replace(state, run=state.run + 1, rounds=(*state.rounds, done))
+    if done.accepted:
+        state = replace(state, network=fitted.network)
+    if phase == "dense":
+        state = replace(state, threshold=fitted.accuracy - settings.tolerance)
+    if phase in ("dense", "again"):
+        return _phase_after(state, settings)
+    return replace(state, schedule=state.schedule.after(np.array([done.accepted])))
+
+
+def _phase_after(state: State, settings: WideSettings) -> State:
+    """Return the state at the beginning of the next phase."""
+    assert state.phase is not None
+    following = FOLLOWING[state.phase]
+    n_units, n_edges = _numbers(state.network.sizes)
+    schedule = state.schedule
+    if following == "units":
+        schedule = Schedule.start([settings.unit_step], smallest=100 / n_units)
+    elif following == "edges":
+        schedule = Schedule.start([settings.edge_step], smallest=100 / n_edges)
+    return replace(state, phase=following, run=0, schedule=schedule)
+
+
+def _without_weak_units(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:
+    """Prune the units below the percentile `targets` (1,) of the scores of all units of the dense network."""
+    stack, seen = network.stack(), network.view(task.train)
+    scores = torch.zeros(1, network.n_hidden)
+    for some, goals in zip(seen.inputs.split(CHUNK), seen.targets.split(CHUNK), strict=True):
+        scores += unit_scores(stack, task=Task(inputs=some, targets=goals)) * (len(some) / seen.n_samples)
+    n_units, _ = _numbers(network.sizes)
+    cut = percentile_cut(scores, targets, absent=n_units - scores.shape[1])
+    return network.without_units((scores > cut)[0])
+
+
+def _without_weak_edges(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:  # noqa: ARG001 (as for units)
+    """Prune the edges below the percentile `targets` (1,) of the sizes of all weights of the dense network."""
+    scores = edge_scores(network.stack())
+    _, n_edges = _numbers(network.sizes)
+    cut = percentile_cut(scores, targets, absent=n_edges - scores.shape[1])
+    kept = (scores > cut)[0].split([mask.numel() for mask in network.masks])
+    return network.prune([mask & keep.view_as(mask) for mask, keep in zip(network.masks, kept, strict=True)])
+
+
+def _numbers(sizes: Sequence[int]) -> tuple[int, int]:
+    """Return how many hidden units and how many edges a dense network has."""
+    return sum(sizes[1:-1]), sum(a * b for a, b in pairwise(sizes))
+
+
+def _digest(task: SplitTask) -> str:
+    """Return what tells tasks apart."""
+    digest = hashlib.sha256()
+    for part in (task.train, task.validation, task.test):
+        for tensor in (part.inputs, part.targets):
+            digest.update(tensor.numpy().data)
+    return digest.hexdigest()

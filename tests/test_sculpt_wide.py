@@ -1,0 +1,246 @@
+"""Wide networks: compact form, training runs, the schedule, checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.utils.prune import custom_from_mask
+
+import modgraph as mg
+from modgraph.sculpt import SplitTask, Task, WideSettings, sculpt_wide
+from modgraph.sculpt import fit as fitting
+from modgraph.sculpt.compact import CompactMLP
+from modgraph.sculpt.fit import evaluate, fit
+from modgraph.sculpt.stack import initial_stack, keyed_generator
+from modgraph.sculpt.state import Round
+
+SIZES = (6, 9, 7, 3)
+
+
+@st.composite
+def compact_networks(draw: st.DrawFn) -> tuple[CompactMLP, list[torch.Tensor]]:
+    """Draw a dense network with biases, and masks to prune it with."""
+    seed = draw(st.integers(0, 2**20))
+    generator = torch.Generator().manual_seed(seed)
+    density = draw(st.floats(0, 1))
+    stack = initial_stack(SIZES, seeds=[seed])
+    parameters = stack.parameters + torch.randn(stack.parameters.shape, generator=generator) * 0.3
+    network = CompactMLP.of(replace(stack, parameters=parameters))
+    return network, [torch.rand(mask.shape, generator=generator) < density for mask in network.masks]
+
+
+@given(compact_networks())
+def test_a_compact_network_computes_what_the_pruned_one_does(drawn: tuple[CompactMLP, list[torch.Tensor]]) -> None:
+    network, masks = drawn
+    inputs = torch.randn(50, SIZES[0], generator=torch.Generator().manual_seed(0))
+    values = inputs  # the dense network, its pruned edges 0, biases gone where no input reaches
+    reached = torch.ones(SIZES[0], dtype=torch.bool)
+    for at, (weight, mask, bias) in enumerate(zip(network.weights, masks, network.biases, strict=True)):
+        reached = (mask & reached).any(1)
+        values = values @ (weight * mask).T * reached + bias * reached
+        values = values.relu() if at < len(masks) - 1 else values
+    pruned = network.prune(masks)
+    torch.testing.assert_close(pruned.forward(inputs[:, pruned.units[0]]), values)
+
+
+@given(compact_networks())
+def test_a_compact_network_holds_the_trimmed_graph(drawn: tuple[CompactMLP, list[torch.Tensor]]) -> None:
+    network, masks = drawn
+    pruned = network.prune(masks)
+    trimmed = mg.LayeredDAG.from_masks([mask.numpy() for mask in masks]).trim()
+    again = mg.LayeredDAG.from_masks(pruned.dense()[0]).trim()
+    np.testing.assert_array_equal(again.edges, trimmed.edges)
+    np.testing.assert_array_equal(again.unit_index, trimmed.unit_index)
+    assert pruned.n_edges == trimmed.n_edges
+    assert tuple(len(units) for units in pruned.units) == trimmed.layer_sizes
+
+
+def parts(n: int = 70) -> SplitTask:
+    """Two outputs of six inputs that a small network can learn, and three parts of them."""
+    generator = torch.Generator().manual_seed(1)
+    tasks = []
+    for _ in range(3):
+        inputs = torch.randn(n, 6, generator=generator)
+        outputs = torch.stack([inputs[:, 0] > inputs[:, 1], inputs[:, 2] + inputs[:, 3] > 0], dim=1)
+        tasks.append(Task(inputs=inputs, targets=outputs.float()))
+    return SplitTask(train=tasks[0], validation=tasks[1], test=tasks[2])
+
+
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.6, 1.0])
+def test_edges_alone_learn_what_dense_layers_do(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, settings = parts(), WideSettings(epochs=3, batch_size=16, learning_rate=0.01)
+    whole = CompactMLP.of(initial_stack((6, 9, 7, 2), seeds=[3]))
+    generator = torch.Generator().manual_seed(2)
+    network = whole.prune([torch.rand(mask.shape, generator=generator) < density for mask in whole.masks])
+    results = []
+    for limit in (0.0, 2.0):  # never, and always
+        monkeypatch.setattr(fitting, "SPARSE_BELOW", limit)
+        results.append(fit(network, task, settings=settings, key=(0, 0)))
+    dense, sparse = results
+    assert (dense.epochs, dense.accuracy) == (sparse.epochs, sparse.accuracy)
+    for layer, mask in enumerate(network.masks):
+        torch.testing.assert_close(sparse.network.weights[layer], dense.network.weights[layer], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(sparse.network.biases[layer], dense.network.biases[layer], rtol=1e-4, atol=1e-5)
+        assert not dense.network.weights[layer][~mask].any()
+        assert not sparse.network.weights[layer][~mask].any()
+
+
+def test_a_training_run_is_torch_adam_on_the_masked_network() -> None:
+    task, settings = parts(), WideSettings(epochs=1, batch_size=16, learning_rate=0.01)
+    network = CompactMLP.of(initial_stack((6, 9, 2), seeds=[3]))
+    network = network.prune([torch.arange(54).view(9, 6) % 5 > 0, torch.ones(2, 9, dtype=torch.bool)])
+    model = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
+    with torch.no_grad():
+        for linear, weight, bias in zip((model[0], model[2]), network.weights, network.biases, strict=True):
+            linear.weight.copy_(weight)  # type: ignore[operator]
+            linear.bias.copy_(bias)  # type: ignore[operator]
+    custom_from_mask(model[0], "weight", network.masks[0])  # type: ignore[no-untyped-call]
+    adam = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4)
+    order = torch.randperm(70, generator=keyed_generator(5, 6, 1))
+    for rows in order.split(16):
+        adam.zero_grad()
+        inputs, targets = task.train.inputs[rows], task.train.targets[rows]
+        torch.nn.functional.binary_cross_entropy_with_logits(model(inputs), targets).backward()
+        adam.step()
+    fitted = fit(network, task, settings=settings, key=(5, 6))
+    torch.testing.assert_close(fitted.network.forward(task.test.inputs), model(task.test.inputs))
+
+
+def test_patience_and_giving_up_end_a_run() -> None:
+    task = parts()
+    network = CompactMLP.of(initial_stack((6, 9, 7, 2), seeds=[3]))
+    many = WideSettings(epochs=30, batch_size=16, patience=None, give_up=None)
+    assert fit(network, task, settings=many, key=(0,), enough=0.0).epochs == 30
+    assert fit(network, task, settings=replace(many, patience=4), key=(0,), enough=0.0).epochs == 4
+    stuck = replace(many, learning_rate=1e-12, give_up=5)
+    assert fit(network, task, settings=stuck, key=(0,)).epochs <= 10  # nothing gets better but by rounding
+    assert fit(network, task, settings=replace(many, patience=4), key=(0,), enough=2.0).epochs == 30
+
+
+@pytest.fixture(scope="module")
+def settings() -> WideSettings:
+    return WideSettings(epochs=12, batch_size=16, learning_rate=0.01, unit_step=25, edge_step=10, tolerance=0.02)
+
+
+def test_rounds_follow_the_schedule(settings: WideSettings) -> None:
+    task = parts()
+    seen: list[Round] = []
+    out = sculpt_wide(task, hidden=(12, 8), settings=settings, progress=seen.append)
+    assert tuple(seen) == out.rounds
+    phases = [done.phase for done in out.rounds]
+    assert phases == sorted(phases, key=["dense", "units", "again", "edges"].index)
+    assert phases.count("dense") == phases.count("again") == 1
+    dense = out.rounds[0]
+    assert out.threshold == dense.validation - 0.02
+    assert dense.edges == 6 * 12 + 12 * 8 + 8 * 2
+    for done in out.rounds[1:]:
+        assert done.accepted == (done.validation >= out.threshold)
+    last = [done for done in out.rounds if done.accepted][-1]
+    assert (out.network.edges, out.network.accuracy, out.test_accuracy) == (last.edges, last.validation, last.test)
+    assert out.network.accepted
+    # Each phase ends with a rejection at its smallest step.
+    units = [done for done in out.rounds if done.phase == "units"]
+    reached = max((done.target for done in units if done.accepted), default=0.0)
+    assert any(not done.accepted and done.target - reached <= 100 / 20 + 1e-9 for done in units) or reached > 95
+
+
+def test_a_run_without_early_ends_goes_through_all_epochs(settings: WideSettings) -> None:
+    fixed = replace(settings, patience=None, give_up=None, epochs=4)
+    out = sculpt_wide(parts(), hidden=(6,), settings=fixed)
+    assert {done.epochs for done in out.rounds} == {4}
+
+
+def test_inputs_that_are_always_zero_are_gone_at_once(settings: WideSettings) -> None:
+    task = parts()
+    silent = task.train.inputs.clone()
+    silent[:, 4] = 0
+    out = sculpt_wide(replace(task, train=replace(task.train, inputs=silent)), hidden=(6,), settings=settings)
+    assert out.rounds[0].sizes == (5, 6, 2)
+    assert not out.network.masks[0][:, 4].any()
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 8])
+def test_a_killed_run_goes_on_to_the_same_network(stop_after: int, settings: WideSettings, tmp_path: Path) -> None:
+    task, file = parts(), tmp_path / "wide.npz"
+    whole = sculpt_wide(task, hidden=(12, 8), settings=settings)
+    rounds: list[Round] = []
+
+    def stop(done: Round) -> None:
+        rounds.append(done)
+        if len(rounds) == stop_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        sculpt_wide(task, hidden=(12, 8), settings=settings, checkpoint=file, progress=stop)
+    resumed = sculpt_wide(task, hidden=(12, 8), settings=settings, checkpoint=file, progress=rounds.append)
+    assert len(rounds) == len(whole.rounds)
+    for name in ("masks", "weights", "biases"):
+        for mine, theirs in zip(getattr(resumed.network, name), getattr(whole.network, name), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    untimed = [replace(done, seconds=0.0) for done in whole.rounds]
+    assert [replace(done, seconds=0.0) for done in resumed.rounds] == untimed
+    again = sculpt_wide(task, hidden=(12, 8), settings=settings, checkpoint=file)
+    assert again.rounds == resumed.rounds  # it was finished: nothing was done
+
+
+def test_a_checkpoint_of_something_else_is_refused(settings: WideSettings, tmp_path: Path) -> None:
+    file = tmp_path / "wide.npz"
+    sculpt_wide(parts(), hidden=(4,), settings=settings, checkpoint=file)
+    before = file.read_bytes()
+    for other in ({"seed": 1}, {"hidden": (5,)}, {"settings": replace(settings, epochs=11)}):
+        with pytest.raises(ValueError, match="`checkpoint`"):
+            sculpt_wide(parts(), **{"hidden": (4,), "settings": settings, "checkpoint": file, **other})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`checkpoint`"):
+        sculpt_wide(parts(71), hidden=(4,), settings=settings, checkpoint=file)
+    assert file.read_bytes() == before
+
+
+def test_the_network_is_what_was_evaluated(settings: WideSettings) -> None:
+    task = parts()
+    out = sculpt_wide(task, hidden=(12, 8), settings=settings)
+    values = mg.forward(out.network.dag, task.test.inputs.numpy())
+    right = ((values[:, -2:] > 0.5) == task.test.targets.numpy().astype(bool)).mean()
+    assert right == pytest.approx(out.test_accuracy, abs=1e-12)
+
+
+def test_evaluate_counts_bits() -> None:
+    task = parts().test
+    network = CompactMLP.of(initial_stack((6, 9, 2), seeds=[3]))
+    outputs = network.forward(task.inputs).sigmoid()
+    accuracy, loss = evaluate(network, task)
+    assert accuracy == ((outputs > 0.5) == (task.targets > 0)).double().mean().item()
+    assert loss == pytest.approx(torch.nn.functional.binary_cross_entropy(outputs, task.targets).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"learning_rate": 0.0}, r"`learning_rate` must be a finite number > 0 \(got 0.0\)"),
+        ({"patience": 0}, r"`patience` must be an int ≥ 1 \(got 0\)"),
+        ({"give_up": 2.5}, r"`give_up` must be an int ≥ 1 \(got 2.5\)"),
+        ({"tolerance": 1}, r"`tolerance` must be a number in \[0, 1\) \(got 1\)"),
+        ({"edge_step": 101}, r"`edge_step` must be a percentage in \(0, 100\] \(got 101\)"),
+    ],
+)
+def test_settings_out_of_range(bad: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WideSettings(**bad)  # type: ignore[arg-type]
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(TypeError, match="`task` must be a SplitTask"):
+        sculpt_wide(parts().train, hidden=(4,))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`hidden` must be .* \(got \[0\]\)"):
+        sculpt_wide(parts(), hidden=(0,))
+    with pytest.raises(ValueError, match=r"`seed`"):
+        sculpt_wide(parts(), hidden=(4,), seed=-1)

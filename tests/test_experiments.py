@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
@@ -14,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modgraph import detect_modules, functions, score
-from modgraph.experiments import EXPERIMENTS, Store, Trial, published_cells, published_settings, sweep
-from modgraph.experiments.reproduce import Rate, fewest_edges, page, reproduce, table, trials_of
+from modgraph.experiments import EXPERIMENTS, Store, StoredNetwork, Trial, published_cells, published_settings, sweep
+from modgraph.experiments.reproduce import Rate, page, reproduce, table, trials_of
 from modgraph.experiments.store import pack_masks, unpack_masks
-from modgraph.sculpt import TrainSettings, sculpt
+from modgraph.sculpt import TrainSettings, fewest_edges, sculpt
 
 QUICK = TrainSettings(learning_rate=0.05, batch_size=8, epochs=4)
 
@@ -200,15 +201,33 @@ def test_counts_are_nested_and_intervals_hold_the_rate(tmp_path: Path) -> None:
         assert 0 <= low <= rate.equal / rate.trials <= high <= 1
 
 
+def test_another_choice_needs_no_training(tmp_path: Path) -> None:
+    def most_edges(networks: Sequence[StoredNetwork]) -> StoredNetwork:
+        return max(networks, key=lambda network: network.edges)
+
+    few = reproduce(["exemplars"], tmp_path, quick=True, n_jobs=1)["exemplars"]
+    size = (tmp_path / "results.sqlite").stat().st_mtime_ns
+    many = reproduce(["exemplars"], tmp_path, quick=True, n_jobs=1, choose=most_edges)["exemplars"]
+    assert (tmp_path / "results.sqlite").stat().st_mtime_ns == size
+    assert all(one.edges <= two.edges for one, two in zip(few, many, strict=True))
+    assert any(one.edges < two.edges for one, two in zip(few, many, strict=True))
+    assert [(rate.any, rate.right_edges) for rate in few] == [(rate.any, rate.right_edges) for rate in many]
+
+
+def test_the_device_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`device` must be a torch device"):
+        reproduce(["exemplars"], tmp_path, quick=True, n_jobs=1, device="abacus")
+
+
 def test_wilson_interval() -> None:
     # 35 of 36, by Wilson's formula worked out by hand.
     cell = published_cells("exemplars")[1]
-    low, high = Rate(cell=cell, trials=36, chosen=0, equal=35, any=36).interval
+    low, high = Rate(cell=cell, trials=36, chosen=0, equal=35, any=36, edges=9.5, right_edges=9.5).interval
     z, n, p = 1.959963985, 36, 35 / 36
     middle, half = (
         (p + z * z / (2 * n)) / (1 + z * z / n),
         z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n),
     )
     assert (low, high) == pytest.approx((middle - half, middle + half))
-    assert not Rate(cell=cell, trials=36, chosen=0, equal=35, any=36).below
-    assert Rate(cell=cell, trials=36, chosen=0, equal=20, any=36).below
+    assert not Rate(cell=cell, trials=36, chosen=0, equal=35, any=36, edges=9.5, right_edges=9.5).below
+    assert Rate(cell=cell, trials=36, chosen=0, equal=20, any=36, edges=9.5, right_edges=9.5).below

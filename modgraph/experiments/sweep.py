@@ -60,6 +60,7 @@ def sweep(
     path: str | os.PathLike[str],
     *,
     n_jobs: int = -1,
+    device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Store:
     """Run the trials that the store at `path` doesn't have yet.
@@ -75,6 +76,8 @@ def sweep(
         The SQLite file of results.
     n_jobs : int
         Processes, as joblib counts them; −1 = all cores or workers.
+    device : str, optional
+        Where torch computes; see `modgraph.sculpt.sculpt`. It is no part of what a trial is kept under.
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of networks, also for what was there before.
 
@@ -92,7 +95,7 @@ def sweep(
     if progress is not None:
         progress(done, total)
     parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
-    for chunk in parallel(joblib.delayed(run_chunk)(chunk) for chunk in chunks):
+    for chunk in parallel(joblib.delayed(run_chunk)(chunk, device=device) for chunk in chunks):
         store.add(chunk)
         done += sum(map(len, chunk.values()))
         if progress is not None:
@@ -100,12 +103,14 @@ def sweep(
     return store
 
 
-def run_chunk(trials: Sequence[Trial]) -> dict[str, list[StoredNetwork]]:
+def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str, list[StoredNetwork]]:
     """Sculpt trials that differ in their seeds only, and find the modules of every candidate.
 
     Parameters
     ----------
     trials : sequence of Trial
+    device : str, optional
+        Where torch computes.
 
     Returns
     -------
@@ -122,6 +127,7 @@ def run_chunk(trials: Sequence[Trial]) -> dict[str, list[StoredNetwork]]:
         settings=first.settings,
         unit_steps=first.unit_steps,
         edge_steps=first.edge_steps,
+        device=device,
     )
     found = defaultdict(list)
     for network in out.candidates:

@@ -302,7 +302,7 @@ def detect_modules(
     hops : int ≥ 1, optional
         How far a unit's reach counts, in edges; by default as far as the outputs.
     merge_threshold : float, in (0, 1]
-        See `merge_clusters`.
+        See `modgraph.modules.merge_clusters`.
     random_state : int, Generator or None
         Seed for clusterings that draw at random: "leiden" and "blockmodel".
 

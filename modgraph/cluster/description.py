@@ -1,14 +1,14 @@
 """How many clusters each layer has, and which: the partition that describes the network in the fewest bits.
 
 **The description.** Tell the cluster of every unit, then which clusters are linked and by how many edges, then where
-the edges are. With n_l units in K_l clusters of sizes n_r in layer l, its partition takes
+the edges are. With n_l units in K_l clusters of sizes n_r in layer l, its partition takes ::
 
     P_l = log n_l + log C(n_l − 1, K_l − 1) + log (n_l! / Π_r n_r!)
 
 nats: the number of clusters, their sizes, who is where (Peixoto, Physical Review E 95, 012317, 2017, "Nonparametric
 Bayesian inference of the microcanonical stochastic block model", the prior of partitions). Between layers a and b with
 E edges, m of the K_a K_b pairs of clusters are *linked*. A linked pair (r, s) has a number of edges e_rs of its own;
-all other places are one background, which holds the E₀ edges left over in N₀ = n_a n_b − Σ_linked n_r n_s places:
+all other places are one background, which holds the E₀ edges left over in N₀ = n_a n_b − Σ_linked n_r n_s places ::
 
     Q_ab = log (1 + min(K_a K_b, E)) + log C(K_a K_b, m) + Σ_linked [log min(n_r n_s, E) + log C(n_r n_s, e_rs)]
          + log C(N₀, E₀).

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -277,10 +278,7 @@ def sculpt(
     from modgraph.sculpt import sculpt as search
 
     goal = _function(target)
-    try:
-        sizes = [int(part) for part in hidden.split(",")]
-    except ValueError:
-        raise ValueError(f"`--hidden` must be ints with commas between (got {hidden!r})") from None
+    sizes = _ints(hidden, "hidden")
     settings = TrainSettings(learning_rate=0.05, batch_size=8, epochs=epochs)
     out.mkdir(parents=True, exist_ok=True)
     with _progress() as progress:
@@ -299,21 +297,30 @@ def sculpt(
 
 @app.command()
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="exemplars, reuse, overlap, levels, or all.")],
+    experiment: Annotated[str, typer.Argument(help="exemplars, reuse, overlap, levels, all of these, or digits.")],
     out: Annotated[Path, typer.Option(help="The folder of results; a run that was interrupted goes on there.")] = Path(
         "out/reproduce"
     ),
-    seeds: Annotated[int, typer.Option(help="Trials of each function and size.")] = 4,
+    seeds: Annotated[int | None, typer.Option(help="Trials of each function and size; by default 4, digits 2.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1 = all cores.")] = -1,
     device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …; a GPU if any.")] = None,
+    data: Annotated[str, typer.Option(help="digits: mnist (MODGRAPH_DATA says where) or digits8.")] = "digits8",
+    task: Annotated[str, typer.Option(help="digits: hierarchical or classify.")] = "hierarchical",
+    hidden_layers: Annotated[str, typer.Option(help="digits: numbers of hidden layers.")] = "2,3,4,5",
+    width: Annotated[str | None, typer.Option(help="digits: units of a hidden layer, such as 392,784.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell: to see that it works.")] = False,
     as_json: Json = False,
     debug: Debug = False,  # noqa: ARG001 (read by `main`)
 ) -> None:
-    """Run the paper's Boolean experiments, and write success rates beside the published ones.
+    """Run the paper's experiments, and write success rates beside the published ones.
 
     Example: modgraph reproduce exemplars --out results
     """
+    if experiment == "digits":
+        depths = _ints(hidden_layers, "hidden-layers")
+        widths = [] if width is None else _ints(width, "width")
+        _reproduce_digits(out, data, task, depths, widths, 2 if seeds is None else seeds, jobs, quick, as_json)
+        return
     from modgraph.experiments import EXPERIMENTS
     from modgraph.experiments.reproduce import reproduce as run
 
@@ -321,7 +328,7 @@ def reproduce(
         rates = run(
             EXPERIMENTS if experiment == "all" else [experiment],
             out,
-            seeds=seeds,
+            seeds=4 if seeds is None else seeds,
             n_jobs=jobs,
             device=device,
             quick=quick,
@@ -345,6 +352,42 @@ def reproduce(
         known = "" if row["published"] is None else f" (published {row['published']:.2f})"
         typer.echo(f"{row['cell']}: {row['right']} of {row['trials']}{known}")
     typer.echo(f"{out / 'reproduction.md'} has it all.")
+
+
+def _reproduce_digits(
+    out: Path,
+    data: Any,
+    task: Any,
+    depths: list[int],
+    widths: list[int],
+    seeds: int,
+    jobs: int,
+    quick: bool,
+    as_json: bool,
+) -> None:
+    from modgraph.experiments.reproduce_digits import reproduce_digits as run
+
+    with _progress() as progress:
+        results = run(
+            out,
+            data=data,
+            task=task,
+            hidden_layers=depths,
+            widths=widths,
+            seeds=seeds,
+            n_jobs=jobs,
+            quick=quick,
+            progress=progress,
+        )
+    page = out / f"digits-{data}.md"
+    if as_json:
+        _print_json({"networks": [asdict(result) for result in results], "page": str(page)})
+        return
+    for result in results:
+        sizes = "-".join(map(str, result.sizes))
+        pixels = f"{result.default.input_modules} modules of pixels, {100 * result.default.purity:.1f} % pure"
+        typer.echo(f"{result.trial.name}: {sizes}, {result.edges} edges, {100 * result.test:.2f} % right, {pixels}")
+    typer.echo(f"{page} has it all.")
 
 
 # --- Shared by the commands -------------------------------------------------------------------------------------------
@@ -384,6 +427,13 @@ def _found(
         return ModuleHierarchy.load(file)
     dag = _network(file, threshold=threshold, masks=masks, block=block, trust_pickle=trust_pickle)
     return _detected(dag, clustering, hops, merge_threshold, seed)
+
+
+def _ints(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"`--{option}` must be ints with commas between (got {text!r})") from None
 
 
 def _function(name: str) -> FunctionGraph:

@@ -28,3 +28,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield Path(folder) / target.name
         for written in Path(folder).iterdir():
             written.replace(target.parent / written.name)
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file as a whole, text as UTF-8.
+
+    Parameters
+    ----------
+    path : path-like
+    content : str or bytes
+    """
+    with replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from modgraph.experiments.published import EXPERIMENTS, Cell, published_cells
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, sweep
-from modgraph.files import replacing
+from modgraph.files import replacing, write_whole
 from modgraph.functions import published
 from modgraph.score import criteria
 from modgraph.sculpt import fewest_edges
@@ -133,13 +133,12 @@ def reproduce(
     for experiment, part in cells.items():
         trials = [trials_of(cell, seeds=seeds, quick=quick) for cell in part]
         rates[experiment] = [_rate(*pair, store, choose, judged) for pair in zip(part, trials, strict=True)]
-        _write(folder / f"{experiment}.csv", table(rates[experiment]).encode())
+        write_whole(folder / f"{experiment}.csv", table(rates[experiment]))
         picture = figure(rates[experiment])
         for kind in ("png", "svg"):
-            buffer = io.BytesIO()
-            picture.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-            _write(folder / f"{experiment}.{kind}", buffer.getvalue())
-    _write(folder / "reproduction.md", page(rates, quick=quick).encode())
+            with replacing(folder / f"{experiment}.{kind}") as part_file:
+                picture.savefig(part_file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    write_whole(folder / "reproduction.md", page(rates, quick=quick))
     return rates
 
 
@@ -346,9 +345,3 @@ def _judge(
     return _Verdict(
         verdicts[accepted.index(best)], best.edges in edges, any(verdicts), best.edges, min(edges, default=np.nan)
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole."""
-    with replacing(path) as part:
-        part.write_bytes(content)

@@ -67,12 +67,12 @@ class WideSettings:
     Examples
     --------
     >>> WideSettings(patience=None, give_up=None).epochs  # every run to its end
-    60
+    40
     """
 
     learning_rate: float = 1e-3
     batch_size: int = 512
-    epochs: int = 60
+    epochs: int = 40
     weight_decay: float = 1e-4
     patience: int | None = 2
     give_up: int | None = 8

@@ -1,0 +1,229 @@
+"""One network on two digits: how it is sculpted, and how its modules are laid out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modgraph.cluster.rows import published
+from modgraph.dag import BoolArray, LayeredDAG
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.sculpt import ImageTask, WideResult, WideSettings, digit_pairs, load_digits8, load_mnist, sculpt_wide
+
+Data = Literal["mnist", "digits8"]
+TaskName = Literal["hierarchical", "classify"]
+
+PURE: Final = 0.95
+"""Share of pixels that have to be of one digit: a stray pixel or two do not make a module read both."""
+
+SETTINGS: Final[dict[Data, WideSettings]] = {
+    "mnist": WideSettings(mixed_precision=True),
+    "digits8": WideSettings(learning_rate=0.003, batch_size=128, tolerance=0.01),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitsTrial:
+    """One network to sculpt.
+
+    Attributes
+    ----------
+    data : {"mnist", "digits8"}
+    task : {"hierarchical", "classify"}
+    width, depth : int
+        Units of each hidden layer, and how many there are.
+    seed : int
+    quick : bool
+        Few pairs of images and few epochs: to see that it works.
+    """
+
+    data: Data
+    task: TaskName
+    width: int
+    depth: int
+    seed: int
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        return f"{self.data}-{self.task}-{self.width}x{self.depth}-{self.seed}{'-quick' * self.quick}"
+
+    @property
+    def settings(self) -> WideSettings:
+        """How it is trained and pruned."""
+        if not self.quick:
+            return SETTINGS[self.data]
+        return WideSettings(learning_rate=0.01, batch_size=64, epochs=6, tolerance=0.02, unit_step=40, edge_step=20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separation:
+    """How the modules of a network on two digits are laid out.
+
+    Attributes
+    ----------
+    input_modules : int
+        Modules that have pixels.
+    purity : float
+        Share of the pixels that are of the digit that most pixels of their module are of, 0.5 … 1.
+    inputs : bool
+        Two modules or more have pixels, and `purity` is at least 0.95.
+    outputs : bool
+        No two outputs are in one module.
+    middle : bool
+        Behind the first hidden layer there is one in which every unit depends on pixels of one digit (up to 5 %), and
+        both digits have units.
+    """
+
+    input_modules: int
+    purity: float
+    inputs: bool
+    outputs: bool
+    middle: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitsResult:
+    """One network and its modules.
+
+    Attributes
+    ----------
+    trial : DigitsTrial
+    sizes : tuple of int
+        Units of every layer after trimming.
+    edges : int
+    density : float
+        Edges kept / edges of the dense network.
+    dense_validation, dense_test, validation, test : float
+        Share of right output bits before and after pruning.
+    rounds : int
+        Training runs.
+    seconds : float
+        What they took.
+    published, default : Separation
+        With the paper's clustering (its thresholds for images: 0.6 and 0.3), and as `detect_modules` does by default.
+    """
+
+    trial: DigitsTrial
+    sizes: tuple[int, ...]
+    edges: int
+    density: float
+    dense_validation: float
+    dense_test: float
+    validation: float
+    test: float
+    rounds: int
+    seconds: float
+    published: Separation
+    default: Separation
+
+
+def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResult:
+    """Sculpt one network, from its checkpoint in `folder` if there is one, and find its modules.
+
+    Parameters
+    ----------
+    trial : DigitsTrial
+    folder : path-like
+
+    Returns
+    -------
+    DigitsResult
+    """
+    task = _task(trial.data, trial.task, trial.quick)
+    checkpoint = Path(folder) / f"{trial.name}.npz"
+    hidden = [trial.width] * trial.depth
+    out = sculpt_wide(task, hidden=hidden, seed=trial.seed, settings=trial.settings, checkpoint=checkpoint)
+    return judged(trial, out, task)
+
+
+def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult:
+    """Find the modules of a sculpted network, and say how they are laid out.
+
+    Parameters
+    ----------
+    trial : DigitsTrial
+    out : WideResult
+    task : ImageTask
+
+    Returns
+    -------
+    DigitsResult
+    """
+    dag, dense = out.network.dag, out.rounds[0]
+    trimmed = dag.trim()
+    for_images = partial(published, modularity_threshold=0.3)
+    return DigitsResult(
+        trial=trial,
+        sizes=trimmed.layer_sizes,
+        edges=trimmed.n_edges,
+        density=trimmed.n_edges / dag.dense_edges,
+        dense_validation=dense.validation,
+        dense_test=dense.test,
+        validation=out.network.accuracy,
+        test=out.test_accuracy,
+        rounds=len(out.rounds),
+        seconds=out.seconds,
+        published=separation(detect_modules(dag, clustering=for_images, merge_threshold=0.6), task.side),
+        default=separation(detect_modules(dag), task.side),
+    )
+
+
+def separation(found: ModuleHierarchy, side: NDArray[np.int64]) -> Separation:
+    """Say how the modules of a network on two digits are laid out.
+
+    Parameters
+    ----------
+    found : ModuleHierarchy
+    side : ndarray of int, (inputs,)
+        Which digit every input is a pixel of, 0 or 1; see `modgraph.sculpt.ImageTask`.
+
+    Returns
+    -------
+    Separation
+    """
+    dag, labels = found.dag, found.labels
+    pixels = np.flatnonzero((dag.layer == 0) & (labels >= 0))
+    counts = np.array([np.bincount(side[pixels[labels[pixels] == m]], minlength=2) for m in np.unique(labels[pixels])])
+    purity = float(counts.max(axis=1).sum() / counts.sum()) if counts.size else 0.5
+    outputs = labels[dag.layer == dag.n_layers - 1]
+    return Separation(
+        input_modules=len(counts),
+        purity=purity,
+        inputs=len(counts) > 1 and purity >= PURE,
+        outputs=len(np.unique(outputs)) == len(outputs),
+        middle=_middle_separable(dag.trim(), side),
+    )
+
+
+def _middle_separable(dag: LayeredDAG, side: NDArray[np.int64]) -> bool:
+    """Whether some layer between the first hidden one and the outputs has units of one digit only, and of both."""
+    inputs = np.flatnonzero(dag.layer == 0)
+    reached: BoolArray = np.zeros((dag.n_units, len(inputs)), dtype=np.bool_)  # the pixels each unit depends on
+    reached[inputs, np.arange(len(inputs))] = True
+    for source, target in dag.edges[np.argsort(dag.layer[dag.targets], kind="stable")].tolist():
+        reached[target] |= reached[source]
+    share = reached[:, side[dag.unit_index[inputs]] == 0].sum(axis=1) / np.maximum(reached.sum(axis=1), 1)
+    for layer in range(2, dag.n_layers - 1):
+        here = share[dag.layer == layer]
+        left, right = here >= PURE, here <= 1 - PURE
+        if left.any() and right.any() and (left | right).all():
+            return True
+    return False
+
+
+@cache
+def _task(data: Data, task: TaskName, quick: bool) -> ImageTask:
+    """Make a task once in every process."""
+    if data == "mnist":
+        n_classes = 8 if task == "hierarchical" else 10
+        train = 51_200 // n_classes**2  # as many in all, whatever the number of pairs of digits
+        return digit_pairs(load_mnist(), task=task, pairs=(train, train // 4, train // 4))
+    return digit_pairs(load_digits8(), task=task, pairs=(20, 10, 10) if quick else (100, 40, 40))

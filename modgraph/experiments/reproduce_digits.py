@@ -1,0 +1,216 @@
+"""The paper's two digits with our networks: their modules by depth, beside the published rates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import joblib
+import numpy as np
+
+from modgraph.experiments.digits import Data, DigitsResult, DigitsTrial, TaskName, run_digits
+from modgraph.files import replacing, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RATES: Final = {
+    "inputs": {2: 0.0, 3: 0.0, 4: 1.0, 5: 1.0},
+    "outputs": {2: 1.0, 3: 1.0, 4: 0.83, 5: 0.92},
+    "middle": {2: 0.0, 3: 0.0, 4: 0.0, 5: 0.0},
+}
+"""Published success rates by number of hidden layers (Patil et al. 2023, section 5; 12 networks each)."""
+
+PANEL: Final = {
+    "inputs": "input-separable modules",
+    "outputs": "output modules",
+    "middle": "separable middle layers",
+}
+
+WIDTHS: Final[dict[Data, int]] = {"mnist": 784, "digits8": 64}
+
+
+def reproduce_digits(
+    out: str | os.PathLike[str] = "out/reproduce",
+    *,
+    data: Data = "digits8",
+    task: TaskName = "hierarchical",
+    hidden_layers: Sequence[int] = (2, 3, 4, 5),
+    widths: Sequence[int] = (),
+    seeds: int = 2,
+    n_jobs: int = -1,
+    quick: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[DigitsResult]:
+    """Sculpt networks on two digits, and write what their modules are.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder for a table (CSV), a figure (PNG and SVG) and a page (Markdown), called ``digits-`` and the data, and for
+        the networks, in ``digits/``. A run that was interrupted goes on from there.
+    data : {"digits8", "mnist"}
+        See `modgraph.sculpt.load_digits8` and `modgraph.sculpt.load_mnist`.
+    task : {"hierarchical", "classify"}
+        See `modgraph.sculpt.digit_pairs`.
+    hidden_layers : sequence of int ≥ 1
+        Numbers of hidden layers.
+    widths : sequence of int ≥ 1
+        Units of a hidden layer; by default 784 for MNIST, 64 for the small digits.
+    seeds : int ≥ 1
+        Networks of each size.
+    n_jobs : int
+        Processes, as joblib counts them.
+    quick : bool
+        One small network: to see that it works.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with numbers of networks.
+
+    Returns
+    -------
+    list of DigitsResult
+        By depth, then width, then seed.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    FileNotFoundError
+        If MNIST is not there.
+    """
+    if data not in WIDTHS:
+        raise ValueError(f'`data` must be "digits8" or "mnist" (got {data!r})')
+    for name, numbers, least in (("hidden_layers", hidden_layers, 1), ("widths", widths, 0), ("seeds", [seeds], 1)):
+        good = [isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers]
+        if not all(good) or len(good) < least:
+            raise ValueError(f"`{name}` must be ints ≥ 1 (got {numbers!r})")
+    trials = [
+        DigitsTrial(data=data, task=task, width=width, depth=depth, seed=seed)
+        for depth in hidden_layers
+        for width in widths or (WIDTHS[data],)
+        for seed in range(seeds)
+    ]
+    if quick:
+        trials = [DigitsTrial(data=data, task=task, width=32, depth=2, seed=0, quick=True)]
+    folder = Path(out)
+    (folder / "digits").mkdir(parents=True, exist_ok=True)
+    parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator")
+    results = []
+    if progress is not None:
+        progress(0, len(trials))
+    for result in parallel(joblib.delayed(run_digits)(trial, folder / "digits") for trial in trials):
+        results.append(result)
+        if progress is not None:
+            progress(len(results), len(trials))
+    name = f"digits-{data}"
+    write_whole(folder / f"{name}.csv", table(results))
+    picture = figure(results)
+    for kind in ("png", "svg"):
+        with replacing(folder / f"{name}.{kind}") as part:
+            picture.savefig(part, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    write_whole(folder / f"{name}.md", page(results))
+    return results
+
+
+def table(results: Iterable[DigitsResult]) -> str:
+    """Write networks as CSV, a line for each."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    heading = (
+        "data task width depth seed sizes edges density dense_validation dense_test validation test rounds seconds"
+    )
+    parts = ("input_modules", "purity", "inputs", "outputs", "middle")
+    writer.writerow(
+        [*heading.split(), "seconds", *(f"{kind}_{part}" for kind in ("published", "default") for part in parts)]
+    )
+    for result in results:
+        trial = result.trial
+        accuracies = (result.dense_validation, result.dense_test, result.validation, result.test)
+        writer.writerow(
+            [
+                *(trial.data, trial.task, trial.width, trial.depth, trial.seed),
+                *("-".join(map(str, result.sizes)), result.edges, f"{result.density:.6f}"),
+                *(f"{accuracy:.4f}" for accuracy in accuracies),
+                *(result.rounds, f"{result.seconds:.1f}"),
+                *(getattr(found, part) for found in (result.published, result.default) for part in parts),
+            ]
+        )
+    return lines.getvalue()
+
+
+def page(results: Sequence[DigitsResult]) -> str:
+    """Write the page (Markdown): the panel by depth beside the published rates, and every network."""
+    first = results[0].trial
+    name = f"digits-{first.data}"
+    source = "MNIST" if first.data == "mnist" else "the small digits of scikit-learn"
+    lines = [
+        f"# Two digits ({source}, {first.task})",
+        "",
+        f"Written by `modgraph reproduce digits --data {first.data}`, from networks accepted on validation images.",
+        "*default*: `detect_modules` as it is; *paper*: the paper's rule with its thresholds for images (0.6 and 0.3).",
+        "A module of pixels counts as one digit's if 95 % of its pixels are.",
+        "",
+        f"![Modules by depth]({name}.png)",
+        "",
+        "| hidden layers | networks | "
+        + " | ".join(f"{what}: default | paper | published" for what in PANEL.values())
+        + " |",
+        "|---|" + "---:|" * (1 + 3 * len(PANEL)),
+    ]
+    for depth in sorted({result.trial.depth for result in results}):
+        mine = [result for result in results if result.trial.depth == depth]
+        cells = []
+        for part in PANEL:
+            known = RATES[part].get(depth) if first.task == "hierarchical" else None
+            ours = [sum(getattr(getattr(r, kind), part) for r in mine) for kind in ("default", "published")]
+            cells += [*map(str, ours), "–" if known is None else f"{known:.2f}"]
+        lines.append(f"| {depth} | {len(mine)} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| network | units left | edges | density | dense, validation | dense, test | validation | test | rounds "
+        "| minutes | pixel modules, purity: default | paper |",
+        "|---|---|" + "---:|" * 10,
+    ]
+    for r in results:
+        accuracies = " | ".join(f"{a:.4f}" for a in (r.dense_validation, r.dense_test, r.validation, r.test))
+        found = " | ".join(f"{s.input_modules}, {s.purity:.3f}" for s in (r.default, r.published))
+        lines.append(
+            f"| {r.trial.width} × {r.trial.depth}, seed {r.trial.seed} | {'–'.join(map(str, r.sizes))} | {r.edges} | "
+            f"{100 * r.density:.3f} % | {accuracies} | {r.rounds} | {r.seconds / 60:.1f} | {found} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def figure(results: Sequence[DigitsResult]) -> Figure:
+    """Draw the paper's panel: for each number of hidden layers the share of networks with each kind of module.
+
+    Parameters
+    ----------
+    results : sequence of DigitsResult
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    depths = sorted({result.trial.depth for result in results})
+    picture = Figure(figsize=(9, 3.2), layout="constrained")
+    place = np.arange(len(depths))
+    for ax, part in zip(picture.subplots(1, len(PANEL), sharey=True), PANEL, strict=True):
+        for shift, kind, colour in ((-0.27, "default", "#0072B2"), (0, "published", "#56B4E9")):
+            shares = [
+                np.mean([getattr(getattr(r, kind), part) for r in results if r.trial.depth == depth])
+                for depth in depths
+            ]
+            ax.bar(place + shift, shares, 0.27, color=colour, label=f"here, {'default' if shift else 'paper’s rule'}")
+        known = [RATES[part].get(depth, np.nan) for depth in depths]
+        ax.bar(place + 0.27, known, 0.27, color="#E69F00", label="published")
+        ax.set(xticks=place, ylim=(0, 1.05), title=PANEL[part], xlabel="hidden layers")
+        ax.set_xticklabels([str(depth) for depth in depths])
+    picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return picture

@@ -1,0 +1,111 @@
+"""Two digits: how modules are laid out, judged by hand-drawn networks, and a small reproduction end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import modgraph as mg
+from modgraph.experiments.digits import Separation, separation
+from modgraph.experiments.reproduce_digits import page, reproduce_digits, table
+
+SIDE = np.array([0, 0, 1, 1])  # two pixels of each digit
+
+
+def laid_out(*masks: list[list[int]], labels: list[int] | None = None) -> Separation:
+    dag = mg.LayeredDAG.from_masks([np.array(mask) for mask in masks])
+    found = mg.detect_modules(dag)
+    if labels is not None:
+        found = mg.ModuleHierarchy(dag=dag, labels=np.array(labels), cluster_labels=np.array(labels))
+    return separation(found, SIDE)
+
+
+APART = [[1, 1, 0, 0], [0, 0, 1, 1]]  # one unit a digit
+BOTH = [[1, 1], [1, 1]]
+
+
+def test_digits_that_stay_apart() -> None:
+    seen = laid_out(APART, [[1, 0], [0, 1]], [[1, 0], [0, 1]])
+    assert (seen.input_modules, seen.purity, seen.inputs, seen.outputs, seen.middle) == (2, 1.0, True, True, True)
+
+
+def test_digits_that_meet_behind_the_first_layer() -> None:
+    seen = laid_out(APART, BOTH, BOTH, labels=[0, 0, 1, 1, 0, 1, 2, 2, 3, 3])
+    assert (seen.inputs, seen.outputs, seen.middle) == (True, False, False)
+
+
+def test_one_module_for_all_separates_nothing() -> None:
+    seen = laid_out([[1, 1, 1, 1], [1, 1, 1, 1]], BOTH)
+    assert (seen.input_modules, seen.purity, seen.inputs) == (1, 0.5, False)
+
+
+def test_purity_counts_the_pixels_of_the_other_digit() -> None:
+    seen = laid_out(APART, BOTH, labels=[0, 0, 0, 1, 2, 2, 3, 4])
+    assert seen.purity == 0.75
+    assert not seen.inputs
+
+
+def test_trimmed_pixels_do_not_count() -> None:
+    seen = laid_out([[1, 0, 0, 0], [0, 0, 1, 1]], [[1, 0], [0, 1]])
+    assert seen.input_modules == 2
+    assert seen.purity == 1.0
+
+
+def test_a_quick_run_writes_everything_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    results = reproduce_digits(tmp_path, quick=True, n_jobs=1)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"digits-digits8.{k}" for k in ("csv", "md", "png", "svg")
+    } | {"digits"}
+    (line,) = csv.DictReader((tmp_path / "digits-digits8.csv").read_text().splitlines())
+    (result,) = results
+    assert int(line["edges"]) == result.edges
+    assert result.density == result.edges / (128 * 32 + 32 * 32 + 32 * 3)
+    assert result.validation >= result.dense_validation - 0.02
+    (file,) = (tmp_path / "digits").iterdir()
+    written = file.read_bytes()
+    again = reproduce_digits(tmp_path, quick=True, n_jobs=1)
+    assert again == results
+    assert file.read_bytes() == written
+    assert table(results) == (tmp_path / "digits-digits8.csv").read_text()
+    assert page(results) == (tmp_path / "digits-digits8.md").read_text()
+
+
+def test_the_command(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "modgraph",
+        "reproduce",
+        "digits",
+        "--quick",
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    (network,) = json.loads(done.stdout)["networks"]
+    assert network["trial"]["depth"] == len(network["sizes"]) - 2 == 2
+    wrong = subprocess.run([*command, "--hidden-layers", "2,x"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "`--hidden-layers` must be ints with commas between (got '2,x')" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "mnits"}, "`data` must be"),
+        ({"hidden_layers": ()}, r"`hidden_layers` must be ints ≥ 1 \(got \(\)\)"),
+        ({"widths": (0,)}, r"`widths` must be ints ≥ 1 \(got \(0,\)\)"),
+        ({"seeds": 0}, r"`seeds` must be ints ≥ 1"),
+    ],
+)
+def test_bad_arguments(options: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        reproduce_digits(tmp_path, **options)  # type: ignore[arg-type]

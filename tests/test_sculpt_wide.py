@@ -140,7 +140,8 @@ def test_rounds_follow_the_schedule(settings: WideSettings) -> None:
     assert out.threshold == dense.validation - 0.02
     assert dense.edges == 6 * 12 + 12 * 8 + 8 * 2
     for done in out.rounds[1:]:
-        assert done.accepted == (done.validation >= out.threshold)
+        limit = out.threshold + (0.01 if done.phase == "units" else 0)  # half of the tolerance is left for edges
+        assert done.accepted == (done.validation >= limit)
     last = [done for done in out.rounds if done.accepted][-1]
     assert (out.network.edges, out.network.accuracy, out.test_accuracy) == (last.edges, last.validation, last.test)
     assert out.network.accepted

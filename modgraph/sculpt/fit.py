@@ -23,8 +23,8 @@ from modgraph.sculpt.train import check_setting
 
 __all__ = ["CHUNK", "Fitted", "WideSettings", "evaluate", "fit"]
 
-SPARSE_BELOW = 0.3
-"""Density among the units left below which the edges alone are faster (`tests/benchmarks/test_wide.py`)."""
+SPARSE_BELOW = 0.5
+"""Density among the units left below which the edges alone are faster (`tests/benchmarks/test_bench_wide.py`)."""
 
 LARGE = 100_000
 """Weights among the units left from which a second thread brings torch more than it costs, and so does bfloat16."""
@@ -53,6 +53,9 @@ class WideSettings:
         A training run ends after so many epochs without a better validation accuracy, ≥ 1; None: all epochs are run.
     tolerance : float
         How far the validation accuracy may fall below that of the dense network, in [0, 1).
+    unit_share : float
+        Share of that which pruning units may use up, in [0, 1]. With all of it (1, as in the publication) the edges
+        start from a network at the limit, and may end there.
     unit_step, edge_step : float
         P_u and P_e, percent in (0, 100].
     mixed_precision : bool
@@ -75,8 +78,9 @@ class WideSettings:
     epochs: int = 40
     weight_decay: float = 1e-4
     patience: int | None = 2
-    give_up: int | None = 8
+    give_up: int | None = 10
     tolerance: float = 0.005
+    unit_share: float = 0.5
     unit_step: float = 20.0
     edge_step: float = 2.5
     mixed_precision: bool = False
@@ -87,6 +91,7 @@ class WideSettings:
             raise TypeError(f"`mixed_precision` must be True or False (got {self.mixed_precision!r})")
         check_setting(self, "weight_decay", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
         check_setting(self, "tolerance", "a number in [0, 1)", lambda x: 0 <= x < 1)
+        check_setting(self, "unit_share", "a number in [0, 1]", lambda x: 0 <= x <= 1)
         for name in ("unit_step", "edge_step"):
             check_setting(self, name, "a percentage in (0, 100]", lambda x: 0 < x <= 100)
         for name in ("batch_size", "epochs", "patience", "give_up"):
@@ -147,19 +152,19 @@ def _fit(
 ) -> Fitted:
     validation = network.view(task.validation)
     trainer = _trainer(network, network.view(task.train), settings)
-    best = Fitted(network=network, epochs=0, accuracy=-1.0)
-    best_loss, best_epoch, passed, epoch = math.inf, 0, 0, 0
+    best, best_loss = Fitted(network=network, epochs=0, accuracy=-1.0), math.inf
+    top, top_epoch, passed, epoch = -1.0, 0, 0, 0
     for epoch in range(settings.epochs + 1):  # the network as it comes is the first to be judged
         if epoch:
             trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
         now = trainer.network()
         accuracy, loss = evaluate(now, validation)
-        if accuracy > best.accuracy:
-            best_epoch = epoch
         if (accuracy, -loss) > (best.accuracy, -best_loss):
             best, best_loss = Fitted(network=now, epochs=epoch, accuracy=accuracy), loss
+        if epoch and accuracy > top:  # among what was trained: after a cut it may take a while to be as good as before
+            top, top_epoch = accuracy, epoch
         passed = passed + 1 if epoch and accuracy >= enough else 0
-        if passed == settings.patience or epoch - best_epoch == settings.give_up:
+        if passed == settings.patience or epoch - top_epoch == settings.give_up:
             break
     return Fitted(network=best.network, epochs=epoch, accuracy=best.accuracy)
 

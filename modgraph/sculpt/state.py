@@ -101,8 +101,8 @@ def save_state(state: State, path: str | os.PathLike[str], *, asked: str) -> Non
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_state(path: str | os.PathLike[str], *, asked: str) -> State | None:
-    """Read a state; None where there is none.
+def load_state(path: str | os.PathLike[str], *, asked: str | None = None) -> State | None:
+    """Read a state; None where there is none. If `asked` is given, it must be what was asked for then.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def load_state(path: str | os.PathLike[str], *, asked: str) -> State | None:
         return None
     with np.load(path, allow_pickle=False) as archive:
         facts: dict[str, Any] = json.loads(str(archive["facts"]))
-        if facts["asked"] != asked:
+        if asked is not None and facts["asked"] != asked:
             raise ValueError(
                 f"`checkpoint` must be of the same task, sizes, seed and settings (got that of others: {path})"
             )

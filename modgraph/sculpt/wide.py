@@ -173,7 +173,10 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
         if network.n_edges == state.network.n_edges:
             return replace(state, schedule=state.schedule.after(np.array([True])))
     start = time.perf_counter()
-    enough = math.inf if phase == "dense" else state.threshold
+    threshold = state.threshold
+    if phase == "units":
+        threshold += settings.tolerance * (1 - settings.unit_share)
+    enough = math.inf if phase == "dense" else threshold
     fitted = fit(network, task, settings=settings, key=(seed, PHASES[phase], state.run), enough=enough)
     test_accuracy, _ = evaluate(fitted.network, fitted.network.view(task.test))
     done = Round(
@@ -184,7 +187,7 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
         epochs=fitted.epochs,
         validation=fitted.accuracy,
         test=test_accuracy,
-        accepted=fitted.accuracy >= state.threshold,
+        accepted=fitted.accuracy >= threshold,
         seconds=time.perf_counter() - start,
     )
     state = replace(state, run=state.run + 1, rounds=(*state.rounds, done))

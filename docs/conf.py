@@ -35,7 +35,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "_templates", "figures", "api/generated/command-line.md"]
+exclude_patterns = ["_build", "_templates", "figures", "about/reproduction", "api/generated/command-line.md"]
 templates_path = ["_templates"]
 smartquotes = False  # they would make an en dash of the dashes of an option
 nitpicky = True

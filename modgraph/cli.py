@@ -19,7 +19,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.io.export_files import save_graph
 from modgraph.io.load import load_network, save_network
-from modgraph.modules import FORMAT, ModuleHierarchy, detect_modules
+from modgraph.modules import FORMAT, ModuleHierarchy, counted, detect_modules
 
 try:
     import typer
@@ -89,7 +89,7 @@ def detect(
     if as_json:
         _print_json(_hierarchy(found))
         return
-    typer.echo(f"{found.dag!r}, {_plural(found.n_modules, 'module')}")
+    typer.echo(f"{found.dag!r}, {counted(found.n_modules, 'module')}")
     for module in found.modules:
         typer.echo(f"  {module!r}")
 
@@ -477,10 +477,6 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
     with Progress("networks", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("networks", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plural(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _print_json(document: dict[str, Any]) -> None:

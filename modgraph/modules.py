@@ -55,8 +55,13 @@ class Module:
     def __repr__(self) -> str:
         return (
             f"Module({self.id}: {len(self.units)} units in layers {list(self.layers)}, level {self.level}, "
-            f"{len(self.inputs)} inputs → {len(self.outputs)} outputs)"
+            f"{counted(len(self.inputs), 'input')} → {counted(len(self.outputs), 'output')})"
         )
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many there are of a thing."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,7 +120,7 @@ class ModuleGraph:
         return graph
 
     def __repr__(self) -> str:
-        return f"ModuleGraph({self.n_modules} modules, {len(self.source)} links)"
+        return f"ModuleGraph({counted(self.n_modules, 'module')}, {counted(len(self.source), 'link')})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -279,7 +284,7 @@ class ModuleHierarchy:
 
     def __repr__(self) -> str:
         kept = int((self.labels >= 0).sum())
-        return f"ModuleHierarchy({self.n_modules} modules, {kept} of {self.dag.n_units} units)"
+        return f"ModuleHierarchy({counted(self.n_modules, 'module')}, {kept} of {counted(self.dag.n_units, 'unit')})"
 
 
 def detect_modules(

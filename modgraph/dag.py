@@ -210,7 +210,7 @@ class LayeredDAG:
             )
         sizes = np.bincount(layers)
         joined = {(level, level + 1) for level in range(sizes.size - 1)}
-        joined |= set(zip(layers[pairs[:, 0]].tolist(), layers[pairs[:, 1]].tolist(), strict=True))
+        joined |= {divmod(both, sizes.size) for both in np.unique(layers[pairs] @ [sizes.size, 1]).tolist()}
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         pairs = pairs[order]
         repeated = (pairs[1:] == pairs[:-1]).all(axis=1)

@@ -112,3 +112,9 @@ def test_bad_arguments_get_one_sentence(method: object) -> None:
         method(np.zeros((2, 2), dtype=bool))
     with pytest.raises(ValueError, match=r"`modularity_threshold` must be from 0 to 1 \(got 2\)"):
         method(np.ones((2, 2), dtype=bool), modularity_threshold=2)
+
+
+def test_a_hundred_thousand_copies_cluster_as_a_hundred_do() -> None:
+    kinds = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 0, 1, 0]], dtype=bool)
+    few, many = (linkage(np.repeat(kinds, copies, axis=0))[::copies] for copies in (100, 40_000))
+    assert same_partition(few, many)

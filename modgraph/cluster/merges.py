@@ -7,9 +7,9 @@ from numba import njit
 
 from modgraph.dag import IntArray
 
-# A similarity of 1, in the integers that distances are counted in: fine enough to tell cosines apart, coarse enough
-# that sums over 2³² pairs stay inside 64 bits.
-UNIT = 1 << 30
+# A similarity of 1 is 2 to this, in the integers that distances are counted in: fine enough to tell cosines apart. Sums
+# over all pairs of rows have to stay inside 64 bits: from 2¹⁶ rows on it is less.
+FINEST = 30
 
 
 @njit(cache=True)
@@ -34,14 +34,16 @@ def tied_merges(
         As in `modgraph.cluster.tree.MergeTree`.
     """
     n = len(copies)
+    bits = int(np.ceil(np.log2(copies.sum() + 1)))
+    unit = np.int64(1) << min(FINEST, 62 - 2 * bits)
     apart = np.empty((n, n), np.int64)  # between clusters: the sum of the distances of all their pairs
     closest = [(0, 0)][:0]
-    smallest = np.int64(UNIT)
+    smallest = unit
     for a in range(n):
         for b in range(n):
             # The square of a cosine is rational: rounded once, equal ones stay equal.
             square = overlap[a, b] * overlap[a, b] / (overlap[a, a] * overlap[b, b])
-            distance = UNIT - np.int64(np.rint(np.sqrt(square) * UNIT))
+            distance = unit - np.int64(np.rint(np.sqrt(square) * unit))
             if a < b and distance <= smallest:
                 if distance < smallest:
                     smallest = distance

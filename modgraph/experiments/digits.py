@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from modgraph.cluster.rows import published
 from modgraph.dag import BoolArray, LayeredDAG
+from modgraph.io import save_network
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt import ImageTask, WideResult, WideSettings, digit_pairs, load_digits8, load_mnist, sculpt_wide
 
@@ -126,7 +127,7 @@ class DigitsResult:
 
 
 def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResult:
-    """Sculpt one network, from its checkpoint in `folder` if there is one, and find its modules.
+    """Sculpt one network, from its checkpoint in `folder` if there is one, keep it there, and find its modules.
 
     Parameters
     ----------
@@ -138,9 +139,10 @@ def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResu
     DigitsResult
     """
     task = _task(trial.data, trial.task, trial.quick)
-    checkpoint = Path(folder) / f"{trial.name}.npz"
+    checkpoint = Path(folder) / f"{trial.name}.checkpoint.npz"
     hidden = [trial.width] * trial.depth
     out = sculpt_wide(task, hidden=hidden, seed=trial.seed, settings=trial.settings, checkpoint=checkpoint)
+    save_network(out.network.dag, Path(folder) / f"{trial.name}.npz")
     return judged(trial, out, task)
 
 

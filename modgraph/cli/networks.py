@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -235,7 +237,20 @@ def _network(file: Path, *, threshold: float, masks: Path | None, block: str | N
 def _detected(
     dag: LayeredDAG, clustering: str, hops: int | None, merge_threshold: float, seed: int | None
 ) -> ModuleHierarchy:
-    return detect_modules(dag, clustering=clustering, hops=hops, merge_threshold=merge_threshold, random_state=seed)
+    with _patience("finding modules (the first time this is compiled: some seconds, once)"):
+        return detect_modules(dag, clustering=clustering, hops=hops, merge_threshold=merge_threshold, random_state=seed)
+
+
+@contextmanager
+def _patience(what: str) -> Iterator[None]:
+    """Say on standard error what takes so long, to whoever is looking."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 def _is_hierarchy(file: Path) -> bool:

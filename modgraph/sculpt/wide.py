@@ -168,7 +168,7 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
         if not state.schedule.running[0]:
             return _phase_after(state, settings)
         target = float(state.schedule.targets[0])
-        prune = _without_weak_units if phase == "units" else _without_weak_edges
+        prune = _without_weak_units if phase == "units" else without_weak_edges
         network = prune(network, task, state.schedule.targets)
         if network.n_edges == state.network.n_edges:
             return replace(state, schedule=state.schedule.after(np.array([True])))
@@ -224,7 +224,7 @@ def _without_weak_units(network: CompactMLP, task: SplitTask, targets: NDArray[n
     return network.without_units((scores > cut)[0])
 
 
-def _without_weak_edges(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:  # noqa: ARG001 (as for units)
+def without_weak_edges(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:  # noqa: ARG001 (as for units)
     """Prune the edges below the percentile `targets` (1,) of the sizes of all weights of the dense network."""
     scores = edge_scores(network.stack())
     _, n_edges = _numbers(network.sizes)

@@ -100,7 +100,7 @@ def test_a_training_run_is_torch_adam_on_the_masked_network() -> None:
         for linear, weight, bias in zip((model[0], model[2]), network.weights, network.biases, strict=True):
             linear.weight.copy_(weight)  # type: ignore[operator]
             linear.bias.copy_(bias)  # type: ignore[operator]
-    custom_from_mask(model[0], "weight", network.masks[0])  # type: ignore[no-untyped-call]
+    custom_from_mask(model[0], "weight", network.masks[0])
     adam = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4)
     order = torch.randperm(70, generator=keyed_generator(5, 6, 1))
     for rows in order.split(16):

@@ -21,6 +21,7 @@ from modgraph.draw import draw
 from modgraph.forward import forward
 from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
 
@@ -42,6 +43,7 @@ __all__ = [
     "criteria",
     "detect_modules",
     "draw",
+    "draw_pixels",
     "forward",
     "from_arrays",
     "from_estimator",

@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modgraph.dag import FloatArray
+from modgraph.dag import FloatArray, IntArray
 from modgraph.functions import FunctionGraph
 from modgraph.layout import (
     DOT,
     EDGE,
     PAD,
+    WIDEST,
+    Box,
     arrange,
     bands,
     boxes,
+    check_image_shape,
     colours,
+    fan_out,
     figure_width,
+    gathered,
+    image_size,
     module_names,
     names_layers,
     order,
@@ -28,11 +34,13 @@ from modgraph.layout import (
     waypoints,
 )
 from modgraph.modules import ModuleHierarchy
+from modgraph.pixels import pixel_colours, squares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TITLE, _MODULE, _NAME, _ROW = 10, 9, 8, 7  # points
+_THICK = 2.5  # points that the line of most edges is thicker than that of one
 
 
 def draw(
@@ -41,6 +49,7 @@ def draw(
     ax: Axes | None = None,
     target: FunctionGraph | None = None,
     names: Sequence[str] | None = None,
+    image_shape: tuple[int, int] | None = None,
 ) -> Axes:
     """Draw the trimmed network layer by layer, inputs at the bottom, every module in boxes of its own colour.
 
@@ -62,6 +71,10 @@ def draw(
         is ``#`` and its id.
     names : sequence of str, optional
         What to call the modules instead, by id.
+    image_shape : (int, int), optional
+        Rows and columns, where the inputs are the pixels of an image, row by row: they are drawn as one, in the
+        colours of their modules, pale where trimming removed them. The pixels of a module share a box above the
+        image, and the lines from there stand for all their edges: the thicker, the more.
 
     Returns
     -------
@@ -70,8 +83,8 @@ def draw(
     Raises
     ------
     ValueError
-        If `target` has another number of inputs or outputs than the network, or `names` another number of names than
-        there are modules.
+        If `target` has another number of inputs or outputs than the network, `names` another number of names than
+        there are modules, or `image_shape` another number of pixels than there are inputs.
     ImportError
         If matplotlib is not installed.
 
@@ -91,24 +104,30 @@ def draw(
         from matplotlib.path import Path
     except ImportError as error:
         raise ImportError("`draw` needs matplotlib: pip install 'modgraph-nn[draw]'") from error
-    texts = module_names(found, target)  # the first to look at `target`
-    if names is not None:
-        if len(names) != found.n_modules:
-            raise ValueError(f"`names` must be {found.n_modules} texts, one a module (got {len(names)})")
-        texts = list(names)
+    texts = module_names(found, target, names)  # the first to look at `target`
     known = unit_names(found.dag, target)
     kept, colour_of = found.labels >= 0, colours(found.n_modules)
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
     own = [known.get(unit, "") for unit in np.flatnonzero(kept).tolist()]
+    facts = f"density {100 * dag.density:.3g} % · {found.n_modules} module{'s' * (found.n_modules != 1)}"
+    title = f"{'–'.join(map(str, dag.layer_sizes))} · {facts}"
+    n_inputs = dag.layer_sizes[0]
+    if image_shape is not None:
+        check_image_shape(found.dag, image_shape)
+        dag, labels, n_pixels, n_edges = gathered(dag, labels, np.flatnonzero(kept)[:n_inputs] % image_shape[1])
+        own = dag.layer_sizes[0] * [""] + own[n_inputs:]
     text_widths = [_text_width(text, _MODULE, bold=True) + 0.04 for text in texts]
     name_widths = np.array([_text_width(name, _NAME) for name in own])
     rows = boxes(dag, labels, order(dag, labels), texts, text_widths)
-    width, height = figure_width(rows), None
+    width, height = WIDEST, None
     if ax is not None:
         width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi
-    height, angles = arrange(dag, rows, name_widths, width=width, height=height)
-    facts = f"density {100 * dag.density:.3g} % · {found.n_modules} module{'s' * (found.n_modules != 1)}"
-    title = f"{'–'.join(map(str, dag.layer_sizes))} · {facts}"
+    if image_shape is not None:
+        _count_pixels(rows[0], n_pixels, width=width)
+    if ax is None:
+        width = figure_width(rows, image=image_size(image_shape)[0])
+    image = image_size(image_shape, width=width, height=height)
+    height, angles = arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
     if _text_width(title, _TITLE) > width - 0.2:
         title = title.replace(" · ", "\n", 1)
     if ax is None:
@@ -117,6 +136,9 @@ def draw(
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.set_axis_off()
     ax.set_title(title, fontsize=_TITLE)
+    if image_shape is not None:
+        corner, pixel = ((width - image[0]) / 2, EDGE), image[0] / image_shape[1]
+        ax.add_collection(squares(image_shape, pixel_colours(found), corner=corner, pixel=pixel), autolim=False)
 
     style: dict[str, Any] = {"zorder": 5, "color": "0.1", "parse_math": False}
     for box in itertools.chain(*rows):
@@ -134,27 +156,35 @@ def draw(
         ax.add_patch(patch)
         if box.text:
             inside = style | {"fontsize": _MODULE, "fontweight": "bold", "va": "center_baseline"}
-            ax.text(box.left + PAD * box.pitch + 0.02, box.y, box.text, **inside)
+            alone = image_shape is not None and box.layer == 0  # without dots
+            x = box.left + (box.width / 2 if alone else PAD * box.pitch + 0.02)
+            ax.text(x, box.y, box.text, ha="center" if alone else "left", **inside)
     for module, corners in bands(rows):
         path = Path(corners, [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3])
         ax.add_patch(PathPatch(path, color=colour_of[module], alpha=0.14, linewidth=0, gid="band", zorder=1))
     xy, pitch = places(dag, rows)
     thin = 1 / np.sqrt(max(dag.n_edges, 1))
+    lines, thick = waypoints(dag, rows, xy), np.full(dag.n_edges, np.clip(16 * thin, 0.35, 1.3))
+    dots = np.arange(dag.n_units)
+    if image_shape is not None:
+        fan_out(dag, rows[0], lines)
+        thick += _THICK * min(1, height / width) * (n_edges - 1) / max(n_edges.max(initial=1) - 1, 1)
+        dots = np.flatnonzero(dag.layer > 0)
     edges = LineCollection(
-        [_bent(points) for points in waypoints(dag, rows, xy)],
+        [_bent(points) for points in lines],
         colors=np.column_stack([colour_of[labels[dag.sources]], np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))]),
-        linewidths=np.clip(16 * thin, 0.35, 1.3),
+        linewidths=thick,
         gid="edges",
         zorder=3,
     )
     units = EllipseCollection(
-        *(DOT * pitch, DOT * pitch, 0 * pitch),
+        *(DOT * pitch[dots], DOT * pitch[dots], 0 * pitch[dots]),
         units="xy",
-        offsets=xy,
+        offsets=xy[dots],
         offset_transform=ax.transData,
-        facecolors=colour_of[labels],
+        facecolors=colour_of[labels[dots]],
         edgecolors="white",
-        linewidths=np.clip(2.5 * pitch, 0.2, 0.8),
+        linewidths=np.clip(2.5 * pitch[dots], 0.2, 0.8),
         gid="units",
         zorder=4,
     )
@@ -170,6 +200,17 @@ def draw(
         if row and names_layers(width) and height > 0.15 * dag.n_layers:
             ax.text(EDGE, row[0].y, text, fontsize=_ROW, va="center", zorder=5, color="0.45")
     return ax
+
+
+def _count_pixels(row: Sequence[Box], n_pixels: IntArray, *, width: float) -> None:
+    """Say in each box, which has no dots, how many pixels it stands for, if there is room; nothing in those of one."""
+    counts = [int(n_pixels[box.units[0]]) for box in row]
+    names = [box.text * (n > 1) for box, n in zip(row, counts, strict=True)]
+    long = [f"{name} · {n} pixels" if name else "" for name, n in zip(names, counts, strict=True)]
+    short_widths, widths = ([_text_width(text, _MODULE, bold=True) for text in texts] for texts in (names, long))
+    texts = (long, widths) if sum(widths) < 0.7 * width else (names, short_widths)
+    for box, text, needed in zip(row, *texts, strict=True):
+        box.text, box.text_width = text, needed
 
 
 def _bent(points: FloatArray) -> FloatArray:

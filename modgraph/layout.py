@@ -20,7 +20,10 @@ from modgraph.score import score
 _OKABE_ITO: Final = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00", "F0E442", "4D4D4D")
 _SWEEPS: Final = 12  # over all layers, from each end
 # Inches. From unit to unit: at most, and what the texts of a row give way to; a figure; row to row; margins.
-_PITCH, _TIGHT, _NARROWEST, _WIDEST, _TALLEST, _STEPS, _LEFT, EDGE = 0.34, 0.1, 3.2, 11.0, 12.0, (0.8, 1.5), 0.66, 0.08
+_PITCH, _TIGHT, _NARROWEST, WIDEST, _TALLEST, _STEPS, _LEFT, EDGE = 0.34, 0.1, 3.2, 11.0, 12.0, (0.8, 1.5), 0.66, 0.08
+_IMAGE: Final = 2.8  # that an image is high, at most; where the height is given, a share of it
+_IMAGE_SHARE: Final = 0.4
+_WITH_IMAGE: Final = 0.8  # height : width of a figure with an image, about
 _GAP, PAD, DOT = 0.65, 0.25, 0.64  # pitches: between boxes (and an EDGE), within them, across a unit
 
 
@@ -42,13 +45,18 @@ def colours(n: int) -> FloatArray:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-def module_names(found: ModuleHierarchy, target: FunctionGraph | None) -> list[str]:
-    """Name modules after the sub-function they match, with ``?`` where they are not quite alike, else by their id."""
+def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Sequence[str] | None = None) -> list[str]:
+    """Name modules after the sub-function they match, with ``?`` where they are not quite alike, else by their id.
+
+    Names `given` as `names` replace all that.
+    """
+    if given is not None and len(given) != found.n_modules:
+        raise ValueError(f"`names` must be {found.n_modules} texts, one a module (got {len(given)})")
     names = [f"#{module}" for module in range(found.n_modules)]
     for match in score(found, target).matching if target is not None else ():
         if match.similarity > 0:
             names[match.module] = match.sub_function + "?" * (match.similarity < 1)
-    return names
+    return names if given is None else list(given)
 
 
 def unit_names(dag: LayeredDAG, target: FunctionGraph | None) -> dict[int, str]:
@@ -61,6 +69,66 @@ def unit_names(dag: LayeredDAG, target: FunctionGraph | None) -> dict[int, str]:
             numbered = not name or name.endswith(f".{at}")  # as readers of files number units: "layers.0.3"
             names[start + at] = told[at] if told else f"{sign}{at}" if numbered else name
     return names
+
+
+# --- Images: inputs that are pixels -----------------------------------------------------------------------------------
+
+
+def check_image_shape(dag: LayeredDAG, image_shape: tuple[int, int]) -> None:
+    """Refuse a shape of another number of pixels than the network has inputs."""
+    n_inputs = dag.layer_sizes[0]
+    if len(image_shape) != 2 or min(image_shape) < 1 or image_shape[0] * image_shape[1] != n_inputs:
+        got = f"got {tuple(image_shape)} for {n_inputs}"
+        raise ValueError(f"`image_shape` must have as many pixels as the network has inputs ({got})")
+
+
+def gathered(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
+    """Make one unit of all inputs of a module, so that an image is not a thousand dots and ten thousand lines.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    labels : ndarray of int, shape (n_units,)
+    along : ndarray of int, shape (n_inputs,)
+        The new units are sorted by the mean of this over their inputs.
+
+    Returns
+    -------
+    dag : LayeredDAG
+    labels : ndarray of int, shape (n_units,)
+        Of this graph, as the others.
+    n_inputs : ndarray of int, shape (n_inputs,)
+        How many inputs each input stands for.
+    n_edges : ndarray of int, shape (n_edges,)
+        How many edges each edge stands for.
+    """
+    split = dag.layer_sizes[0]
+    modules, member, n_inputs = np.unique(labels[:split], return_inverse=True, return_counts=True)
+    by_place = np.argsort(np.bincount(member, along, minlength=len(modules)) / n_inputs, kind="stable")
+    unit = np.concatenate([np.argsort(by_place)[member], len(modules) + np.arange(dag.n_units - split)])
+    (sources, targets), n_edges = np.unique(unit[dag.edges.T], axis=1, return_counts=True)
+    layer = np.concatenate([np.zeros(len(modules), dtype=np.int64), dag.layer[split:]])
+    small = LayeredDAG(
+        sources=sources,
+        targets=targets,
+        layer=layer,
+        unit_index=np.arange(layer.size),
+        n_layers=dag.n_layers,
+        dense_edges=dag.dense_edges,
+    )
+    return small, np.concatenate([modules[by_place], labels[split:]]), n_inputs[by_place], n_edges
+
+
+def image_size(
+    image_shape: tuple[int, int] | None, *, width: float = WIDEST, height: float | None = None
+) -> tuple[float, float]:
+    """Width and height in inches of an image on a page of this size; 0 without one."""
+    if image_shape is None:
+        return 0.0, 0.0
+    high = _IMAGE if height is None else _IMAGE_SHARE * height
+    wide = width - 2 * (_LEFT if names_layers(width) else EDGE)
+    pixel = min(_PITCH, high / image_shape[0], wide / image_shape[1])
+    return pixel * image_shape[1], pixel * image_shape[0]
 
 
 # --- Order: the place of each unit in its layer -----------------------------------------------------------------------
@@ -215,15 +283,26 @@ def names_layers(width: float) -> bool:
     return width > 2.5
 
 
-def figure_width(rows: Sequence[Sequence[Box]], *, widest: float = _WIDEST) -> float:
-    """Add up what the rows take, within what a page can hold."""
-    return float(np.clip(_LEFT + max(_packed(row)[-1] for row in rows) + 2 * EDGE, _NARROWEST, widest))
+def figure_width(rows: Sequence[Sequence[Box]], *, image: float = 0.0, widest: float = WIDEST) -> float:
+    """Add up what the rows take, or an image of this width, within what a page can hold."""
+    needed = max(_LEFT + max(_packed(row)[-1] for row in rows) + 2 * EDGE, image + 2 * _LEFT)
+    return float(np.clip(needed, _NARROWEST, widest))
 
 
 def arrange(
-    dag: LayeredDAG, rows: Sequence[Sequence[Box]], name_widths: FloatArray, *, width: float, height: float | None
+    dag: LayeredDAG,
+    rows: Sequence[Sequence[Box]],
+    name_widths: FloatArray,
+    *,
+    width: float,
+    height: float | None,
+    below: float = 0.0,
 ) -> tuple[float, list[int | None]]:
-    """Place the boxes; returns the height (if None: what it takes) and how names at both ends turn (None: no room)."""
+    """Place the boxes, with so much room `below` them.
+
+    Returns the height of it all (if None: what it takes) and how names at both ends turn (None: no room).
+    """
+    height = None if height is None else height - below
     left, right = _LEFT if names_layers(width) else EDGE, width - 2 * EDGE
     step = max(0.75 * (height or _TALLEST) - 4 * EDGE, 0.1) / dag.n_layers  # at least, beside names and margins
     for row in rows:
@@ -254,12 +333,13 @@ def arrange(
         angles.append((0 if flat else 90) if fits else None)
         margins.append(reach * fits + max((box.height / 2 for box in row), default=0) + 2 * EDGE)
     if height is None:
-        height = min(sum(margins) + float(np.clip(0.17 * width, *_STEPS)) * (dag.n_layers - 1), _TALLEST)
+        step = (_WITH_IMAGE * width - below) / dag.n_layers if below else 0.17 * width
+        height = min(sum(margins) + float(np.clip(step, *_STEPS)) * (dag.n_layers - 1), _TALLEST)
     for row, y in zip(rows, np.linspace(margins[0], height - margins[1], dag.n_layers).tolist(), strict=True):
         for box in row:
-            box.y = y
+            box.y = below + y
     _align(dag, rows, span=(left, right))
-    return height, angles
+    return below + height, angles
 
 
 def _align(dag: LayeredDAG, rows: Sequence[Sequence[Box]], *, span: tuple[float, float]) -> None:
@@ -316,3 +396,11 @@ def waypoints(dag: LayeredDAG, rows: Sequence[Sequence[Box]], xy: FloatArray) ->
             points.append(np.array([x, y]))
         lines.append(np.array([*points, xy[target]]))
     return lines
+
+
+def fan_out(dag: LayeredDAG, row: Sequence[Box], lines: Sequence[FloatArray]) -> None:
+    """Let the lines that leave a box of one unit begin all along its upper side, in the order of where they lead."""
+    for box in row:
+        leaving = sorted(np.flatnonzero(dag.sources == box.units[0]).tolist(), key=lambda edge: lines[edge][1][0])
+        for edge, share in zip(leaving, (np.arange(len(leaving)) + 0.5) / max(len(leaving), 1), strict=True):
+            lines[edge][0] = box.left + share * box.width, box.y + box.height / 2

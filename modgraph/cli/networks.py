@@ -18,6 +18,7 @@ from modgraph.cli.options import (
     Debug,
     File,
     Hops,
+    ImageShape,
     Json,
     Masks,
     Merge,
@@ -104,6 +105,7 @@ def draw(
     file: File,
     picture: Annotated[Path, typer.Argument(help="Where the picture goes: .svg, .png, .pdf; - prints SVG.")],
     target: Annotated[str | None, typer.Option(help="A published function, to name modules after.")] = None,
+    image_shape: ImageShape = None,
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
@@ -122,7 +124,7 @@ def draw(
 
     goal = None if target is None else functions.published(target)
     found = _found(file, clustering, hops, merge_threshold, seed, threshold, masks, block, trust_pickle)
-    figure: Any = drawn(found, target=goal).figure
+    figure: Any = drawn(found, target=goal, image_shape=_shape(image_shape)).figure
     if str(picture) == "-":
         figure.savefig(sys.stdout.buffer, format="svg")
         return
@@ -135,6 +137,7 @@ def report(
     page: Annotated[Path, typer.Argument(help="Where the page goes: .html.")],
     target: Annotated[str | None, typer.Option(help="A published function, to judge modules by.")] = None,
     title: Annotated[str | None, typer.Option(help="The heading of the page.")] = None,
+    image_shape: ImageShape = None,
     clustering: Clustering = "linkage",
     hops: Hops = None,
     merge_threshold: Merge = 0.9,
@@ -153,7 +156,7 @@ def report(
 
     goal = None if target is None else functions.published(target)
     found = _found(file, clustering, hops, merge_threshold, seed, threshold, masks, block, trust_pickle)
-    write(found, page, target=goal, title=title)
+    write(found, page, target=goal, title=title, image_shape=_shape(image_shape))
 
 
 def convert(
@@ -275,6 +278,16 @@ def _found(
         return ModuleHierarchy.load(file)
     dag = _network(file, threshold=threshold, masks=masks, block=block, trust_pickle=trust_pickle)
     return _detected(dag, clustering, hops, merge_threshold, seed)
+
+
+def _shape(text: str | None) -> tuple[int, int] | None:
+    """Read rows and columns."""
+    if text is None:
+        return None
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise ValueError(f"`--image-shape` must be rows and columns, such as 28x56 (got {text!r})")
+    return int(rows), int(columns)
 
 
 def _hierarchy(found: ModuleHierarchy) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Clustering = Annotated[str, typer.Option(help="How units are clustered; see modg
 Hops = Annotated[int | None, typer.Option(help="How far a unit's reach counts; by default to the outputs.")]
 Merge = Annotated[float, typer.Option("--merge-threshold", help="The 0.9 rule: share of edges, in (0, 1].")]
 Seed = Annotated[int, typer.Option(help="For clusterings that draw at random.")]
+ImageShape = Annotated[str | None, typer.Option(help="Rows and columns, where inputs are pixels: 28x56.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 Target = Annotated[str, typer.Argument(help="A published function, such as overlap_3_use_8.")]

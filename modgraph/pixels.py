@@ -82,14 +82,13 @@ def draw_pixels(
     if singles or not large:
         panels.append((f"{singles} module{'s' * (singles != 1)} of one pixel", count[labels] == 1))
     ratio = image_shape[0] / image_shape[1]
+    proportion = _PROPORTION if figure is None else float(figure.bbox.width / figure.bbox.height)
+    n_columns = _columns(len(panels), ratio, proportion)
+    n_rows = -(-len(panels) // n_columns)
     if figure is None:
-        n_columns = _columns(len(panels), ratio, _PROPORTION)
         wide = float(np.clip(_PAGE / n_columns - _GAP, _NARROW, _WIDE))
-        n_rows = -(-len(panels) // n_columns)
         figure = Figure(figsize=(n_columns * (wide + _GAP) + _GAP, n_rows * (ratio * wide + _HEAD) + _FOOT))
     width, height = (float(size) / figure.dpi for size in figure.bbox.size)
-    n_columns = _columns(len(panels), ratio, width / height)
-    n_rows = -(-len(panels) // n_columns)
     wide, high = (width - _GAP) / n_columns, (height - _FOOT) / n_rows  # of a place in the grid
     shades, most = _shades(found)
     for at, (title, chosen) in enumerate(panels):
@@ -103,7 +102,7 @@ def draw_pixels(
         ax.set_title(title, fontsize=_TITLE, parse_math=False)
         grey = np.where(labels < 0, _TRIMMED, _OTHER)[:, None]
         ax.add_collection(squares(image_shape, np.where(chosen[:, None], shades, grey)))
-    note = f"pale to dark: 1 to {most} edges leave a pixel"
+    note = f"pale to dark: 1 to {most} edges leave a pixel" if most > 1 else "one edge leaves each pixel"
     figure.text(0.5, _FOOT / 2 / height, note, fontsize=_NOTE, color="0.4", ha="center", va="center")
     return figure
 

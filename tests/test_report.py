@@ -223,7 +223,7 @@ def test_an_image_is_drawn_as_one(tmp_path: Path) -> None:
     x, y = ([float(at[unit][axis] or "") for unit in range(4)] for axis in ("cx", "cy"))
     assert x[0] == x[2] < x[1] == x[3]  # columns 1 and 2
     assert y[0] == y[1] < y[2] == y[3]  # the first row on top
-    with pytest.raises(ValueError, match=r"`image_shape` must be rows and columns of 6 inputs \(got \(2, 4\)\)"):
+    with pytest.raises(ValueError, match=r"`image_shape` must have as many pixels .* \(got \(2, 4\) for 6\)"):
         report(detect_modules(dag), tmp_path / "report.html", image_shape=(2, 4))
 
 

@@ -15,7 +15,7 @@ from modgraph.dag import IntArray, LayeredDAG
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.io.export import clean
-from modgraph.layout import colours, module_names
+from modgraph.layout import check_image_shape, colours, module_names
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
@@ -77,9 +77,8 @@ def report(
         raise ImportError("`report` needs jinja2: pip install 'modgraph-nn[report]'") from error
     if max_units < 1:
         raise ValueError(f"`max_units` must be an int ≥ 1 (got {max_units})")
-    n_inputs = found.dag.layer_sizes[0]
-    if image_shape is not None and (min(image_shape) < 1 or np.prod(image_shape) != n_inputs):
-        raise ValueError(f"`image_shape` must be rows and columns of {n_inputs} inputs (got {image_shape})")
+    if image_shape is not None:
+        check_image_shape(found.dag, image_shape)
     texts = [clean(text) for text in module_names(found, target)]  # the first to look at `target`
     modules, names = found.modules, facts.names_of(found, target)
     rows = facts.module_rows(found, modules, names, texts)

@@ -146,11 +146,17 @@ def page(results: Sequence[DigitsResult]) -> str:
     """Write the page (Markdown): the panel by depth beside the published rates, and every network."""
     first = results[0].trial
     name = f"digits-{first.data}"
+    widths, depths, seeds = (sorted({getattr(r.trial, name) for r in results}) for name in ("width", "depth", "seed"))
+    command = f"modgraph reproduce digits --data {first.data}" + " --quick" * first.quick
+    if not first.quick:
+        command += (
+            f" --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, depths))} --seeds {len(seeds)}"
+        )
     source = "MNIST" if first.data == "mnist" else "the small digits of scikit-learn"
     lines = [
         f"# Two digits ({source}, {first.task})",
         "",
-        f"Written by `modgraph reproduce digits --data {first.data}`, from networks accepted on validation images.",
+        f"Written by `{command}`, from networks accepted on validation images.",
         "*default*: `detect_modules` as it is; *paper*: the paper's rule with its thresholds for images (0.6 and 0.3).",
         "A module of pixels counts as one digit's if 95 % of its pixels are.",
         "",
@@ -161,7 +167,7 @@ def page(results: Sequence[DigitsResult]) -> str:
         + " |",
         "|---|" + "---:|" * (1 + 3 * len(PANEL)),
     ]
-    for depth in sorted({result.trial.depth for result in results}):
+    for depth in depths:
         mine = [result for result in results if result.trial.depth == depth]
         cells = []
         for part in PANEL:

@@ -256,7 +256,7 @@ def figure(rates: Sequence[Rate]) -> Figure:
     else:
         rows = list(dict.fromkeys(rate.cell.row for rate in rates))
         groups = [rates] if experiment == "exemplars" else [[r for r in rates if r.cell.row == row] for row in rows]
-        result = Figure(figsize=(max(5, 3.4 * len(groups)), 3.4), layout="constrained")
+        result = Figure(figsize=(max(7, 3.4 * len(groups)), 3.4), layout="constrained")
         for ax, group in zip(result.subplots(1, len(groups), squeeze=False, sharey=True)[0], groups, strict=True):
             names = [r.cell.row if experiment == "exemplars" else r.cell.column for r in group]
             _bars(ax, group, names, "" if experiment == "exemplars" else group[0].cell.row)

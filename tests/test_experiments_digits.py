@@ -77,6 +77,14 @@ def test_a_quick_run_writes_everything_and_goes_on_from_its_checkpoint(tmp_path:
     assert page(results) == (tmp_path / "digits-digits8.md").read_text()
 
 
+def test_classify_is_written_beside_hierarchical(tmp_path: Path) -> None:
+    reproduce_digits(tmp_path, task="classify", quick=True, n_jobs=1)
+    text = (tmp_path / "digits-digits8-classify.md").read_text()
+    assert "`modgraph reproduce digits --data digits8 --quick --task classify`" in text
+    assert "| 2 | 1 | " in text
+    assert " | – | " in text  # nothing was published of it
+
+
 def test_the_command(tmp_path: Path) -> None:
     command = [
         sys.executable,

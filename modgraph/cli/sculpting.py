@@ -133,7 +133,7 @@ def _reproduce_digits(
             quick=quick,
             progress=progress,
         )
-    page = out / f"digits-{data}.md"
+    page = out / f"digits-{data}{'-classify' * (task == 'classify')}.md"
     if as_json:
         print_json({"networks": [asdict(result) for result in results], "page": str(page)})
         return

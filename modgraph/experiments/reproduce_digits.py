@@ -106,7 +106,7 @@ def reproduce_digits(
         results.append(result)
         if progress is not None:
             progress(len(results), len(trials))
-    name = f"digits-{data}"
+    name = _name(results)
     write_whole(folder / f"{name}.csv", table(results))
     picture = figure(results)
     for kind in ("png", "svg"):
@@ -145,9 +145,10 @@ def table(results: Iterable[DigitsResult]) -> str:
 def page(results: Sequence[DigitsResult]) -> str:
     """Write the page (Markdown): the panel by depth beside the published rates, and every network."""
     first = results[0].trial
-    name = f"digits-{first.data}"
+    name = _name(results)
     widths, depths, seeds = (sorted({getattr(r.trial, name) for r in results}) for name in ("width", "depth", "seed"))
     command = f"modgraph reproduce digits --data {first.data}" + " --quick" * first.quick
+    command += " --task classify" * (first.task == "classify")
     if not first.quick:
         command += (
             f" --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, depths))} --seeds {len(seeds)}"
@@ -171,7 +172,7 @@ def page(results: Sequence[DigitsResult]) -> str:
         mine = [result for result in results if result.trial.depth == depth]
         cells = []
         for part in PANEL:
-            known = RATES[part].get(depth) if first.task == "hierarchical" else None
+            known = _known(part, results).get(depth)
             ours = [sum(getattr(getattr(r, kind), part) for r in mine) for kind in ("default", "published")]
             cells += [*map(str, ours), "–" if known is None else f"{known:.2f}"]
         lines.append(f"| {depth} | {len(mine)} | " + " | ".join(cells) + " |")
@@ -214,9 +215,20 @@ def figure(results: Sequence[DigitsResult]) -> Figure:
                 for depth in depths
             ]
             ax.bar(place + shift, shares, 0.27, color=colour, label=f"here, {'default' if shift else 'paper’s rule'}")
-        known = [RATES[part].get(depth, np.nan) for depth in depths]
+        known = [_known(part, results).get(depth, np.nan) for depth in depths]
         ax.bar(place + 0.27, known, 0.27, color="#E69F00", label="published")
         ax.set(xticks=place, ylim=(0, 1.05), title=PANEL[part], xlabel="hidden layers")
         ax.set_xticklabels([str(depth) for depth in depths])
     picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return picture
+
+
+def _name(results: Sequence[DigitsResult]) -> str:
+    """Say what files about these networks are called."""
+    first = results[0].trial
+    return f"digits-{first.data}{'-classify' * (first.task == 'classify')}"
+
+
+def _known(part: str, results: Sequence[DigitsResult]) -> dict[int, float]:
+    """Return the published rates, by depth; there are none for *classify*."""
+    return RATES[part] if results[0].trial.task == "hierarchical" else {}

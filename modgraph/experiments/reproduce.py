@@ -225,7 +225,7 @@ def _why(rates: Sequence[Rate]) -> list[str]:
     return [
         f"Below the published rate: {len(below)} of {len(rates)} cells. In these, {equal} of {trials} trials end right "
         f"and {some} have a right network among their candidates; the sparsest right one has {100 * more:.1f} % more "
-        "edges than the chosen one in the mean. What is missed is missed by the choice, not by the training.",
+        "edges than the chosen one in the mean.",
         "",
     ]
 

@@ -42,7 +42,7 @@ def main() -> None:
         print(f"{fitted.network}, {100 * share:.3f} %: validation {fitted.accuracy:.4f}, test {test:.4f}", flush=True)
         if network.n_edges <= options.edges:
             break
-        network = without_weak_edges(fitted.network, task, np.array([100 * (1 - 0.9 * share)]))
+        network = without_weak_edges(fitted.network, np.array([100 * (1 - 0.9 * share)]))
 
 
 if __name__ == "__main__":

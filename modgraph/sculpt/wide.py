@@ -168,8 +168,10 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
         if not state.schedule.running[0]:
             return _phase_after(state, settings)
         target = float(state.schedule.targets[0])
-        prune = _without_weak_units if phase == "units" else without_weak_edges
-        network = prune(network, task, state.schedule.targets)
+        if phase == "units":
+            network = _without_weak_units(network, task.train, state.schedule.targets)
+        else:
+            network = without_weak_edges(network, state.schedule.targets)
         if network.n_edges == state.network.n_edges:
             return replace(state, schedule=state.schedule.after(np.array([True])))
     start = time.perf_counter()
@@ -213,9 +215,9 @@ def _phase_after(state: State, settings: WideSettings) -> State:
     return replace(state, phase=following, run=0, schedule=schedule)
 
 
-def _without_weak_units(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:
+def _without_weak_units(network: CompactMLP, task: Task, targets: NDArray[np.float64]) -> CompactMLP:
     """Prune the units below the percentile `targets` (1,) of the scores of all units of the dense network."""
-    stack, seen = network.stack(), network.view(task.train)
+    stack, seen = network.stack(), network.view(task)
     scores = torch.zeros(1, network.n_hidden)
     for some, goals in zip(seen.inputs.split(CHUNK), seen.targets.split(CHUNK), strict=True):
         scores += unit_scores(stack, task=Task(inputs=some, targets=goals)) * (len(some) / seen.n_samples)
@@ -224,7 +226,7 @@ def _without_weak_units(network: CompactMLP, task: SplitTask, targets: NDArray[n
     return network.without_units((scores > cut)[0])
 
 
-def without_weak_edges(network: CompactMLP, task: SplitTask, targets: NDArray[np.float64]) -> CompactMLP:  # noqa: ARG001 (as for units)
+def without_weak_edges(network: CompactMLP, targets: NDArray[np.float64]) -> CompactMLP:
     """Prune the edges below the percentile `targets` (1,) of the sizes of all weights of the dense network."""
     scores = edge_scores(network.stack())
     _, n_edges = _numbers(network.sizes)

@@ -19,7 +19,15 @@ from modgraph.compare import ClusteringComparison, compare_clusterings
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
 from modgraph.forward import forward
-from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
+from modgraph.io import (
+    from_arrays,
+    from_estimator,
+    from_module,
+    load_hierarchy,
+    load_network,
+    save_hierarchy,
+    save_network,
+)
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
@@ -50,8 +58,10 @@ __all__ = [
     "from_module",
     "functions",
     "io",
+    "load_hierarchy",
     "load_network",
     "report",
+    "save_hierarchy",
     "save_network",
     "score",
     "sculpt",

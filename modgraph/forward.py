@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.special import erf, expit, log_softmax, softmax
 
-from modgraph.dag import FloatArray, LayeredDAG, StrArray, frozen
+from modgraph.arrays import FloatArray, StrArray, read_only
+from modgraph.dag import LayeredDAG
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
 
@@ -107,7 +108,7 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
         for name in np.unique(names[first:end]).tolist():
             units = first + np.flatnonzero(names[first:end] == name)
             values[:, units] = _apply(name, values[:, units])
-    return frozen(values)
+    return read_only(values)
 
 
 def _activation_names(dag: LayeredDAG, activations: Sequence[str] | None) -> StrArray:

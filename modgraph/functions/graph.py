@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 from modgraph.functions.subfunction import (
     Bits,
     SubFunction,
+    as_bits,
     check_arity,
     check_int,
     check_name,
     compute,
-    frozen,
     nearest,
     patterns,
     strings,
@@ -144,7 +144,7 @@ class FunctionGraph:
             raise ValueError(f"`inputs` must have shape (n_samples, {self.n_inputs}) (got {samples.shape})")
         if not (binary := np.isin(samples, (0, 1))).all():
             raise ValueError(f"`inputs` must be 0 or 1 (got {samples[~binary][0]})")
-        table = {name: frozen(samples[:, [column]]) for column, name in enumerate(self.inputs)}
+        table = {name: as_bits(samples[:, [column]]) for column, name in enumerate(self.inputs)}
         subs = {sub.name: sub for sub in self.sub_functions}
         for name in _order(self):
             table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _bits(self, subs[name].parents)])
@@ -178,7 +178,7 @@ class FunctionGraph:
             values[name][:, bit] ^ reference.startswith("~")
             for reference, (name, bit) in zip(self.outputs, _shown(self), strict=True)
         ]
-        return frozen(np.column_stack(columns))
+        return as_bits(np.column_stack(columns))
 
     def truth_table(self) -> tuple[Bits, Bits]:
         """All inputs and their outputs.

@@ -90,7 +90,7 @@ def compute(sub: SubFunction, bits: Sequence[Bits]) -> Bits:
         raise ValueError(f"`function` of `{sub.name}` must give {sub.n_outputs} × {shape[1]} bits (got {result.shape})")
     if not (binary := np.isin(result, (0, 1))).all():
         raise ValueError(f"`function` of `{sub.name}` must give 0 or 1 (got {result[~binary][0]}; not a is 1 - a)")
-    return frozen(result.reshape(shape).T)
+    return as_bits(result.reshape(shape).T)
 
 
 def check_arity(sub: SubFunction, n_bits: int) -> None:
@@ -114,10 +114,10 @@ def check_arity(sub: SubFunction, n_bits: int) -> None:
 def patterns(n_bits: int) -> Bits:
     """All patterns of 0 and 1, shape (2**n_bits, n_bits), most significant bit first."""
     octets = np.arange(2**n_bits, dtype=">u4").view(np.uint8).reshape(-1, 4)
-    return frozen(np.unpackbits(octets, axis=1)[:, 32 - n_bits :])
+    return as_bits(np.unpackbits(octets, axis=1)[:, 32 - n_bits :])
 
 
-def frozen(array: NDArray[Any]) -> Bits:
+def as_bits(array: NDArray[Any]) -> Bits:
     """Copy `array` as uint8, read-only."""
     result = np.array(array, dtype=np.uint8)
     result.flags.writeable = False

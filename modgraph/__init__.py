@@ -21,6 +21,7 @@ from modgraph.draw import draw
 from modgraph.forward import forward
 from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
@@ -37,6 +38,8 @@ __all__ = [
     "Module",
     "ModuleGraph",
     "ModuleHierarchy",
+    "PathCore",
+    "PathCounts",
     "Score",
     "cluster",
     "compare_clusterings",
@@ -51,6 +54,7 @@ __all__ = [
     "functions",
     "io",
     "load_network",
+    "paths",
     "report",
     "save_network",
     "score",

@@ -34,11 +34,10 @@ class PathCore:
     """
 
     units: IntArray
-    size: int
     share: float
 
     def __repr__(self) -> str:
-        return f"PathCore({len(self.units)} unit{"s" * (len(self.units) != 1)}, {self.share:.1%} of paths)"
+        return f"PathCore({len(self.units)} of the units, {self.share:.1%} of paths)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -83,7 +82,7 @@ class PathCounts:
         Four inputs and four outputs share one unit:
 
         >>> paths(LayeredDAG.from_masks([[[1, 1, 1, 1]], [[1], [1], [1], [1]]])).core(0.9)
-        PathCore(1 unit, 100.0% of paths)
+        PathCore(1 of the units, 100.0% of paths)
         """
         return _core(self.dag, tau, np.ones(self.dag.n_units, dtype=np.bool_))
 

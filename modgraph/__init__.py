@@ -29,6 +29,7 @@ from modgraph.io import (
     save_network,
 )
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
@@ -45,6 +46,8 @@ __all__ = [
     "Module",
     "ModuleGraph",
     "ModuleHierarchy",
+    "PathCore",
+    "PathCounts",
     "Score",
     "cluster",
     "compare_clusterings",
@@ -60,6 +63,7 @@ __all__ = [
     "io",
     "load_hierarchy",
     "load_network",
+    "paths",
     "report",
     "save_hierarchy",
     "save_network",

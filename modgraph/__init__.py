@@ -19,6 +19,7 @@ from modgraph.compare import ClusteringComparison, compare_clusterings
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
 from modgraph.forward import forward
+from modgraph.influence import influence
 from modgraph.io import (
     from_arrays,
     from_estimator,
@@ -60,6 +61,7 @@ __all__ = [
     "from_estimator",
     "from_module",
     "functions",
+    "influence",
     "io",
     "load_hierarchy",
     "load_network",

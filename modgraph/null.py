@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.arrays import FloatArray, IntArray, read_only
+from modgraph.dag import LayeredDAG
 
 # Attempts, per edge, that measure how often a swap succeeds.
 PILOT_ATTEMPTS = 4
@@ -190,7 +191,7 @@ def _with_edges(dag: LayeredDAG, sources: IntArray, targets: IntArray, weights: 
     order = np.lexsort((targets, sources))
     return dataclasses.replace(
         dag,
-        sources=frozen(sources[order]),
-        targets=frozen(targets[order]),
-        weights=None if weights is None else frozen(weights[order]),
+        sources=read_only(sources[order]),
+        targets=read_only(targets[order]),
+        weights=None if weights is None else read_only(weights[order]),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from modgraph.dag import IntArray
+from modgraph.arrays import IntArray
 
 # An empty slot of the hash table; keys are ≥ 0.
 EMPTY = -1

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.dag import LayeredDAG
 
 # Share of all paths that a core covers, where nothing else is asked for (Sabrin and Dovrolis use 0.9).
 COVERED = 0.9
@@ -155,8 +156,8 @@ def paths(dag: LayeredDAG) -> PathCounts:
     return PathCounts(
         dag=dag,
         total_log=total_log,
-        unit_centrality=frozen(np.minimum(units, 1.0)),
-        edge_centrality=frozen(np.minimum(edges, 1.0)),
+        unit_centrality=read_only(np.minimum(units, 1.0)),
+        edge_centrality=read_only(np.minimum(edges, 1.0)),
     )
 
 
@@ -197,4 +198,4 @@ def _core(dag: LayeredDAG, tau: float, candidates: BoolArray) -> PathCore:
         shares = products(every, every, value, exponent, value_out, exponent_out, total, steps) * candidates
         most = np.flatnonzero(shares >= shares.max() * (1 - 1 / EQUAL_SHARES))
         open_units[most[dag.layer[most] == dag.layer[most[0]]]] = False
-    return PathCore(units=frozen(np.flatnonzero(~open_units)), share=covered)
+    return PathCore(units=read_only(np.flatnonzero(~open_units)), share=covered)

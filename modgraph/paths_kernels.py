@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from modgraph.dag import BoolArray, FloatArray, IntArray
+from modgraph.arrays import BoolArray, FloatArray, IntArray
 
 # Bits of one step of the exponent. The product of two values stays a finite float.
 STEP = 500

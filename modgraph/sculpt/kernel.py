@@ -26,12 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from llvmlite import ir  # type: ignore[import-untyped]  # numba's compiler; it ships no type information
-from numba import njit, types
+from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, models, overload, register_model
 from numpy.typing import NDArray
 from torch import Tensor
 
+from modgraph.compiled import njit
 from modgraph.sculpt.stack import StackedMLP
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import BETA1, BETA2, EPSILON, Draws, TrainSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -54,7 +54,7 @@ class Description:
 
 
 def described_linkage(
-    dag: LayeredDAG, *, hops: int, small: Callable[[LayeredDAG, int], IntArray]
+    dag: LayeredDAG, *, hops: int, small: Callable[[LayeredDAG, int], IntArray | None]
 ) -> tuple[IntArray, Description | None]:
     """Cluster the layers that are large enough by description, and the others one by one.
 
@@ -64,22 +64,28 @@ def described_linkage(
         Trimmed.
     hops : int ≥ 1
     small : callable
-        Given the network and a layer, returns a label for each unit of it; asked for the layers that are not
-        `resolvable`. The description takes their partitions as given.
+        Given the network and a layer, returns a label for each unit of it, or None. It is called for the layers that
+        are not `resolvable`. The description takes their partitions as given, and decides where it returns None.
 
     Returns
     -------
     labels : ndarray of int, shape (n_units,)
         Cluster of each unit, numbered by first unit; no cluster spans two layers. Output units are clusters of one.
     description : Description or None
-        Of the network; None where no layer before the outputs was large enough.
+        Of the network; None where it decided no layer before the outputs. It is capped also where `small` returned
+        None.
     """
-    large = resolvable(dag)
+    large = resolvable(dag).copy()
+    capped = False
     labels = np.full(dag.n_units, -1, dtype=np.int64)
     starts = dag.layer_starts.tolist()
     for level, (start, stop) in enumerate(itertools.pairwise(starts)):
         if start < stop and level < dag.n_layers - 1 and not large[level]:
-            labels[start:stop] = small(dag, level)
+            found = small(dag, level)
+            if found is None:
+                large[level] = capped = True
+            else:
+                labels[start:stop] = found
     if not large[-1]:
         labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     description = None
@@ -88,11 +94,13 @@ def described_linkage(
         decided = ~large[dag.layer]
         labels[decided] = by_first_unit(labels[decided])
         description = shortest_description(dag, hops=hops, held=labels)
+        description = replace(description, capped=description.capped or capped)
         labels = description.labels.copy()
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
-    _, names = np.unique(np.column_stack([dag.layer, labels]), axis=0, return_inverse=True)
-    return read_only(by_first_unit(names)), description
+    lowest = int(labels.min())
+    span = int(labels.max()) - lowest + 1
+    return read_only(by_first_unit(dag.layer * span + labels - lowest)), description
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:

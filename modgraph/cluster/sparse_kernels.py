@@ -54,6 +54,36 @@ def packed_overlaps(rows: Bits) -> IntArray:  # pragma: no cover (compiled)
 
 
 @njit(cache=True)
+def pair_overlaps(pointers: IntArray, columns: IntArray, pairs: IntArray) -> IntArray:  # pragma: no cover (compiled)
+    """Count the columns that the two rows of each pair have in common.
+
+    Parameters
+    ----------
+    pointers, columns : ndarray of int
+        Rows of sorted columns.
+    pairs : ndarray of int, shape (n_pairs, 2)
+
+    Returns
+    -------
+    ndarray of int, shape (n_pairs,)
+    """
+    overlaps = np.zeros(len(pairs), np.int64)
+    for pair in range(len(pairs)):
+        one, two = pointers[pairs[pair, 0]], pointers[pairs[pair, 1]]
+        end_one, end_two = pointers[pairs[pair, 0] + 1], pointers[pairs[pair, 1] + 1]
+        while one < end_one and two < end_two:
+            if columns[one] == columns[two]:
+                overlaps[pair] += 1
+                one += 1
+                two += 1
+            elif columns[one] < columns[two]:
+                one += 1
+            else:
+                two += 1
+    return overlaps
+
+
+@njit(cache=True)
 def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bits) -> IntArray:  # pragma: no cover
     """Find for each row of a sparse matrix the first row in `order` that equals it.
 
@@ -238,7 +268,7 @@ def _scan(
 @njit(cache=True)
 def reciprocal_merges(
     starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray, one: int
-) -> tuple[IntArray, FloatArray, FloatArray]:  # pragma: no cover (compiled)
+) -> tuple[IntArray, FloatArray, IntArray]:  # pragma: no cover (compiled)
     """Join clusters that are each other's nearest, all equally near ones at once, until none is like another.
 
     Average similarities never grow when clusters are joined. So two clusters that are each other's nearest stay so
@@ -255,13 +285,13 @@ def reciprocal_merges(
     pairs : ndarray of int, shape (n_rows − 1, 2)
     average : ndarray of float, shape (n_rows − 1,)
         Average similarity at which each merge happens; 0 for the last merges, of clusters without similar ones.
-    between : ndarray of float, shape (n_rows − 1,)
+    between : ndarray of int, shape (n_rows − 1,)
         Sum of the distances between the clusters of each merge.
     """
     n = len(copies)
     pairs = np.empty((n - 1, 2), np.int64)
     average = np.zeros(n - 1)
-    between = np.empty(n - 1)
+    between = np.empty(n - 1, np.int64)
     parent = np.arange(n)
     size = copies.copy()
     length = starts[1:] - starts[:-1]
@@ -341,7 +371,7 @@ def reciprocal_merges(
                 row = following[row]
             pairs[n_merged] = head, cluster
             average[n_merged] = height
-            between[n_merged] = 1.0 * one * size[head] * size[cluster] - shared
+            between[n_merged] = one * size[head] * size[cluster] - shared
             n_merged += 1
             parent[cluster] = head
             size[head] += size[cluster]
@@ -359,7 +389,7 @@ def reciprocal_merges(
                 head = cluster
             else:
                 pairs[n_merged] = head, cluster
-                between[n_merged] = 1.0 * one * size[head] * size[cluster]
+                between[n_merged] = one * size[head] * size[cluster]
                 size[head] += size[cluster]
                 n_merged += 1
     return pairs, average, between

@@ -257,8 +257,24 @@ class LayeredDAG:
     ) -> LayeredDAG:
         """Build from edges that are known to be valid, unique, and sorted by source, then target.
 
-        For readers that produce edges in this order; `from_edges` checks and sorts. Arguments as in `from_edges`;
-        only biases and names are checked here.
+        For readers that produce edges in this order; `from_edges` checks and sorts. Only biases and names are checked.
+
+        Parameters
+        ----------
+        sources, targets : ndarray of int, shape (n_edges,)
+        layer : ndarray of int, shape (n_units,)
+        n_layers, dense_edges : int
+        weights : ndarray of float, shape (n_edges,), or None
+        unit_index : ndarray of int, shape (n_units,), optional
+        biases : array_like of float, shape (n_units,), optional
+        activations, unit_names : sequence of str, length n_units, optional
+        layer_names : sequence of str, length n_layers, optional
+        notes : sequence of str
+            What reading could not know or left out.
+
+        Returns
+        -------
+        LayeredDAG
         """
         units = [
             None if names is None else read_only(check_texts(name, names, length=layer.size))

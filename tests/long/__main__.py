@@ -2,8 +2,8 @@
 
 Usage: python -m tests.long [NAME ...] [--list]
 
-Without names: every module of this folder. A check is a module with a docstring and a `main`, which returns 0 or None
-if all is well. Checks that can't run without arguments (a checkpoint, a command) are skipped and named at the end.
+Without names: all checks. A check is a module of this folder with a docstring and a function `main`, which returns 0 or
+None if all is well; modules without `main` are helpers. Checks that can't run without arguments (a checkpoint, a command) are skipped and named at the end.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def checks() -> dict[str, str]:
     """Return the name of every check and the first line of its docstring."""
     found = {}
     for path in sorted(FOLDER.glob("[!_]*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        found[path.stem] = docstring.partition("\n")[0]
+        tree = ast.parse(path.read_text("utf-8"))
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 
 

@@ -3,7 +3,8 @@
 Usage: python -m tests.long [NAME ...] [--list]
 
 Without names: all checks. A check is a module of this folder with a docstring and a function `main`, which returns 0 or
-None if all is well; modules without `main` are helpers. Checks that can't run without arguments (a checkpoint, a command) are skipped and named at the end.
+None if all is well; modules without `main` are helpers. Checks that can't run without arguments (a checkpoint, a
+command) are skipped and named at the end.
 """
 
 from __future__ import annotations

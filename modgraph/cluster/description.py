@@ -88,7 +88,7 @@ def resolvable(dag: LayeredDAG) -> BoolArray:
 
     `SMALLEST_LAYER` is measured: on planted modules the description is ahead of the modularity curve and its tests
     from ten units a layer on. On the 832 published networks, whose layers have 2 to 8 hidden units, it is behind them
-    (491 of 832 exact instead of 573, if it decides from four units on; `scripts/against_louvain.py`).
+    (491 of 832 exact instead of 573, if it decides from four units on; `tests/long/against_louvain.py`).
 
     Parameters
     ----------

@@ -32,7 +32,8 @@ from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.io.export_files import save_graph
 from modgraph.io.hierarchy import is_hierarchy, load_hierarchy, module_record, save_hierarchy
-from modgraph.io.load import load_network, save_network
+from modgraph.io.load import load_network
+from modgraph.io.npz_file import save_network
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.names import counted
 

@@ -13,7 +13,7 @@ import typer
 
 from modgraph import functions
 from modgraph.cli.options import Debug, Json, Target, print_json
-from modgraph.io.load import save_network
+from modgraph.io.npz_file import save_network
 
 
 def sculpt(

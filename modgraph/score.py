@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
 from modgraph.reach import reachability
@@ -284,7 +285,7 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
         labels[list(module.inputs)] = number
         labels[[first_output + position for position in module.outputs]] = number
     labels[~kept] = -1
-    return frozen(labels)
+    return read_only(labels)
 
 
 def _check_sizes(dag: LayeredDAG, target: FunctionGraph) -> None:

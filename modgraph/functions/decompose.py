@@ -182,8 +182,8 @@ def _normal_form(values: NDArray[np.bool_]) -> Coefficients:
     """
     result = values.copy()
     for axis in range(values.ndim):
-        halves = np.moveaxis(result, axis, 0)
-        halves[1:] ^= halves[:1]
+        with_variable = np.moveaxis(result, axis, 0)[1:]
+        with_variable ^= np.moveaxis(result, axis, 0)[:1]
     return result
 
 

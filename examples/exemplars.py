@@ -41,8 +41,8 @@ def write_trial(network: SculptedNetwork, target: mg.functions.FunctionGraph, fo
     figure = mg.draw(found, target=target).get_figure(root=True)
     if figure is not None:
         figure.savefig(stem.with_suffix(".png"), dpi=150)
-    found.save(stem.with_suffix(".json"))
-    nx.write_graphml(found.to_networkx(), stem.with_suffix(".graphml"))
+    mg.save_hierarchy(found, stem.with_suffix(".json"))
+    nx.write_graphml(mg.io.to_networkx(found), stem.with_suffix(".graphml"))
     return mg.score(found, target)
 
 

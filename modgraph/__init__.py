@@ -20,8 +20,17 @@ from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
 from modgraph.forward import forward
 from modgraph.influence import influence
-from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
+from modgraph.io import (
+    from_arrays,
+    from_estimator,
+    from_module,
+    load_hierarchy,
+    load_network,
+    save_hierarchy,
+    save_network,
+)
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
@@ -38,6 +47,8 @@ __all__ = [
     "Module",
     "ModuleGraph",
     "ModuleHierarchy",
+    "PathCore",
+    "PathCounts",
     "Score",
     "cluster",
     "compare_clusterings",
@@ -52,8 +63,11 @@ __all__ = [
     "functions",
     "influence",
     "io",
+    "load_hierarchy",
     "load_network",
+    "paths",
     "report",
+    "save_hierarchy",
     "save_network",
     "score",
     "sculpt",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modgraph.arrays import FloatArray, read_only
 from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
-from modgraph.dag import FloatArray, LayeredDAG, frozen
+from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def compare_clusterings(
             min(description_length(trimmed, part), description_length(trimmed, np.where(outputs, -1, part)))
             for part in labels
         ),
-        ami=frozen(ami),
+        ami=read_only(ami),
         seconds=tuple(seconds),
         found=tuple(found),
     )

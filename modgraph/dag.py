@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
-StrArray = NDArray[np.str_]
+from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray, read_only
+from modgraph.checks import check_finite_vector, check_texts
 
-
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array`, made read-only (its owner hands it over)."""
-    array.flags.writeable = False
-    return array
+_UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names")  # one entry a unit
+_EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -53,6 +48,8 @@ class LayeredDAG:
         What each unit does to that sum (names as in `modgraph.forward`); "identity" for inputs.
     unit_names : ndarray of str, shape (n_units,), or None
     layer_names : tuple of str, length n_layers, or None
+    notes : tuple of str
+        What reading the network could not know or left out, one sentence each.
 
     Examples
     --------
@@ -74,6 +71,7 @@ class LayeredDAG:
     activations: StrArray | None = None
     unit_names: StrArray | None = None
     layer_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_masks(
@@ -123,7 +121,7 @@ class LayeredDAG:
                     f"(got {[m.shape for m in values]} for {[m.shape for m in matrices]})"
                 )
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        names = None if activations is None else _names("activations", activations, length=len(matrices))
+        names = None if activations is None else check_texts("activations", activations, length=len(matrices))
         sources, targets = [], []
         kept = []
         for position, matrix in enumerate(matrices):
@@ -133,7 +131,7 @@ class LayeredDAG:
             targets.append(target + starts[position + 1])
             if weights is not None:
                 kept.append(np.asarray(values[position].T[source, target], dtype=np.float64))
-        return cls._from_sorted(
+        return cls.from_sorted_edges(
             np.concatenate(sources),
             np.concatenate(targets),
             layer=np.repeat(np.arange(len(sizes)), sizes),
@@ -227,7 +225,7 @@ class LayeredDAG:
             values = values[order]
         elif repeated.any():
             pairs = pairs[np.concatenate([[True], ~repeated])]
-        return cls._from_sorted(
+        return cls.from_sorted_edges(
             pairs[:, 0],
             pairs[:, 1],
             layer=layers,
@@ -241,7 +239,7 @@ class LayeredDAG:
         )
 
     @classmethod
-    def _from_sorted(
+    def from_sorted_edges(
         cls,
         sources: IntArray,
         targets: IntArray,
@@ -255,28 +253,50 @@ class LayeredDAG:
         activations: Sequence[str] | StrArray | None = None,
         unit_names: Sequence[str] | StrArray | None = None,
         layer_names: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> LayeredDAG:
-        """Build from edges that are sorted, valid and unique; checks biases and names."""
+        """Build from edges that are known to be valid, unique, and sorted by source, then target.
+
+        For readers that produce edges in this order; `from_edges` checks and sorts. Only biases and names are checked.
+
+        Parameters
+        ----------
+        sources, targets : ndarray of int, shape (n_edges,)
+        layer : ndarray of int, shape (n_units,)
+        n_layers, dense_edges : int
+        weights : ndarray of float, shape (n_edges,), or None
+        unit_index : ndarray of int, shape (n_units,), optional
+        biases : array_like of float, shape (n_units,), optional
+        activations, unit_names : sequence of str, length n_units, optional
+        layer_names : sequence of str, length n_layers, optional
+        notes : sequence of str
+            What reading could not know or left out.
+
+        Returns
+        -------
+        LayeredDAG
+        """
         units = [
-            None if names is None else frozen(_names(name, names, length=layer.size))
+            None if names is None else read_only(check_texts(name, names, length=layer.size))
             for name, names in (("activations", activations), ("unit_names", unit_names))
         ]
         if biases is not None:
-            biases = frozen(_finite_vector("biases", biases, length=layer.size))
+            biases = read_only(check_finite_vector("biases", biases, length=layer.size))
         if layer_names is not None:
-            layer_names = tuple(_names("layer_names", layer_names, length=n_layers).tolist())
+            layer_names = tuple(check_texts("layer_names", layer_names, length=n_layers).tolist())
         return cls(
-            sources=frozen(np.ascontiguousarray(sources, dtype=np.int64)),
-            targets=frozen(np.ascontiguousarray(targets, dtype=np.int64)),
-            layer=frozen(layer.astype(np.int64)),
-            unit_index=frozen(np.arange(layer.size) if unit_index is None else unit_index),
+            sources=read_only(np.ascontiguousarray(sources, dtype=np.int64)),
+            targets=read_only(np.ascontiguousarray(targets, dtype=np.int64)),
+            layer=read_only(layer.astype(np.int64)),
+            unit_index=read_only(np.arange(layer.size) if unit_index is None else unit_index),
             n_layers=n_layers,
             dense_edges=dense_edges,
-            weights=None if weights is None else frozen(weights),
+            weights=None if weights is None else read_only(weights),
             biases=biases,
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
+            notes=tuple(notes),
         )
 
     @property
@@ -302,7 +322,7 @@ class LayeredDAG:
     @property
     def edges(self) -> IntArray:
         """All edges as (source, target) rows, sorted; shape (n_edges, 2)."""
-        return frozen(np.column_stack([self.sources, self.targets]))
+        return read_only(np.column_stack([self.sources, self.targets]))
 
     @property
     def adjacency(self) -> csr_array:
@@ -322,7 +342,7 @@ class LayeredDAG:
     @property
     def layer_starts(self) -> IntArray:
         """The first unit of each layer, and at the end `n_units`; shape (n_layers + 1,)."""
-        return frozen(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
+        return read_only(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
 
     def trim(self) -> LayeredDAG:
         """Drop the units that lie on no path from an input to an output.
@@ -355,7 +375,7 @@ class LayeredDAG:
             forwards[targets[part][forwards[sources[part]]]] = True
         for part in reversed(leaving):
             backwards[sources[part][backwards[targets[part]]]] = True
-        return frozen((forwards & backwards) | last)
+        return read_only((forwards & backwards) | last)
 
     def subgraph(self, kept: BoolArray) -> LayeredDAG:
         """Keep the units where `kept` is True, and the edges between them.
@@ -367,23 +387,61 @@ class LayeredDAG:
         Returns
         -------
         LayeredDAG
+
+        Raises
+        ------
+        ValueError
+            If `kept` is not of that form.
         """
-        sources, targets = self.sources, self.targets
-        both = kept[sources] & kept[targets]
-        number = np.cumsum(kept) - 1
-        return LayeredDAG._from_sorted(
-            number[sources[both]],
-            number[targets[both]],
-            layer=self.layer[kept],
-            unit_index=self.unit_index[kept],
-            n_layers=self.n_layers,
-            dense_edges=self.dense_edges,
-            weights=None if self.weights is None else self.weights[both],
-            biases=None if self.biases is None else self.biases[kept],
-            activations=None if self.activations is None else self.activations[kept],
-            unit_names=None if self.unit_names is None else self.unit_names[kept],
-            layer_names=self.layer_names,
+        kept = np.asarray(kept)
+        if kept.dtype != np.bool_ or kept.shape != (self.n_units,):
+            raise ValueError(
+                f"`kept` must be {self.n_units} booleans, one a unit (got shape {kept.shape}, {kept.dtype})"
+            )
+        new_number = np.cumsum(kept) - 1
+        part = self.keep_edges(kept[self.sources] & kept[self.targets])
+        return replace(
+            part,
+            **part._selected(_UNIT_FIELDS, kept),
+            sources=read_only(new_number[part.sources]),
+            targets=read_only(new_number[part.targets]),
         )
+
+    def keep_edges(self, kept: BoolArray) -> LayeredDAG:
+        """Keep the edges where `kept` is True, and all units and everything known about them.
+
+        Parameters
+        ----------
+        kept : ndarray of bool, shape (n_edges,)
+
+        Returns
+        -------
+        LayeredDAG
+
+        Raises
+        ------
+        ValueError
+            If `kept` is not of that form.
+        """
+        kept = np.asarray(kept)
+        if kept.dtype != np.bool_ or kept.shape != (self.n_edges,):
+            raise ValueError(
+                f"`kept` must be {self.n_edges} booleans, one an edge (got shape {kept.shape}, {kept.dtype})"
+            )
+        return replace(self, **self._selected(_EDGE_FIELDS, kept))
+
+    def _selected(self, fields: Sequence[str], kept: BoolArray) -> dict[str, Any]:
+        """Select the same entries of several fields; a field that is None stays None."""
+        values = {name: getattr(self, name) for name in fields}
+        return {name: None if value is None else read_only(value[kept]) for name, value in values.items()}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LayeredDAG):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.sources.tobytes(), self.targets.tobytes(), self.layer.tobytes(), self.dense_edges))
 
     def __repr__(self) -> str:
         return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
@@ -411,30 +469,9 @@ def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
     return matrices
 
 
-def _names(name: str, names: Sequence[str] | StrArray, *, length: int) -> StrArray:
-    """Check and copy `length` texts."""
-    known = isinstance(names, np.ndarray) and names.dtype.kind == "U"
-    if isinstance(names, str) or not (known or all(isinstance(text, str) for text in names)):
-        raise ValueError(f"`{name}` must be a sequence of texts (got {names!r})")
-    if len(names) != length:
-        raise ValueError(f"`{name}` must be {length} texts (got {len(names)})")
-    return np.array(names, dtype=np.str_)
-
-
-def _finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatArray:
-    """Check and copy a vector of `length` finite numbers."""
-    try:
-        vector = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be {length} finite numbers (got {values!r})") from None
-    if vector.shape != (length,) or not np.isfinite(vector).all():
-        raise ValueError(f"`{name}` must be {length} finite numbers (got shape {vector.shape})")
-    return vector
-
-
 def _all_biases(biases: Sequence[ArrayLike], *, sizes: Sequence[int]) -> FloatArray:
     """Join the biases of all layers but the inputs', which have 0."""
     if len(biases) != len(sizes) - 1:
         raise ValueError(f"`biases` must be {len(sizes) - 1} vectors, one a weight layer (got {len(biases)})")
-    vectors = [_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]
+    vectors = [check_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]
     return np.concatenate([np.zeros(sizes[0]), *vectors])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 from modgraph.functions import FunctionGraph
 from modgraph.layout import (
     DOT,

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.special import erf, expit, log_softmax, ndtr, softmax
 
-from modgraph.dag import FloatArray, LayeredDAG, StrArray, frozen
+from modgraph.arrays import FloatArray, StrArray, read_only
+from modgraph.dag import LayeredDAG
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
 
@@ -156,7 +157,7 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
     """
     names, values = start(dag, inputs, activations=activations)
     run(dag, values, names)
-    return frozen(values)
+    return read_only(values)
 
 
 def start(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, hstack, issparse
 
-from modgraph.dag import FloatArray, LayeredDAG
+from modgraph.arrays import FloatArray
+from modgraph.dag import LayeredDAG
 from modgraph.forward import push_through, run, start
 from modgraph.reach import check_hops
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray, LayeredDAG
+from modgraph.arrays import FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import score

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from modgraph.arrays import BoolArray, IntArray, read_only
+from modgraph.checks import check_share, require
 from modgraph.cluster import METHODS, Clustering
-from modgraph.cluster.methods import Method, by_layer, without_gaps
-from modgraph.cluster.tree import roots
-from modgraph.dag import BoolArray, IntArray, LayeredDAG, frozen
-from modgraph.files import replacing
+from modgraph.cluster.methods import Method, by_layer
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit, roots
+from modgraph.names import counted
 from modgraph.reach import check_hops, spread
 
 if TYPE_CHECKING:
-    import igraph
     import networkx
-
-FORMAT = "modgraph hierarchy 1"  # first field of a saved file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,11 +53,6 @@ class Module:
             f"Module({self.id}: {len(self.units)} units in layers {list(self.layers)}, level {self.level}, "
             f"{counted(len(self.inputs), 'input')} → {counted(len(self.outputs), 'output')})"
         )
-
-
-def counted(number: int, thing: str) -> str:
-    """Say how many there are of a thing."""
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,13 +96,11 @@ class ModuleGraph:
             if (raised == level).all():
                 break
             level = raised
-        return frozen(level[component])
+        return read_only(level[component])
 
     def to_networkx(self) -> networkx.DiGraph:
         """Return a networkx ``DiGraph`` with nodes 0 … n_modules − 1 and the edge attribute ``n_edges``."""
-        import networkx as nx
-
-        graph = nx.DiGraph()
+        graph = require("networkx", purpose="`to_networkx`", extra="graphs").DiGraph()
         graph.add_nodes_from(range(self.n_modules))
         for source, target, n_edges in zip(
             self.source.tolist(), self.target.tolist(), self.n_edges.tolist(), strict=True
@@ -143,6 +132,8 @@ class ModuleHierarchy:
     labels: IntArray
     cluster_labels: IntArray
     settings: Mapping[str, Any] = field(default_factory=dict)
+    # Results of `graph` and `modules`, which every caller may read as often as it likes.
+    _computed: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for name, labels in (("labels", self.labels), ("cluster_labels", self.cluster_labels)):
@@ -160,19 +151,33 @@ class ModuleHierarchy:
 
     @property
     def graph(self) -> ModuleGraph:
-        """The graph between the modules."""
+        """The graph between the modules; computed once."""
+        if "graph" not in self._computed:
+            self._computed["graph"] = self._graph()
+        graph: ModuleGraph = self._computed["graph"]
+        return graph
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        """The modules, by id; computed once."""
+        if "modules" not in self._computed:
+            self._computed["modules"] = self._modules()
+        modules: tuple[Module, ...] = self._computed["modules"]
+        return modules
+
+    def _graph(self) -> ModuleGraph:
+        """Count the edges between modules."""
         source, target, n_edges = _edge_counts(self.dag, self.labels)
         links = source != target
         return ModuleGraph(
             n_modules=self.n_modules,
-            source=frozen(source[links]),
-            target=frozen(target[links]),
-            n_edges=frozen(n_edges[links]),
+            source=read_only(source[links]),
+            target=read_only(target[links]),
+            n_edges=read_only(n_edges[links]),
         )
 
-    @property
-    def modules(self) -> tuple[Module, ...]:
-        """The modules, by id."""
+    def _modules(self) -> tuple[Module, ...]:
+        """Find what each module consists of, what it depends on and what depends on it."""
         kept = np.flatnonzero(self.labels >= 0)
         dag = self.dag.subgraph(self.labels >= 0)
         member = csr_array(
@@ -187,100 +192,15 @@ class ModuleHierarchy:
         return tuple(
             Module(
                 id=label,
-                units=frozen(kept[units]),
+                units=read_only(kept[units]),
                 layers=tuple(np.unique(dag.layer[units]).tolist()),
-                inputs=frozen(kept[inputs]),
-                outputs=frozen(kept[outputs]),
+                inputs=read_only(kept[inputs]),
+                outputs=read_only(kept[outputs]),
                 level=levels[label],
             )
             for label, (inputs, outputs) in enumerate(zip(*touched, strict=True))
             for units in [_columns(member, label)]
         )
-
-    def to_networkx(self) -> networkx.DiGraph:
-        """Return the trimmed network as a networkx ``DiGraph``; see `modgraph.io.to_networkx`."""
-        from modgraph.io.export import to_networkx
-
-        return to_networkx(self)
-
-    def to_igraph(self) -> igraph.Graph:
-        """Return the trimmed network as a directed igraph ``Graph``; see `modgraph.io.to_igraph`."""
-        from modgraph.io.export import to_igraph
-
-        return to_igraph(self)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the hierarchy and its graph as one JSON file.
-
-        Parameters
-        ----------
-        path : path-like
-            Replaced only once the new file is complete.
-        """
-        dag = self.dag
-        document = {
-            "format": FORMAT,
-            "settings": dict(self.settings),
-            "dag": {
-                "layer": dag.layer.tolist(),
-                "edges": dag.edges.tolist(),
-                "weights": None if dag.weights is None else dag.weights.tolist(),
-                "dense_edges": dag.dense_edges,
-                "biases": None if dag.biases is None else dag.biases.tolist(),
-                "activations": None if dag.activations is None else dag.activations.tolist(),
-                "unit_names": None if dag.unit_names is None else dag.unit_names.tolist(),
-                "layer_names": dag.layer_names,
-            },
-            "labels": self.labels.tolist(),
-            "cluster_labels": self.cluster_labels.tolist(),
-            "modules": [
-                {
-                    "id": module.id,
-                    "level": module.level,
-                    "layers": module.layers,
-                    "units": module.units.tolist(),
-                    "inputs": module.inputs.tolist(),
-                    "outputs": module.outputs.tolist(),
-                }
-                for module in self.modules
-            ],
-        }
-        with replacing(path) as part:
-            part.write_text(json.dumps(document), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ModuleHierarchy:
-        """Read a hierarchy that `save` wrote.
-
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        ModuleHierarchy
-
-        Raises
-        ------
-        ValueError
-            If the file is not such a hierarchy.
-        """
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            if document["format"] != FORMAT:
-                raise KeyError(FORMAT)
-            graph, settings = dict(document["dag"]), document["settings"]
-            labels, cluster_labels = (np.array(document[name]) for name in ("labels", "cluster_labels"))
-            if (
-                labels.dtype.kind != "i"
-                or cluster_labels.dtype.kind != "i"
-                or not isinstance(graph["dense_edges"], int)
-            ):
-                raise TypeError
-            dag = LayeredDAG.from_edges(graph.pop("edges"), **graph)
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-            raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})") from None
-        return cls(dag=dag, labels=frozen(labels), cluster_labels=frozen(cluster_labels), settings=settings)
 
     def __repr__(self) -> str:
         kept = int((self.labels >= 0).sum())
@@ -338,7 +258,7 @@ def detect_modules(
     else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
     limit = check_hops(hops, dag)
-    _check_threshold(merge_threshold)
+    check_share("merge_threshold", merge_threshold, above_zero=True)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
@@ -349,8 +269,8 @@ def detect_modules(
     name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
     return ModuleHierarchy(
         dag=dag,
-        labels=frozen(labels),
-        cluster_labels=frozen(cluster_labels),
+        labels=read_only(labels),
+        cluster_labels=read_only(cluster_labels),
         settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold, **notes},
     )
 
@@ -388,7 +308,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     >>> merge_clusters(dag, np.array([0, 0, 1, 1, 2, 3])).tolist()
     [0, 0, 0, 0, 0, 0]
     """
-    _check_threshold(threshold)
+    check_share("threshold", threshold, above_zero=True)
     n_clusters = int(clusters.max()) + 1
     source, target, edges = _edge_counts(dag, clusters)
     leaving = np.bincount(source, edges, minlength=n_clusters)
@@ -404,7 +324,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
     parent = np.arange(n_clusters)
     parent[target[best & alone]] = source[best & alone]
-    return frozen(without_gaps(roots(parent))[clusters])
+    return read_only(by_first_unit(roots(parent)[clusters]))
 
 
 def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
@@ -420,8 +340,3 @@ def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> 
     """Return the sorted columns of one row that are set, of those in `among`."""
     columns = np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int64)
     return columns if among is None else columns[among[columns]]
-
-
-def _check_threshold(threshold: float) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
-        raise ValueError(f"`merge_threshold` must be a number in (0, 1] (got {threshold!r})")

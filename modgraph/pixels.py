@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from modgraph.dag import FloatArray
+from modgraph.arrays import FloatArray
 from modgraph.layout import check_image_shape, colours, module_names
 from modgraph.modules import ModuleHierarchy
 

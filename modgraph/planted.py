@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.arrays import IntArray, read_only
+from modgraph.dag import LayeredDAG
 
 
 def planted_modules(
@@ -87,7 +88,7 @@ def planted_modules(
         edges.append(pairs + starts[level : level + 2])
     labels = np.concatenate([np.arange(size) * count // size for size, count in zip(sizes, counts, strict=True)])
     dag = LayeredDAG.from_edges(np.concatenate(edges), layer=np.repeat(np.arange(len(sizes)), sizes))
-    return dag, frozen(labels)
+    return dag, read_only(labels)
 
 
 def _distinct(sizes: IntArray, count: int, rng: np.random.Generator) -> IntArray:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from modgraph.dag import BoolArray, LayeredDAG
+from modgraph.arrays import BoolArray
+from modgraph.dag import LayeredDAG
 
 Matrix = Any  # a scipy csr_array or a numpy ndarray of bool: one set of operators serves both
 

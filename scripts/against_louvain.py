@@ -18,9 +18,9 @@ import networkx as nx
 import numpy as np
 
 from modgraph import LayeredDAG, ModuleHierarchy, criteria, detect_modules
+from modgraph.arrays import IntArray, read_only
 from modgraph.cluster import description
 from modgraph.cluster.leiden import leiden_partition
-from modgraph.dag import IntArray, frozen
 from modgraph.functions import published
 from modgraph.io import to_networkx
 from tests.networks import published_dag, published_index
@@ -36,7 +36,7 @@ def louvain(dag: LayeredDAG) -> IntArray:
     parts = nx.community.louvain_communities(to_networkx(trimmed), seed=0)
     for label, part in enumerate(sorted(parts, key=min)):
         labels[trimmed.unit_index[sorted(part)]] = label
-    return frozen(labels)
+    return read_only(labels)
 
 
 def hierarchies(entry: dict[str, Any]) -> list[ModuleHierarchy]:

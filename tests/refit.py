@@ -12,7 +12,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import pairwise_distances
 
 from modgraph import LayeredDAG
-from modgraph.dag import BoolArray, IntArray
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.modules import merge_clusters
 from modgraph.reach import reachability
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from modgraph import LayeredDAG
-from modgraph.dag import IntArray
+from modgraph.arrays import IntArray
 from modgraph.functions import FunctionGraph, SubFunction
 
 GATES = ["identity", "not", "and", "or", "xor", "nand", "nor", "xnor"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-from modgraph import ModuleHierarchy, detect_modules
+from modgraph import detect_modules
 from modgraph.cli import main
 from modgraph.functions import published
-from modgraph.io import load_network
+from modgraph.io import load_hierarchy, load_network, save_hierarchy
 from tests import io_networks
 from tests.io_networks import network
 
@@ -33,7 +33,7 @@ def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert f"{found.n_modules} modules" in printed
     assert len(printed.splitlines()) == 1 + found.n_modules
-    assert ModuleHierarchy.load(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
+    assert load_hierarchy(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
 
 
 def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    detect_modules(load_network(file)).save(tmp_path / "modules.json")
+    save_hierarchy(detect_modules(load_network(file)), tmp_path / "modules.json")
     printed = []
     for given in (file, tmp_path / "modules.json"):
         assert main(["score", str(given), "separable", "--json"]) == 0

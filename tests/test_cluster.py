@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import linkage, published
 from modgraph.cluster.tree import published_tree, tied_tree
-from modgraph.dag import BoolArray, IntArray
 from tests.refit import modularity, refit_clusters
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from modgraph import LayeredDAG
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster.description import description_length
 from modgraph.compare import compare_clusterings
-from modgraph.dag import BoolArray, IntArray
 from modgraph.planted import planted_modules
 
 

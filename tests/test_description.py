@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from modgraph import LayeredDAG
+from modgraph.arrays import IntArray
 from modgraph.cluster import blocks, linkage
 from modgraph.cluster.description import (
     described_linkage,
@@ -16,7 +17,6 @@ from modgraph.cluster.description import (
     shortest_description,
 )
 from modgraph.cluster.methods import cluster_layers
-from modgraph.dag import IntArray
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability
 from tests.networks import needs_published, published_dag, published_index

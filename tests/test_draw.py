@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 from modgraph.draw import draw
 from modgraph.functions import published
 from modgraph.layout import _crossings, _inversions, _placed, _structure, colours, order

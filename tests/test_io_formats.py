@@ -7,7 +7,7 @@ import pytest
 
 from modgraph import detect_modules
 from modgraph.forward import forward
-from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_network
+from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_hierarchy, save_network
 from tests import io_networks
 from tests.io_networks import FILES, assert_same, network
 from tests.networks import FOLDER, needs_published, published_dag, published_index
@@ -82,7 +82,7 @@ def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
 
 def test_hierarchies_are_networks_too(tmp_path: Path) -> None:
     dag = network().dag
-    detect_modules(dag).save(tmp_path / "modules.json")
+    save_hierarchy(detect_modules(dag), tmp_path / "modules.json")
     again = load_network(tmp_path / "modules.json")
     assert (again.edges == dag.edges).all()
     assert load_network(tmp_path / "modules.json", threshold=0.5).n_edges < dag.n_edges

@@ -14,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.cluster import published
 from modgraph.cluster.methods import SMALL_GRAPH
+from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
 from modgraph.modules import merge_clusters
 from tests.refit import refit_modules
 from tests.strategies import dags, permuted
@@ -102,7 +103,7 @@ def test_modules_are_unions_of_clusters(dag: LayeredDAG, threshold: float, clust
 @given(dags())
 def test_modules_know_what_they_depend_on(dag: LayeredDAG) -> None:
     found = detect_modules(dag)
-    graph = found.to_networkx()
+    graph = to_networkx(found)
     for module in found.modules:
         units = set(module.units.tolist())
         before = units.union(*(nx.ancestors(graph, unit) for unit in units))
@@ -137,7 +138,7 @@ def test_published_equals_the_refitting_oracle(dag: LayeredDAG, hops: int) -> No
 def test_nothing_given_is_changed(dag: LayeredDAG) -> None:
     before = [array.copy() for array in (dag.sources, dag.targets, dag.layer, dag.unit_index)]
     found = detect_modules(dag)
-    _ = found.modules, found.graph, found.to_networkx()
+    _ = found.modules, found.graph, to_networkx(found)
     for old, new in zip(before, (dag.sources, dag.targets, dag.layer, dag.unit_index), strict=True):
         assert (old == new).all()
     for array in (found.labels, found.cluster_labels, found.modules[0].units, found.graph.source):
@@ -265,8 +266,8 @@ def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, d
         layer_names=[f"layer {level}" for level in range(dag.n_layers)],
     )
     found = detect_modules(weighted, hops=2)
-    found.save(path)
-    again = ModuleHierarchy.load(path)
+    save_hierarchy(found, path)
+    again = load_hierarchy(path)
     assert [p.name for p in path.parent.iterdir()] == ["modules.json"]
     assert again.labels.tolist() == found.labels.tolist()
     assert again.cluster_labels.tolist() == found.cluster_labels.tolist()
@@ -286,7 +287,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
         dag=two_strands(), labels=np.zeros(10, int), cluster_labels=np.zeros(10, int), settings={"x": object()}
     )
     with pytest.raises(TypeError):
-        bad.save(path)
+        save_hierarchy(bad, path)
     assert path.read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["modules.json"]
 
@@ -298,27 +299,27 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"`path` must be a module hierarchy saved by modgraph .*other\.json"):
-        ModuleHierarchy.load(path)
+        load_hierarchy(path)
 
 
 def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
-    detect_modules(two_strands()).save(path)
+    save_hierarchy(detect_modules(two_strands()), path)
     document = json.loads(path.read_text())
     document["labels"][0] = 10**12
     path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match=r"`labels` must be from −1 to 9 \(got 0 … 1000000000000"):
-        ModuleHierarchy.load(path)
+        load_hierarchy(path)
 
 
 def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
-    detect_modules(two_strands()).save(path)
+    save_hierarchy(detect_modules(two_strands()), path)
     document = json.loads(path.read_text())
     document["labels"] = document["labels"][:-1]
     path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match="`labels` must have a label for each of 10 units"):
-        ModuleHierarchy.load(path)
+        load_hierarchy(path)
 
 
 @given(dags())
@@ -326,7 +327,7 @@ def test_networkx_and_igraph_get_the_trimmed_network(dag: LayeredDAG) -> None:
     found = detect_modules(dag)
     trimmed = dag.trim()
     edges = trimmed.unit_index[trimmed.edges].tolist()
-    graph, vertices = found.to_networkx(), found.to_igraph()
+    graph, vertices = to_networkx(found), to_igraph(found)
     assert sorted(map(list, graph.edges)) == edges
     assert sorted([vertices.vs[a]["unit"], vertices.vs[b]["unit"]] for a, b in vertices.get_edgelist()) == edges
     for unit in trimmed.unit_index.tolist():
@@ -341,7 +342,7 @@ def test_graphml_is_read_by_networkx_and_igraph(tmp_path: Path) -> None:
 
     path = tmp_path / "network.graphml"
     found = detect_modules(two_strands())
-    nx.write_graphml(found.to_networkx(), path)
+    nx.write_graphml(to_networkx(found), path)
     again = nx.read_graphml(path)
     assert [again.nodes[str(unit)]["module"] for unit in range(10)] == found.labels.tolist()
     other = igraph.Graph.Read_GraphML(str(path))
@@ -350,7 +351,7 @@ def test_graphml_is_read_by_networkx_and_igraph(tmp_path: Path) -> None:
 
 
 def test_subset_gives_a_layered_layout() -> None:
-    graph = detect_modules(two_strands()).to_networkx()
+    graph = to_networkx(detect_modules(two_strands()))
     position = nx.multipartite_layout(graph)
     columns = {graph.nodes[unit]["layer"]: {round(position[unit][0], 9)} for unit in graph}
     assert all(len(place) == 1 for place in columns.values())

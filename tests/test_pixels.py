@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, draw, draw_pixels, save_network
+from modgraph.arrays import FloatArray, IntArray
 from modgraph.cli import main
-from modgraph.dag import FloatArray, IntArray
 from modgraph.layout import colours, gathered
 
 SHAPE = (4, 6)

@@ -31,8 +31,10 @@ from modgraph.cli.options import (
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.io.export_files import save_graph
+from modgraph.io.hierarchy import is_hierarchy, load_hierarchy, module_record, save_hierarchy
 from modgraph.io.load import load_network, save_network
-from modgraph.modules import FORMAT, ModuleHierarchy, counted, detect_modules
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.names import counted
 
 
 def detect(
@@ -56,7 +58,7 @@ def detect(
     dag = _network(file, threshold=threshold, masks=masks, block=block, trust_pickle=trust_pickle)
     found = _detected(dag, clustering, hops, merge_threshold, seed)
     if out is not None:
-        found.save(out)
+        save_hierarchy(found, out)
     if as_json:
         print_json(_hierarchy(found))
         return
@@ -182,7 +184,7 @@ def convert(
         if modules:
             raise ValueError("`--modules` can't be kept in .npz: choose a graph format")
         save_network(_network(file, **reading), out)
-    elif modules or _is_hierarchy(file):
+    elif modules or is_hierarchy(file):
         found = _found(file, clustering, hops, merge_threshold, seed, threshold, masks, block, trust_pickle)
         save_graph(found, out)
     else:
@@ -256,12 +258,6 @@ def _patience(what: str) -> Iterator[None]:
         yield
 
 
-def _is_hierarchy(file: Path) -> bool:
-    """Whether a file begins as `ModuleHierarchy.save` does."""
-    with file.open("rb") as opened:
-        return FORMAT.encode() in opened.read(64)
-
-
 def _found(
     file: Path,
     clustering: str,
@@ -274,8 +270,8 @@ def _found(
     trust_pickle: bool,
 ) -> ModuleHierarchy:
     """Load a hierarchy as it was saved, or detect that of a network."""
-    if _is_hierarchy(file):
-        return ModuleHierarchy.load(file)
+    if is_hierarchy(file):
+        return load_hierarchy(file)
     dag = _network(file, threshold=threshold, masks=masks, block=block, trust_pickle=trust_pickle)
     return _detected(dag, clustering, hops, merge_threshold, seed)
 
@@ -299,16 +295,6 @@ def _hierarchy(found: ModuleHierarchy) -> dict[str, Any]:
         "n_modules": found.n_modules,
         "labels": found.labels.tolist(),
         "cluster_labels": found.cluster_labels.tolist(),
-        "modules": [
-            {
-                "id": module.id,
-                "level": module.level,
-                "layers": list(module.layers),
-                "units": module.units.tolist(),
-                "inputs": module.inputs.tolist(),
-                "outputs": module.outputs.tolist(),
-            }
-            for module in found.modules
-        ],
+        "modules": [module_record(module) for module in found.modules],
         "links": np.column_stack([graph.source, graph.target, graph.n_edges]).tolist(),
     }

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import numpy as np
 
-from modgraph.cluster.tree import by_first_unit
-from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.arrays import IntArray, read_only
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +86,7 @@ def nested_blocks(
     blocks = np.arange(dag.n_units)
     for level in state.get_bs():
         blocks = np.asarray(level)[blocks]
-        levels.append(frozen(by_first_unit(blocks)))
+        levels.append(read_only(by_first_unit(blocks)))
     # What lies above the level at which each layer is one block says nothing.
     trivial = gt.NestedBlockState(graph, bs=[dag.layer, np.zeros(dag.n_layers, dtype=int)], state_args=arguments)
     bits, trivial_bits = (found.entropy() / math.log(2) for found in (state, trivial))
@@ -122,7 +123,7 @@ def blockmodel(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntAr
     labels = nested_blocks(dag, random_state=rng).labels.copy()
     outputs = dag.layer == dag.n_layers - 1
     labels[outputs] = dag.n_units + np.arange(outputs.sum())
-    return frozen(by_first_unit(labels))
+    return read_only(by_first_unit(labels))
 
 
 def _graph_tool() -> ModuleType:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 
 NAT = 1 << 20
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)

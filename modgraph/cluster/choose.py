@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster.tree import MergeTree
-from modgraph.dag import BoolArray, IntArray
 
 
 def choose_clusters(

@@ -38,9 +38,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.cluster.sparse import LayerTree, layer_tree
-from modgraph.cluster.tree import by_first_unit
-from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit
 
 # Layers of fewer units are not decided by description (see `resolvable`).
 SMALLEST = 10
@@ -137,7 +138,7 @@ def resolvable(dag: LayeredDAG) -> BoolArray:
     sizes = dag.layer_sizes
     found = np.zeros(dag.n_layers, dtype=np.bool_)
     if max(sizes) < SMALLEST:
-        return frozen(found)
+        return read_only(found)
     from modgraph.cluster.blocks import log_choose, log_number
 
     network = _Network.of(dag)
@@ -154,7 +155,7 @@ def resolvable(dag: LayeredDAG) -> BoolArray:
             saved -= 2 * (log_number(min(places // 4, n_edges)) + log_choose(places // 4, edges))
         partition = log_number(size) + log_number(size - 1) + log_choose(size, size // 2)
         found[level] = saved > 2 * partition
-    return frozen(found)
+    return read_only(found)
 
 
 def described_linkage(
@@ -196,7 +197,7 @@ def described_linkage(
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
     _, names = np.unique(np.column_stack([dag.layer, labels]), axis=0, return_inverse=True)
-    return frozen(by_first_unit(names)), description
+    return read_only(by_first_unit(names)), description
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:
@@ -255,7 +256,7 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
     offset = np.concatenate([[0], np.cumsum([best[part].max(initial=-1) + 1 for part in network.parts])])
     names = best + offset[dag.layer]
     return Description(
-        labels=frozen(by_first_unit(names)),
+        labels=read_only(by_first_unit(names)),
         bits=_bits(shortest),
         trivial_bits=_bits(trivial),
         capped=any(tree.capped for tree in search.trees.values()),
@@ -304,7 +305,7 @@ def shortest_combination(dag: LayeredDAG, candidates: Mapping[int, Sequence[IntA
                     best, now, changed = labels, length, True
     best = best.copy()
     best[network.parts[-1]] = np.arange(dag.layer_sizes[-1])
-    return frozen(by_first_unit(best + dag.layer * dag.n_units))
+    return read_only(by_first_unit(best + dag.layer * dag.n_units))
 
 
 def _bits(length: int) -> float:

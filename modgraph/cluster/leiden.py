@@ -6,9 +6,11 @@ import random
 
 import numpy as np
 
+from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.cluster.description import shortest_combination
 from modgraph.cluster.sparse import SimilarityGraph, similarity_graph
-from modgraph.dag import FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit
 
 # Resolutions that are tried, from the whole layer to no pair joined, evenly spaced on a logarithmic scale.
 RESOLUTIONS = 24
@@ -118,9 +120,8 @@ def leiden_partition(
             )[0]
         )
     found = np.full(dag.n_units, -1, dtype=np.int64)
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    found[kept] = np.argsort(np.argsort(first))[inverse]
-    return frozen(found)
+    found[kept] = by_first_unit(labels)
+    return read_only(found)
 
 
 def _resolutions(graph: SimilarityGraph) -> FloatArray:

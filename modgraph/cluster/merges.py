@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from modgraph.dag import IntArray
+from modgraph.arrays import IntArray
 
 # A similarity of 1 is 2 to this, in the integers that distances are counted in: fine enough to tell cosines apart. Sums
 # over all pairs of rows have to stay inside 64 bits: from 2¹⁶ rows on it is less.

@@ -7,8 +7,10 @@ from typing import Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
+from modgraph.arrays import IntArray, read_only
 from modgraph.cluster.rows import Clustering, linkage, published
-from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit
 from modgraph.reach import layers_within, reachability, spread
 
 # Up to here a dense boolean product is quicker than the set-up of a sparse one.
@@ -69,7 +71,7 @@ def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArra
         # A cluster goes by its first unit here, so layers never share one.
         first: dict[int, int] = {}
         labels[start:stop] = [first.setdefault(label, unit) for unit, label in enumerate(found.tolist(), start)]
-    return frozen(without_gaps(labels))
+    return read_only(by_first_unit(labels))
 
 
 def by_layer(clustering: Clustering) -> Method:
@@ -117,8 +119,3 @@ METHODS: dict[str, Method] = {
 network has the shortest description (`modgraph.cluster.description`), in the others as the paper does, free of unit
 order (`modgraph.cluster.linkage`). *published* is the paper's rule to the letter. *leiden* (igraph) and *blockmodel*
 (graph-tool) are alternatives to compare with."""
-
-
-def without_gaps(first: IntArray) -> IntArray:
-    """Turn labels that name a group by its first element into labels 0, 1, … in the same order."""
-    return (np.cumsum(first == np.arange(first.size)) - 1)[first]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster.choose import choose_clusters
 from modgraph.cluster.tree import published_tree, tied_tree
-from modgraph.dag import BoolArray, IntArray
 
 Clustering = Callable[[BoolArray], NDArray[Any]]
 

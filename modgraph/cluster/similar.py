@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 
 Bits = NDArray[np.uint64]
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.cluster.tree import MergeTree, tied_tree
-from modgraph.dag import FloatArray, IntArray, LayeredDAG, frozen
+from modgraph.dag import LayeredDAG
 
 # Up to here the tree is grown on the full matrix of distances; up to `DENSE_LIMIT` if the sparse graph would explode.
 DENSE_ROWS, DENSE_LIMIT = 3000, 6000
@@ -96,12 +97,12 @@ def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both
     if not complete:
         found = _packed_tree(steps, start, stop, hops=hops)
         if found is not None:
-            return LayerTree(tree=found[0], row_of=frozen(found[1]), hops=hops, left_out=0, capped=False)
+            return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
     (tree, row_of), used, left_out = _affordable(ahead, _tree)
     exact = complete and used == len(ahead) and left_out == 0
     return LayerTree(
         tree=tree,
-        row_of=frozen(row_of),
+        row_of=read_only(row_of),
         hops=hops if exact else used,
         left_out=left_out,
         capped=not exact,
@@ -165,10 +166,10 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     row = np.repeat(np.arange(len(copies)), np.diff(starts))
     once = row < others
     return SimilarityGraph(
-        pairs=frozen(np.column_stack([row[once], others[once]])),
-        cosine=frozen(similarity[once] / one),
-        copies=frozen(copies),
-        row_of=frozen(row_of),
+        pairs=read_only(np.column_stack([row[once], others[once]])),
+        cosine=read_only(similarity[once] / one),
+        copies=read_only(copies),
+        row_of=read_only(row_of),
         capped=not (complete and used == len(ahead) and left_out == 0),
     )
 

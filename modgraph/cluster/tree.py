@@ -8,14 +8,13 @@ near at once, so that the order of the units never matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from modgraph.dag import IntArray
+from modgraph.arrays import IntArray
+from modgraph.labels import roots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,39 +148,3 @@ def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
     return MergeTree(
         pairs=pairs, steps=steps, between=between.tolist(), distance_sums=distance_sums.tolist(), closest=closest
     )
-
-
-def roots(parent: IntArray) -> IntArray:
-    """Follow `parent` from every element to where it ends, doubling the stride each time.
-
-    Parameters
-    ----------
-    parent : ndarray of int, shape (n,)
-        A forest: chains end at elements that are their own parent.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-    """
-    while True:
-        further = parent[parent]
-        if (further == parent).all():
-            return parent
-        parent = further
-
-
-def by_first_unit(names: NDArray[Any]) -> IntArray:
-    """Count labels from 0 in the order of their first units.
-
-    Parameters
-    ----------
-    names : ndarray of any labels, shape (n,)
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-    """
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]

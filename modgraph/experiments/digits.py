@@ -11,8 +11,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from modgraph.arrays import BoolArray
 from modgraph.cluster.rows import published
-from modgraph.dag import BoolArray, LayeredDAG
+from modgraph.dag import LayeredDAG
 from modgraph.io import save_network
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt import ImageTask, WideResult, WideSettings, digit_pairs, load_digits8, load_mnist, sculpt_wide

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.dag import IntArray, LayeredDAG, frozen
+from modgraph.arrays import IntArray, read_only
+from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy
 
 _SCHEMA = """
@@ -158,7 +159,7 @@ def unpack_masks(packed: bytes, sizes: tuple[int, ...]) -> tuple[NDArray[np.bool
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
     ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
     bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=int(ends[-1])).astype(np.bool_)
-    return tuple(frozen(part.reshape(shape)) for part, shape in zip(np.split(bits, ends[:-1]), shapes, strict=True))
+    return tuple(read_only(part.reshape(shape)) for part, shape in zip(np.split(bits, ends[:-1]), shapes, strict=True))
 
 
 def _row(key: str, network: StoredNetwork) -> tuple[object, ...]:
@@ -192,5 +193,5 @@ def _network(
         accepted=bool(accepted),
         sizes=sizes,
         masks=unpack_masks(masks, sizes),
-        labels=frozen(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
+        labels=read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
     )

@@ -19,6 +19,7 @@ from modgraph.io.export import (
     unit_table,
 )
 from modgraph.io.export_files import save_graph
+from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.io.load import load_network, save_network
 from modgraph.io.torch_module import from_module
 
@@ -29,8 +30,10 @@ __all__ = [
     "from_igraph",
     "from_module",
     "from_networkx",
+    "load_hierarchy",
     "load_network",
     "save_graph",
+    "save_hierarchy",
     "save_network",
     "to_clustering",
     "to_graph_tool",

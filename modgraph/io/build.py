@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG
+from modgraph.arrays import BoolArray, FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.io.values import (
     Block,
     Entry,
@@ -393,7 +394,7 @@ class Builder:
             " + ".join(dict.fromkeys(b.name for b, at in zip(order, levels, strict=True) if at == level))
             for level in range(last + 1)
         ]
-        return LayeredDAG._from_sorted(
+        return LayeredDAG.from_sorted_edges(
             sources[edges],
             targets[edges],
             layer=np.repeat(levels, sizes),

@@ -146,7 +146,7 @@ def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float
     for name, wanted in (("activations", dag.n_units), ("unit_names", dag.n_units), ("layer_names", dag.n_layers)):
         if name in notes and len(notes[name]) != wanted:
             raise ValueError(f"{name!r} must be {wanted} texts (got {len(notes[name])})")
-    return LayeredDAG._from_sorted(
+    return LayeredDAG.from_sorted_edges(
         dag.sources,
         dag.targets,
         layer=dag.layer,

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from modgraph.dag import IntArray, LayeredDAG
+from modgraph.arrays import IntArray
+from modgraph.checks import require
+from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy
+from modgraph.names import clean, unit_names
 
 if TYPE_CHECKING:
     import graph_tool
@@ -43,7 +46,7 @@ def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     dag, units = _kept(graph)
     table: dict[str, list[Any]] = {
         "unit": units.tolist(),
-        "name": unit_names(dag, units),
+        "name": np.array(unit_names(dag), dtype=object)[units].tolist(),
         "layer": dag.layer[units].tolist(),
     }
     if isinstance(graph, ModuleHierarchy):
@@ -122,7 +125,7 @@ def to_networkx(graph: ModuleHierarchy | LayeredDAG) -> networkx.DiGraph:
     ImportError
         If networkx is not installed.
     """
-    nx = networkx_module()
+    nx = require("networkx", purpose="this", extra="graphs")
     dag, _ = _kept(graph)
     result = nx.DiGraph(dense_edges=int(dag.dense_edges))
     units = unit_table(graph)
@@ -156,7 +159,7 @@ def to_igraph(graph: ModuleHierarchy | LayeredDAG) -> igraph.Graph:
     ImportError
         If igraph is not installed.
     """
-    igraph = igraph_module()
+    igraph = require("igraph", purpose="this", extra="graphs")
     dag, kept = _kept(graph)
     edges = edge_table(graph)
     ends = np.searchsorted(kept, np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1))
@@ -188,7 +191,7 @@ def to_clustering(found: ModuleHierarchy) -> igraph.VertexClustering:
         If igraph is not installed.
     """
     graph = to_igraph(found)
-    return igraph_module().VertexClustering(graph, membership=graph.vs["module"])
+    return require("igraph", purpose="this", extra="graphs").VertexClustering(graph, membership=graph.vs["module"])
 
 
 def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
@@ -253,7 +256,7 @@ def from_networkx(graph: networkx.DiGraph) -> LayeredDAG:
     >>> from_networkx(nx.DiGraph([("a", "h"), ("b", "h"), ("h", "y")])).unit_names.tolist()
     ['a', 'b', 'h', 'y']
     """
-    nx = networkx_module()
+    nx = require("networkx", purpose="this", extra="graphs")
     if not isinstance(graph, nx.Graph) or not graph.is_directed() or graph.is_multigraph():
         raise ValueError(f"`graph` must be a networkx.DiGraph (got {type(graph).__name__})")
     nodes = list(graph.nodes)
@@ -286,7 +289,7 @@ def from_igraph(graph: igraph.Graph) -> LayeredDAG:
     ImportError
         If igraph is not installed.
     """
-    igraph = igraph_module()
+    igraph = require("igraph", purpose="this", extra="graphs")
     if not isinstance(graph, igraph.Graph) or not graph.is_directed() or graph.has_multiple():
         raise ValueError(f"`graph` must be a directed igraph.Graph without repeated edges (got {graph!r:.80})")
     none = [None] * graph.vcount()
@@ -308,21 +311,6 @@ def _kept(graph: ModuleHierarchy | LayeredDAG) -> tuple[LayeredDAG, IntArray]:
     if isinstance(graph, ModuleHierarchy):
         return graph.dag, np.flatnonzero(graph.labels >= 0)
     return graph, np.arange(graph.n_units)
-
-
-def unit_names(dag: LayeredDAG, units: IntArray) -> list[str]:
-    """Name units: as the graph does, else x0, x1, … for inputs, y0, … for outputs, and by layer and place."""
-    if dag.unit_names is not None:
-        return [clean(name) for name in dag.unit_names[units].tolist()]
-    first = {0: "x", dag.n_layers - 1: "y"}
-    layers = dag.layer[units].tolist()
-    places = (units - dag.layer_starts[dag.layer[units]]).tolist()
-    return [f"{first.get(layer, f'h{layer}.')}{place}" for layer, place in zip(layers, places, strict=True)]
-
-
-def clean(text: str) -> str:
-    """Replace what a text file can't hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _from_columns(
@@ -371,21 +359,3 @@ def _longest_paths(edges: IntArray, n: int) -> IntArray:
             return level
         level = raised
     raise ValueError("`graph` must have no cycle")
-
-
-def networkx_module() -> Any:
-    """Import networkx, or say which extra brings it."""
-    try:
-        import networkx
-    except ImportError as error:
-        raise ImportError("this needs networkx: pip install 'modgraph-nn[graphs]'") from error
-    return networkx
-
-
-def igraph_module() -> Any:
-    """Import igraph, or say which extra brings it."""
-    try:
-        import igraph
-    except ImportError as error:
-        raise ImportError("this needs igraph: pip install 'modgraph-nn[graphs]'") from error
-    return igraph

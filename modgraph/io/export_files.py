@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
-from modgraph.io.export import edge_table, networkx_module, to_networkx, unit_table
+from modgraph.io.export import edge_table, to_networkx, unit_table
 from modgraph.modules import ModuleHierarchy
 
 
@@ -41,11 +42,11 @@ def save_graph(graph: ModuleHierarchy | LayeredDAG, path: str | os.PathLike[str]
 
 
 def _graphml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
-    networkx_module().write_graphml_xml(to_networkx(graph), path)
+    _networkx().write_graphml_xml(to_networkx(graph), path)
 
 
 def _gexf(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
-    networkx_module().write_gexf(to_networkx(graph), path)
+    _networkx().write_gexf(to_networkx(graph), path)
 
 
 def _gml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
@@ -53,11 +54,11 @@ def _gml(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
     for values in shown.nodes.values():
         values["unit_name"] = values.pop("name")  # GML readers take `name` for the label
     shown.graph = {"denseEdges": shown.graph["dense_edges"]}  # keys of letters and digits only
-    networkx_module().write_gml(networkx_module().relabel_nodes(shown, str), path)
+    _networkx().write_gml(_networkx().relabel_nodes(shown, str), path)
 
 
 def _node_link(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
-    document = networkx_module().node_link_data(to_networkx(graph), edges="edges")
+    document = _networkx().node_link_data(to_networkx(graph), edges="edges")
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -111,3 +112,7 @@ _WRITERS: dict[str, Callable[[ModuleHierarchy | LayeredDAG, Path], None]] = {
     ".csv": _csv,
     ".parquet": _parquet,
 }
+
+
+def _networkx() -> Any:
+    return require("networkx", purpose="`save_graph`", extra="graphs")

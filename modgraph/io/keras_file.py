@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.dag import FloatArray, LayeredDAG
+from modgraph.arrays import FloatArray
+from modgraph.dag import LayeredDAG
 from modgraph.io.build import Builder
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.matrix import pruned, vector

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -274,18 +273,15 @@ def _keras(ask: _Ask) -> LayeredDAG:
 
 
 def _hierarchy(ask: _Ask) -> LayeredDAG:
-    from modgraph.modules import ModuleHierarchy
+    from modgraph.io.hierarchy import load_hierarchy
 
     _no_masks(ask.masks, ask.block)
-    dag = ModuleHierarchy.load(ask.path).dag
+    dag = load_hierarchy(ask.path).dag
     if ask.threshold == 0:
         return dag
     if dag.weights is None:
         raise ValueError("`threshold` needs weights, and the file has none")
-    kept = np.abs(dag.weights) > ask.threshold
-    return LayeredDAG.from_edges(
-        dag.edges[kept], layer=dag.layer, weights=dag.weights[kept], dense_edges=dag.dense_edges
-    )
+    return dag.keep_edges(np.abs(dag.weights) > ask.threshold)
 
 
 def _no_masks(masks: Masks | None, block: Any = None) -> None:
@@ -367,17 +363,3 @@ def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
             arrays[name] = np.asarray(getattr(dag, name))
     with replacing(target) as part:
         np.savez_compressed(part, **arrays)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises
-    ------
-    ValueError
-        If it isn't one.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"{str(path)!r} must be a JSON file") from None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from modgraph.dag import FloatArray
+from modgraph.arrays import FloatArray
 
 BLOCK_BYTES = 1 << 24  # of the dense matrix that are looked at at once
 # What deflate can shrink at most, so what a compressed file may claim to hold for each of its bytes.

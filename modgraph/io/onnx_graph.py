@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from modgraph.dag import FloatArray, LayeredDAG
+from modgraph.arrays import FloatArray
+from modgraph.dag import LayeredDAG
 from modgraph.io.build import Builder
 from modgraph.io.chain import kernels
 from modgraph.io.matrix import pruned, vector

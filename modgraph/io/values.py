@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray, LayeredDAG
+from modgraph.arrays import FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
-from modgraph.io.export import clean, unit_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
+from modgraph.names import clean, unit_names
 
 _FEW: Final = 12  # names in a cell of a table
 _SETTINGS: Final = {"clustering": "Clustering", "hops": "Hops", "merge_threshold": "Merge threshold"}
@@ -19,20 +20,9 @@ _SETTINGS: Final = {"clustering": "Clustering", "hops": "Hops", "merge_threshold
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
     """Name the units that trimming keeps: inputs and outputs after the target, if there is one."""
-    units = np.flatnonzero(found.labels >= 0)
-    names = dict(zip(units.tolist(), unit_names(found.dag, units), strict=True))
-    if target is not None:
-        first = int(found.dag.layer_starts[-2])
-        ends = dict(enumerate(target.inputs)) | dict(enumerate(target.outputs, first))
-        names |= {unit: clean(name) for unit, name in ends.items() if unit in names}
-    return names
-
-
-def layer_names(dag: LayeredDAG) -> list[str]:
-    """Name the layers as the graph does, else by their number."""
-    if dag.layer_names is not None:
-        return [clean(name) for name in dag.layer_names]
-    return ["inputs", *(f"layer {layer}" for layer in range(1, dag.n_layers - 1)), "outputs"]
+    goal = {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
+    names = unit_names(found.dag, **goal)
+    return {unit: names[unit] for unit in np.flatnonzero(found.labels >= 0).tolist()}
 
 
 def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArray, IntArray]:

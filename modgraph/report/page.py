@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from modgraph.dag import IntArray, LayeredDAG
+from modgraph.arrays import IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
-from modgraph.io.export import clean
 from modgraph.layout import check_image_shape, colours, module_names
 from modgraph.modules import Module, ModuleHierarchy
+from modgraph.names import clean, layer_names
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
 from modgraph.score import score
@@ -82,7 +83,7 @@ def report(
     texts = [clean(text) for text in module_names(found, target)]  # the first to look at `target`
     modules, names = found.modules, facts.names_of(found, target)
     rows = facts.module_rows(found, modules, names, texts)
-    dag, layers = found.dag.subgraph(found.labels >= 0), facts.layer_names(found.dag)
+    dag, layers = found.dag.subgraph(found.labels >= 0), layer_names(found.dag)
     whole = dag.n_units <= max_units and dag.n_edges <= _EDGES * max_units
     units = {"names": [*names.values()], "image_shape": image_shape} if whole else None
     drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units)

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from modgraph.dag import FloatArray, IntArray, LayeredDAG
+from modgraph.arrays import FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.layout import DOT, EDGE, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
 
 _INCH: Final = 96  # CSS pixels

@@ -12,8 +12,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sklearn.cluster import AgglomerativeClustering
 
 from modgraph import detect_modules
+from modgraph.arrays import BoolArray
 from modgraph.cluster import linkage, published
-from modgraph.dag import BoolArray
 from tests.networks import needs_published, published_dag, published_index
 from tests.refit import modularity, refit_modules
 

@@ -16,7 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from modgraph.dag import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IntArray
 from modgraph.files import replacing
 
 DENSITIES: Final = (1.0, 0.5, 0.3, 0.2, 0.1)

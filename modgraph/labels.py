@@ -1,0 +1,56 @@
+"""Renumbering of labels: clusters and modules are numbered 0, 1, … in the order of their first units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modgraph.arrays import IntArray
+
+
+def by_first_unit(labels: NDArray[Any]) -> IntArray:
+    """Renumber labels 0, 1, … in the order in which they first appear.
+
+    Parameters
+    ----------
+    labels : ndarray of any type, shape (n,)
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+
+    Examples
+    --------
+    >>> by_first_unit(np.array(["b", "a", "b", "c"])).tolist()
+    [0, 1, 0, 2]
+    """
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]
+
+
+def roots(parent: IntArray) -> IntArray:
+    """Replace every element's parent by the root of its tree (pointer doubling).
+
+    Parameters
+    ----------
+    parent : ndarray of int, shape (n,)
+        A forest: the root of a tree is its own parent.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+
+    Examples
+    --------
+    >>> roots(np.array([0, 0, 1, 3])).tolist()
+    [0, 0, 0, 3]
+    """
+    while True:
+        grandparent = parent[parent]
+        if (grandparent == parent).all():
+            return parent
+        parent = grandparent

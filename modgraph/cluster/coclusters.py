@@ -10,29 +10,26 @@ of a bipartite graph with these weights (Barber, Physical Review E 76, 066102, 2
 same. For each k it starts from Ward's clusters of the rows and moves inputs and outputs in turn to their best group
 until nothing changes (Barber's BRIM).
 
-**How many.** The same is done for networks whose weights were shuffled inside each matrix: same edges, same weights, no
-function. The k is taken for which Q is furthest above their mean Q at that k (a gap statistic, as of Tibshirani, Walther
-and Hastie, Journal of the Royal Statistical Society B 63, 411, 2001). Groups are *beyond chance* where this gap is larger
-than in every shuffled network and Q is at least half as large again as theirs; otherwise there is one group.
+**How many.** The same is done for networks whose weights were shuffled inside each matrix: same edges, same weights,
+no function. The k is taken for which Q is furthest above their mean Q at that k (a gap statistic, as of Tibshirani,
+Walther and Hastie, Journal of the Royal Statistical Society B 63, 411, 2001). Groups are *beyond chance* where this gap
+is larger than in every shuffled network and Q is at least half as large again as theirs; otherwise there is one group.
 
-**Symmetries.** Nothing here depends on the order of units, nor on the scale and sign of hidden units: units are scaled
-to have incoming weights of norm 1 whose sum isn't negative, and ordered by their weights, before anything is drawn.
+**Who reads several.** An output may read more than one input group. The shares of its influence that come from each
+group tell, and they are clearest from mean Jacobians over drawn inputs, in which no cancelling hides a group. Outputs
+are of two kinds where the second largest share, divided by the largest, falls into two clearly separate ranges.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
-from modgraph.dag import BoolArray, FloatArray, IntArray, LayeredDAG, frozen
-
-N_SHUFFLES = 19
-"""Shuffled networks to compare with: the smallest number that allows a p-value of .05."""
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 
 LEAST_EXCESS = 0.5
 """How far Q has to be above that of shuffled networks, as a share of theirs."""
@@ -40,16 +37,14 @@ LEAST_EXCESS = 0.5
 FIRST_CURVE = 8
 """Groups up to which Q is computed at first; doubled while the best number is in the upper half."""
 
-LEAST_SEPARATION = 4.0
+LEAST_SEPARATION = 5.5
 """Distance of two kinds of outputs, in standard deviations within a kind, from which they are told apart."""
 
+FEWEST_READERS = 2
+"""Outputs that have to be of the second kind: a single one can't be told from one that pruning damaged."""
+
 EVEN = 0.5
-"""An output reads an input group if its share is this part of the largest share, at least."""
-
-LARGEST = 4096
-"""Inputs or outputs, whichever are fewer, up to which this is tried."""
-
-Measure = Callable[[LayeredDAG], FloatArray]
+"""A second share that is this part of the largest, at least, counts as well: the unit is shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,18 +54,21 @@ class CoClusters:
     Attributes
     ----------
     input_group : ndarray of int, shape (n_inputs,)
-        0 … n_groups − 1.
+        0 … n_groups − 1; −1 where an input influences nothing.
+    input_share : ndarray of float, shape (n_inputs, n_groups)
+        How an input's influence is divided between the outputs of each group; rows sum to 1 (0 for group −1).
     output_group : ndarray of int, shape (n_outputs,)
-        Group g < n_groups reads input group g; groups from n_groups on read several.
-    reads : ndarray of bool, shape (output groups, input groups)
+        Group g < n_groups reads input group g; groups from n_groups on read several; −1 where nothing has an influence.
+    reads : ndarray of bool, shape (output groups, n_groups)
     modularity, expected : float
-        Q, and its mean over shuffled networks, for n_groups groups (before one group was decided for).
+        Q, and its mean over shuffled networks, for the best number of groups.
     p_value : float
         Share of the networks, this one and the shuffled ones, whose gap is as large as this one's.
     n_shuffled : int
     """
 
     input_group: IntArray
+    input_share: FloatArray
     output_group: IntArray
     reads: BoolArray
     modularity: float
@@ -80,13 +78,8 @@ class CoClusters:
 
     @property
     def n_groups(self) -> int:
-        """Number of input groups."""
+        """Number of input groups; 1 where there are none beyond chance."""
         return int(self.reads.shape[1])
-
-    @property
-    def beyond_chance(self) -> bool:
-        """Whether there are groups (see the module's text)."""
-        return self.n_groups > 1
 
     def __repr__(self) -> str:
         return (
@@ -96,177 +89,58 @@ class CoClusters:
 
 
 def co_clusters(
-    dag: LayeredDAG, measure: Measure, *, rng: np.random.Generator, n_shuffled: int = N_SHUFFLES
+    influence: FloatArray, shuffled: Sequence[FloatArray], *, reading: FloatArray | None = None
 ) -> CoClusters:
     """Cluster inputs and outputs by influence.
 
     Parameters
     ----------
-    dag : LayeredDAG
-        Trimmed, with weights.
-    measure : callable
-        A network → the influence of each input on each output, shape (n_outputs, n_inputs); signs don't matter.
-    rng : numpy.random.Generator
-        For the shuffled networks.
-    n_shuffled : int ≥ 1
+    influence : ndarray of float, shape (n_outputs, n_inputs)
+        Of each input on each output; signs don't matter.
+    shuffled : sequence of such arrays
+        The same for networks with shuffled weights; at least one.
+    reading : ndarray of float, of the same shape, optional
+        The influence from which it is decided which outputs read several input groups; by default `influence`.
 
     Returns
     -------
     CoClusters
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> blocks = np.kron(np.eye(2), np.ones((6, 20))) + 0.1
+    >>> co_clusters(blocks, [rng.permutation(blocks.ravel()).reshape(12, 40) for _ in range(19)])
+    CoClusters(2 of inputs, 2 of outputs, modularity 0.42, 0.13 in shuffled networks)
     """
-    n_inputs, n_outputs = dag.layer_sizes[0], dag.layer_sizes[-1]
-    if min(n_inputs, n_outputs) < 2:
-        return _one_group(n_inputs, n_outputs, n_shuffled=0)
-    observed = _shares(measure(dag))
-    null = [_shares(measure(shuffled(dag, rng))) for _ in range(n_shuffled)]
-    trees = [_tree(shares) for shares in (observed, *null)]
-    most = min(FIRST_CURVE, n_inputs, n_outputs)
-    while True:
-        curves = np.array(
-            [
-                [_best_groups(shares, tree, k).modularity for k in range(1, most + 1)]
-                for shares, tree in zip((observed, *null), trees, strict=True)
-            ]
-        )
-        expected = curves[1:].mean(axis=0)
-        k = int((curves[0] - expected).argmax()) + 1
-        if k <= most // 2 or most == min(n_inputs, n_outputs):
-            break
-        most = min(2 * most, n_inputs, n_outputs)
-    # Each shuffled network is compared with the mean of the others, so that all are judged alike.
-    others = (curves[1:].sum(axis=0) - curves[1:]) / max(1, n_shuffled - 1)
-    gap = (curves[0] - expected).max()
-    p_value = (1 + int(((curves[1:] - others).max(axis=1) >= gap).sum())) / (n_shuffled + 1)
-    q, chance = float(curves[0, k - 1]), float(expected[k - 1])
-    if k == 1 or p_value > 1 / (n_shuffled + 1) or q < (1 + LEAST_EXCESS) * chance:
-        best = (k, q, chance) if k > 1 else (2, float(curves[0, 1]), float(expected[1]))
-        found = _one_group(n_inputs, n_outputs, n_shuffled=n_shuffled)
-        return dataclasses.replace(found, modularity=best[1], expected=best[2], p_value=p_value)
-    groups = _best_groups(observed, trees[0], k)
-    output_group, reads = _readers(observed, groups)
+    n_outputs, n_inputs = influence.shape
+    rows, columns = (np.flatnonzero((influence != 0).any(axis=axis)) for axis in (1, 0))
+    k, q, expected, p_value, groups = 1, 0.0, 0.0, 1.0, None
+    if min(len(rows), len(columns)) >= 2:
+        observed = _shares(influence[np.ix_(rows, columns)])
+        networks = [observed, *(_shares(one[np.ix_(rows, columns)]) for one in shuffled)]
+        k, q, expected, p_value, groups = _best_number(networks)
+    accepted = k > 1 and p_value <= 1 / len(networks) and q >= (1 + LEAST_EXCESS) * expected
+    output_group, input_group = np.full(n_outputs, -1, dtype=np.int64), np.full(n_inputs, -1, dtype=np.int64)
+    output_group[rows], input_group[columns] = 0, 0
+    reads = np.ones((1, 1), dtype=np.bool_)
+    share = np.zeros((n_inputs, k if accepted else 1))
+    share[columns, 0] = 1
+    if accepted and groups is not None:
+        share[columns] = _column_shares(observed, groups.rows, k)
+        input_group[columns] = share[columns].argmax(axis=1)
+        clearer = observed if reading is None else _shares(reading[np.ix_(rows, columns)])
+        output_group[rows], reads = _readers(clearer, groups.rows, input_group[columns], k)
     return CoClusters(
-        input_group=frozen(groups.columns),
-        output_group=frozen(output_group),
-        reads=frozen(reads),
+        input_group=read_only(input_group),
+        input_share=read_only(share),
+        output_group=read_only(output_group),
+        reads=read_only(reads),
         modularity=q,
-        expected=chance,
+        expected=expected,
         p_value=p_value,
-        n_shuffled=n_shuffled,
+        n_shuffled=len(shuffled),
     )
-
-
-def _one_group(n_inputs: int, n_outputs: int, *, n_shuffled: int) -> CoClusters:
-    return CoClusters(
-        input_group=frozen(np.zeros(n_inputs, dtype=np.int64)),
-        output_group=frozen(np.zeros(n_outputs, dtype=np.int64)),
-        reads=frozen(np.ones((1, 1), dtype=np.bool_)),
-        modularity=0.0,
-        expected=0.0,
-        p_value=1.0,
-        n_shuffled=n_shuffled,
-    )
-
-
-def normalised(dag: LayeredDAG) -> LayeredDAG:
-    """Scale every hidden unit so that path sums from inputs to outputs stay as they are and units become comparable.
-
-    A unit's incoming weights get norm 1 and a sum that isn't negative; its outgoing weights make up for it.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        With weights.
-
-    Returns
-    -------
-    LayeredDAG
-        Without biases and activations, which this would not fit.
-    """
-    assert dag.weights is not None
-    weights = dag.weights.copy()
-    scale = np.ones(dag.n_units)
-    entered = dag.layer[dag.targets]
-    for level in range(1, dag.n_layers - 1):
-        edges = np.flatnonzero(entered == level)
-        targets = dag.targets[edges]
-        weights[edges] *= scale[dag.sources[edges]]
-        squares = np.bincount(targets, weights[edges] ** 2, minlength=dag.n_units)
-        sums = np.bincount(targets, weights[edges], minlength=dag.n_units)
-        units = (dag.layer == level) & (squares > 0)
-        scale[units] = np.sqrt(squares[units]) * np.where(sums[units] < 0, -1, 1)
-        weights[edges] /= scale[targets]
-    edges = np.flatnonzero(entered == dag.n_layers - 1)
-    weights[edges] *= scale[dag.sources[edges]]
-    return dataclasses.replace(dag, weights=frozen(weights), biases=None, activations=None)
-
-
-def ordered(dag: LayeredDAG) -> tuple[LayeredDAG, IntArray]:
-    """Order the units of each layer by their weights, whatever order they had.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        With weights.
-
-    Returns
-    -------
-    dag : LayeredDAG
-    place : ndarray of int, shape (n_units,)
-        The new number of each unit. Units of equal weights keep their order.
-    """
-    assert dag.weights is not None
-    size = np.abs(dag.weights)
-    keys = [
-        np.bincount(ends, size**power, minlength=dag.n_units)
-        for power in (1, 2, 3)
-        for ends in (dag.sources, dag.targets)
-    ]
-    # Rounded: the same sum in another order may differ in its last digits.
-    order = np.lexsort([*(_rounded(key) for key in keys), dag.layer])
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
-    sources, targets = place[dag.sources], place[dag.targets]
-    edges = np.lexsort((targets, sources))
-    moved = dataclasses.replace(
-        dag,
-        sources=frozen(sources[edges]),
-        targets=frozen(targets[edges]),
-        weights=frozen(dag.weights[edges]),
-        unit_index=frozen(dag.unit_index[order]),
-        biases=None if dag.biases is None else frozen(dag.biases[order]),
-        activations=None if dag.activations is None else frozen(dag.activations[order]),
-        unit_names=None if dag.unit_names is None else frozen(dag.unit_names[order]),
-    )
-    return moved, place
-
-
-def _rounded(values: FloatArray) -> FloatArray:
-    """Round to ten significant digits."""
-    unit = 10.0 ** np.floor(np.log10(np.where(values > 0, values, 1)) - 9)
-    rounded: FloatArray = np.round(values / unit) * unit
-    return rounded
-
-
-def shuffled(dag: LayeredDAG, rng: np.random.Generator) -> LayeredDAG:
-    """Shuffle the weights between each pair of layers among their edges.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        With weights.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    LayeredDAG
-    """
-    assert dag.weights is not None
-    weights = dag.weights.copy()
-    pair = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
-    for name in np.unique(pair).tolist():
-        edges = pair == name
-        weights[edges] = rng.permutation(weights[edges])
-    return dataclasses.replace(dag, weights=frozen(weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +150,40 @@ class _Groups:
     rows: IntArray
     columns: IntArray
     modularity: float
+
+
+def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> float:
+    """Return the largest Q for any number of groups up to `most`; rows and columns without influence don't count."""
+    rows, columns = (np.flatnonzero((influence != 0).any(axis=axis)) for axis in (1, 0))
+    if min(len(rows), len(columns)) < 2:
+        return 0.0
+    shares = _shares(influence[np.ix_(rows, columns)])
+    tree = _tree(shares)
+    return max(_best_groups(shares, tree, k).modularity for k in range(1, min(most, *shares.shape) + 1))
+
+
+def _best_number(networks: Sequence[FloatArray]) -> tuple[int, float, float, float, _Groups]:
+    """Choose k for the first network, against the others: k, Q, expected Q, p-value and the groups."""
+    size = min(networks[0].shape)
+    most = min(FIRST_CURVE, size)
+    trees = [_tree(shares) for shares in networks]
+    while True:
+        found = [
+            [_best_groups(shares, tree, k) for k in range(1, most + 1)]
+            for shares, tree in zip(networks, trees, strict=True)
+        ]
+        curves = np.array([[groups.modularity for groups in row] for row in found])
+        expected = curves[1:].mean(axis=0)
+        best = int((curves[0] - expected)[1:].argmax()) + 1
+        if best < most // 2 or most == size:
+            break
+        most = min(2 * most, size)
+    gap = curves[0, best] - expected[best]
+    # Each shuffled network is compared with the mean of the others, so that all are judged alike.
+    n_shuffled = len(networks) - 1
+    others = (curves[1:].sum(axis=0) - curves[1:]) / max(1, n_shuffled - 1)
+    as_large = int(((curves[1:] - others).max(axis=1) >= gap).sum())
+    return best + 1, float(curves[0, best]), float(expected[best]), (1 + as_large) / (n_shuffled + 1), found[0][best]
 
 
 def _shares(influence: FloatArray) -> FloatArray:
@@ -291,7 +199,7 @@ def _excess(shares: FloatArray) -> FloatArray:
     return excess
 
 
-def _tree(shares: FloatArray) -> FloatArray | None:
+def _tree(shares: FloatArray) -> FloatArray:
     """Return Ward's tree of the rows, or of the columns where they are fewer; columns count by their mean share."""
     excess = _excess(shares)
     standard = excess / np.sqrt(np.maximum(shares.mean(axis=0), np.finfo(float).tiny))
@@ -329,39 +237,41 @@ def _best_groups(shares: FloatArray, tree: FloatArray, k: int) -> _Groups:
     return _Groups(best.columns, best.rows, best.modularity) if flipped else best
 
 
-def _readers(shares: FloatArray, groups: _Groups) -> tuple[IntArray, BoolArray]:
-    """Tell which input groups each output reads; outputs that read several are groups of their own.
+def _column_shares(shares: FloatArray, row_group: IntArray, k: int) -> FloatArray:
+    """Say how the influence of each column is divided between groups of rows, each group counting the same."""
+    means = np.array(
+        [shares[row_group == g].mean(axis=0) if (row_group == g).any() else 0 * shares[0] for g in range(k)]
+    )
+    divided: FloatArray = (means / means.sum(axis=0)).T
+    return divided
 
-    Outputs are of two kinds where the largest share that an output has in an input group falls into two clearly separate
-    ranges; those in the lower range read every group of which they have a fair share.
-    """
-    names, rows = np.unique(groups.rows, return_inverse=True)
-    del names
-    n_groups = int(groups.columns.max()) + 1
-    share = np.column_stack([shares[:, groups.columns == group].sum(axis=1) for group in range(n_groups)])
+
+def _readers(shares: FloatArray, own: IntArray, input_group: IntArray, k: int) -> tuple[IntArray, BoolArray]:
+    """Tell which input groups each output reads; outputs that read several are groups of their own."""
+    share = np.column_stack([shares[:, input_group == group].sum(axis=1) for group in range(k)])
     largest = share.max(axis=1)
-    several = np.zeros(len(share), dtype=np.bool_)
-    limit = _valley(largest)
-    if limit is not None:
-        several = (largest < limit) & (np.sort(share, axis=1)[:, -2] >= EVEN * largest)
-    reads = np.eye(n_groups, dtype=np.bool_)
-    output_group = groups.rows.copy()
-    del rows
-    if several.any():
+    evenness = np.sort(share, axis=1)[:, -2] / largest
+    limit = _valley(evenness)
+    several = (evenness > limit) & (evenness >= EVEN)
+    reads = np.eye(k, dtype=np.bool_)
+    output_group = own.copy()
+    if several.sum() >= FEWEST_READERS:
         sets, which = np.unique(share[several] >= EVEN * largest[several, None], axis=0, return_inverse=True)
-        output_group[several] = n_groups + which.ravel()
+        output_group[several] = k + which.ravel()
         reads = np.concatenate([reads, sets])
     return output_group, reads
 
 
-def _valley(values: FloatArray) -> float | None:
-    """Return the limit between two clearly separate ranges of values; None where there is one range."""
+def _valley(values: FloatArray) -> float:
+    """Return the limit between two clearly separate ranges of values; infinity where there is one range."""
     order = np.sort(values)
-    best, limit = 0.0, None
+    best, limit = 0.0, np.inf
     for cut in range(1, len(order)):
         low, high = order[:cut], order[cut:]
-        within = np.sqrt((((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum()) / max(1, len(order) - 2))
-        separation = (high.mean() - low.mean()) / within if within > 0 else np.inf * (high.mean() > low.mean())
+        squares = ((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum()
+        within = np.sqrt(squares / max(1, len(order) - 2))
+        apart = high.mean() - low.mean()
+        separation = apart / within if within > 0 else (np.inf if apart > 0 else 0.0)
         if separation > best:
             best, limit = separation, (low[-1] + high[0]) / 2
-    return limit if best >= LEAST_SEPARATION else None
+    return float(limit) if best >= LEAST_SEPARATION else np.inf

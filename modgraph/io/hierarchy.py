@@ -49,6 +49,8 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
         },
         "labels": found.labels.tolist(),
         "cluster_labels": found.cluster_labels.tolist(),
+        "shares": None if found.shares is None else found.shares.tolist(),
+        "links": None if found.links is None else found.links.tolist(),
         "modules": [module_record(module) for module in found.modules],
     }
     write_whole(path, json.dumps(document))
@@ -79,10 +81,21 @@ def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
         if labels.dtype.kind != "i" or cluster_labels.dtype.kind != "i" or not isinstance(graph["dense_edges"], int):
             raise TypeError
         dag = LayeredDAG.from_edges(graph.pop("edges"), **graph)
+        # Files of earlier versions have neither.
+        shares, links = document.get("shares"), document.get("links")
+        if shares is not None:
+            shares = read_only(np.array(shares, dtype=np.float64))
+        if links is not None:
+            links = read_only(np.array(links, dtype=np.int64).reshape(-1, 2))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})") from None
     return ModuleHierarchy(
-        dag=dag, labels=read_only(labels), cluster_labels=read_only(cluster_labels), settings=settings
+        dag=dag,
+        labels=read_only(labels),
+        cluster_labels=read_only(cluster_labels),
+        settings=settings,
+        shares=shares,
+        links=links,
     )
 
 

@@ -185,7 +185,7 @@ def test_wholly_pickled_models_need_trust(tmp_path: Path) -> None:
     [
         ({}, "must be a state dict"),
         ({"a.weight": 3}, "must be a state dict, names and tensors"),
-        ({"a.weight": torch.ones(2, 2), "b.kernel": torch.ones(2, 2)}, "'b.kernel' belongs to no supported layer"),
+        ({"a.weight": torch.ones(2, 2), "b.table": torch.ones(2, 2)}, "'b.table' belongs to no supported layer"),
         ({"a.bias": torch.ones(2, 2)}, "layer 'a' must have a weight"),
         ({"a.weight": torch.ones(2, 2), "a.bias": torch.ones(3)}, "bias of 'a' must hold 2 real numbers"),
         ({"a.weight": torch.ones(2, 0)}, "must have non-empty .out, in. weights"),

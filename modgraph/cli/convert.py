@@ -12,7 +12,7 @@ from modgraph.cli.output import print_json, working
 from modgraph.dag import LayeredDAG
 from modgraph.io.export_files import save_graph
 from modgraph.io.hierarchy import is_hierarchy
-from modgraph.io.load import save_network
+from modgraph.io.npz_file import save_network
 
 
 def convert(

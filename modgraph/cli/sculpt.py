@@ -10,7 +10,7 @@ import typer
 from modgraph.cli.options import Json, Target, parse_ints
 from modgraph.cli.output import print_json, progress_bar
 from modgraph.functions import published
-from modgraph.io.load import save_network
+from modgraph.io.npz_file import save_network
 
 
 def sculpt(

@@ -49,8 +49,10 @@ def hierarchies(entry: dict[str, Any]) -> list[ModuleHierarchy]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smallest", type=int, default=description.SMALLEST, help="see modgraph.cluster.description")
-    description.SMALLEST = parser.parse_args().smallest
+    parser.add_argument(
+        "--smallest", type=int, default=description.SMALLEST_LAYER, help="see modgraph.cluster.description"
+    )
+    description.SMALLEST_LAYER = parser.parse_args().smallest
     met: Counter[tuple[str, str, str]] = Counter()
     networks: Counter[str] = Counter()
     for entry in published_index():

@@ -22,7 +22,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from modgraph import LayeredDAG
 from modgraph.arrays import IntArray
 from modgraph.cluster.blockmodel import blockmodel
-from modgraph.cluster.description import shortest_description
+from modgraph.cluster.description_search import shortest_description
 from modgraph.cluster.leiden import leiden
 from modgraph.cluster.sparse import layer_tree
 from modgraph.planted import planted_modules

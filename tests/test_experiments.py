@@ -207,7 +207,7 @@ def test_a_file_that_is_no_store_is_refused_and_kept(
     before = path.read_bytes()
     assert main(["reproduce", "exemplars", "--quick", "--jobs", "1", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "must be a store of results that this version of modgraph wrote" in error
+    assert "is no store of results that this version of modgraph wrote" in error
     assert error.count("\n") == 1
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["results.sqlite"]

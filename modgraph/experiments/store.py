@@ -166,9 +166,7 @@ class Store:
         except sqlite3.OperationalError as error:  # locked, full disk, a folder instead of a file
             raise OSError(f"the store {str(self.path)!r} can't be used: {error}") from None
         except sqlite3.DatabaseError:
-            raise ValueError(
-                f"`path` must be a store of results that this version of modgraph wrote (got {str(self.path)!r})"
-            ) from None
+            raise ValueError(f"{str(self.path)!r} is no store of results that this version of modgraph wrote") from None
 
 
 def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> bytes:

@@ -2,9 +2,9 @@
 
 Usage: python -m tests.map
 
-A room is a module or package directly below `modgraph`, with its compiled partner (`paths_kernels` for `paths`). The map
-is drawn from the code's imports, lazy imports and those for type checkers included. Every ring and every import that
-points outwards is printed; the exit status is 1 if there is one.
+A room is a module or package directly below `modgraph`, with its compiled partner (`paths_kernels` for `paths`). The
+map shows all imports in the code, lazy ones and those for type checkers included. It ends with every ring and every
+import that points outwards; the exit status is 1 if there is one.
 """
 
 from __future__ import annotations

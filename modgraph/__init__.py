@@ -19,6 +19,7 @@ from modgraph.compare import ClusteringComparison, compare_clusterings
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
 from modgraph.forward import forward
+from modgraph.influence import influence
 from modgraph.io import (
     from_arrays,
     from_estimator,
@@ -29,9 +30,11 @@ from modgraph.io import (
     save_network,
 )
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
+from modgraph.verify import Verification, verify
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -45,7 +48,10 @@ __all__ = [
     "Module",
     "ModuleGraph",
     "ModuleHierarchy",
+    "PathCore",
+    "PathCounts",
     "Score",
+    "Verification",
     "cluster",
     "compare_clusterings",
     "criteria",
@@ -57,14 +63,17 @@ __all__ = [
     "from_estimator",
     "from_module",
     "functions",
+    "influence",
     "io",
     "load_hierarchy",
     "load_network",
+    "paths",
     "report",
     "save_hierarchy",
     "save_network",
     "score",
     "sculpt",
+    "verify",
 ]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from scipy.special import erf, expit, log_softmax, softmax
+from scipy.special import erf, expit, log_softmax, ndtr, softmax
 
-from modgraph.arrays import FloatArray, StrArray, read_only
+from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray, read_only
 from modgraph.dag import LayeredDAG
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
@@ -26,6 +27,13 @@ def _elu(values: FloatArray, alpha: float = 1.0) -> FloatArray:
 
 def _gelu_tanh(values: FloatArray) -> FloatArray:
     result: FloatArray = 0.5 * values * (1 + np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)))
+    return result
+
+
+def _gelu_tanh_slope(values: FloatArray) -> FloatArray:
+    inner = np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))
+    slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * values**2)
+    result: FloatArray = 0.5 * (1 + inner) + 0.5 * values * (1 - inner**2) * slope
     return result
 
 
@@ -54,6 +62,68 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "log_softmax": lambda values: log_softmax(values, axis=1),
     }
 )
+
+
+# The derivative of each, where every unit depends on its own sum alone; at a kink the one from the left, as in torch.
+_SLOPES: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
+    {
+        "identity": np.ones_like,
+        "relu": lambda values: np.heaviside(values, 0.0),
+        "relu6": lambda values: np.heaviside(values, 0.0) * (values < 6),
+        "sigmoid": lambda values: expit(values) * expit(-values),
+        "tanh": lambda values: 1 - np.tanh(values) ** 2,
+        "leaky_relu": lambda values, slope=0.01: np.where(values > 0, 1.0, slope),
+        "elu": lambda values, alpha=1.0: np.where(values > 0, 1.0, alpha * np.exp(np.minimum(values, 0))),
+        "selu": lambda values: _SELU[1] * np.where(values > 0, 1.0, _SELU[0] * np.exp(np.minimum(values, 0))),
+        "gelu": lambda values: ndtr(values) + values * np.exp(-(values**2) / 2) / np.sqrt(2 * np.pi),
+        "gelu_tanh": _gelu_tanh_slope,
+        "silu": lambda values: expit(values) * (1 + values * expit(-values)),
+        "softplus": expit,
+        "softsign": lambda values: 1 / (1 + np.abs(values)) ** 2,
+        "hardtanh": lambda values: (np.abs(values) < 1).astype(np.float64),
+        "exp": np.exp,
+        "abs": np.sign,
+        "square": lambda values: 2 * values,
+    }
+)
+
+
+def push_through(name: str, sums: FloatArray, changes: FloatArray, *, backwards: bool = False) -> FloatArray:
+    """Carry small changes through an activation: multiply them by its Jacobian.
+
+    Parameters
+    ----------
+    name : str
+        As in `forward`, chains and numbers included.
+    sums : ndarray of float, shape (n_samples, n_units)
+        What the activation is applied to: all units of a layer that have it.
+    changes : ndarray of float, shape (n_samples, n_rows, n_units)
+        Forwards: changes of `sums`. Backwards: derivatives of something with respect to the activation's values.
+    backwards : bool
+        Multiply by the transposed Jacobian instead.
+
+    Returns
+    -------
+    ndarray of float, shape (n_samples, n_rows, n_units)
+    """
+    stages = []
+    for part in name.split("+"):
+        function, _, number = part.partition(":")
+        numbers = [float(number)] if number else []
+        stages.append((function, numbers, sums))
+        sums = ACTIVATIONS[function](sums, *numbers)
+    for function, numbers, before in reversed(stages) if backwards else stages:
+        if function in ("softmax", "log_softmax"):
+            share = softmax(before, axis=1)[:, None, :]
+            if function == "softmax":  # its Jacobian, diag(p) − p pᵀ, is symmetric
+                changes = share * (changes - (changes * share).sum(axis=2, keepdims=True))
+            elif backwards:  # I − p 1ᵀ
+                changes = changes - share * changes.sum(axis=2, keepdims=True)
+            else:  # I − 1 pᵀ
+                changes = changes - (changes * share).sum(axis=2, keepdims=True)
+        else:
+            changes = changes * _SLOPES[function](before, *numbers)[:, None, :]
+    return changes
 
 
 def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None) -> FloatArray:
@@ -86,6 +156,31 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
     >>> forward(dag, [[1.0, 1.0], [0.0, 1.0]])[:, -1].tolist()
     [1.5, 0.0]
     """
+    names, values = start(dag, inputs, activations=activations)
+    run(dag, values, names)
+    return read_only(values)
+
+
+def start(
+    dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None
+) -> tuple[StrArray, FloatArray]:
+    """Check the arguments of `forward`; return each unit's activation, and the inputs' values beside the biases.
+
+    Parameters
+    ----------
+    dag, inputs, activations
+        As in `forward`.
+
+    Returns
+    -------
+    names : ndarray of str, shape (n_units,)
+    values : ndarray of float, shape (n_samples, n_units)
+
+    Raises
+    ------
+    ValueError
+        As in `forward`.
+    """
     if dag.weights is None:
         raise ValueError("`dag` must have weights")
     given = np.asarray(inputs, dtype=np.float64)
@@ -96,6 +191,21 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
     values[:, : given.shape[1]] = given
     if dag.biases is not None:
         values[:, given.shape[1] :] = dag.biases[given.shape[1] :]
+    return names, values
+
+
+def run(dag: LayeredDAG, values: FloatArray, names: StrArray, *, sums: FloatArray | None = None) -> None:
+    """Compute the values of all units in place.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    values, names
+        What `start` returned; `values` is filled in.
+    sums : ndarray of float, shape (n_samples, n_units), optional
+        Filled with what each unit's activation is applied to; 0 for inputs.
+    """
+    assert dag.weights is not None  # `start` checks
     starts = dag.layer_starts.tolist()
     entered = dag.layer[dag.targets]
     for level in range(1, dag.n_layers):
@@ -105,10 +215,11 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
             (dag.weights[edges], (dag.targets[edges] - first, dag.sources[edges])), shape=(end - first, dag.n_units)
         )
         values[:, first:end] += (step @ values.T).T
+        if sums is not None:
+            sums[:, first:end] = values[:, first:end]
         for name in np.unique(names[first:end]).tolist():
             units = first + np.flatnonzero(names[first:end] == name)
             values[:, units] = _apply(name, values[:, units])
-    return read_only(values)
 
 
 def _activation_names(dag: LayeredDAG, activations: Sequence[str] | None) -> StrArray:
@@ -136,3 +247,95 @@ def _apply(name: str, values: FloatArray) -> FloatArray:
         function, _, number = part.partition(":")
         values = ACTIVATIONS[function](values, *([float(number)] if number else []))
     return values
+
+
+class Replay:
+    """A network with the values of its units on some inputs, ready to compute what changes when units are set.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        As in `forward`. Units from which no output can be reached stay 0.
+    inputs : array_like of float, shape (n_samples, n_inputs)
+
+    Attributes
+    ----------
+    values : ndarray of float, shape (n_samples, n_units)
+        The value of every unit, read-only.
+    """
+
+    _DENSE = 1_000_000  # entries; the weights into larger layers are kept sparse
+
+    def __init__(self, dag: LayeredDAG, inputs: ArrayLike) -> None:
+        names, values = start(dag, inputs)
+        weights = dag.weights
+        assert weights is not None  # `start` checks
+        useful = dag.layer == dag.n_layers - 1
+        for level in range(dag.n_layers - 1, 0, -1):
+            into = (dag.layer[dag.targets] == level) & useful[dag.targets]
+            useful[dag.sources[into]] = True
+        self._layer = dag.layer
+        self._n_outputs = dag.layer_sizes[-1]
+        self._steps: list[tuple[IntArray, IntArray, Any, FloatArray, list[tuple[str, Any]]]] = []
+        column = np.zeros(dag.n_units, dtype=np.int64)
+        row = np.zeros(dag.n_units, dtype=np.int64)
+        for level in range(1, dag.n_layers):
+            units = np.flatnonzero(useful & (dag.layer == level))
+            edges = np.flatnonzero((dag.layer[dag.targets] == level) & useful[dag.targets])
+            sources = np.unique(dag.sources[edges])
+            column[sources], row[units] = np.arange(sources.size), np.arange(units.size)
+            matrix: Any = csr_array(
+                (weights[edges], (column[dag.sources[edges]], row[dag.targets[edges]])),
+                shape=(sources.size, units.size),
+            )
+            if sources.size * units.size <= self._DENSE:
+                matrix = matrix.toarray()
+            biases = np.zeros(units.size) if dag.biases is None else dag.biases[units]
+            of_layer = np.unique(names[units]).tolist()
+            groups = [(name, slice(None) if len(of_layer) == 1 else names[units] == name) for name in of_layer]
+            self._steps.append((units, sources, matrix, biases, groups))
+        self._compute(values, first_layer=1)
+        self.values: FloatArray = read_only(values)
+
+    def outputs(self, rows: IntArray, units: IntArray, states: FloatArray) -> FloatArray:
+        """Compute the outputs for some of the inputs, with some units set.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Which inputs.
+        units : ndarray of int, shape (k,)
+            Which units are set.
+        states : ndarray of float, shape (n, k)
+            To which values.
+
+        Returns
+        -------
+        ndarray of float, shape (n, n_outputs)
+        """
+        values = self.values[rows]
+        values[:, units] = states
+        is_set = np.zeros(self._layer.size, dtype=np.bool_)
+        is_set[units] = True
+        first = int(self._layer[units].min()) + 1 if units.size else self._layer.size
+        self._compute(values, first_layer=first, is_set=is_set)
+        return values[:, -self._n_outputs :]
+
+    def for_inputs(self, inputs: FloatArray) -> FloatArray:
+        """Compute the values of all units for other inputs, shape (n, n_inputs); returns shape (n, n_units)."""
+        values = np.zeros((len(inputs), self._layer.size))
+        values[:, : inputs.shape[1]] = inputs
+        self._compute(values, first_layer=1)
+        return values
+
+    def _compute(self, values: FloatArray, *, first_layer: int, is_set: BoolArray | None = None) -> None:
+        """Compute the layers from `first_layer` on, in place, but for the units that are set."""
+        for units, sources, matrix, biases, groups in self._steps[first_layer - 1 :]:
+            result = values[:, sources] @ matrix + biases
+            for name, members in groups:
+                result[:, members] = _apply(name, result[:, members])
+            if is_set is None:
+                values[:, units] = result
+            else:
+                free = ~is_set[units]
+                values[:, units[free]] = result[:, free]

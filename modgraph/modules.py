@@ -7,20 +7,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from modgraph.arrays import BoolArray, IntArray, read_only
-from modgraph.checks import check_share, require
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.checks import check_hops, check_share, require
 from modgraph.cluster import METHODS, Clustering
+from modgraph.cluster.by_influence import (
+    LARGEST,
+    SATURATED,
+    InfluenceModules,
+    modules_by_influence,
+    paths_per_pair,
+    wiring_modularity,
+)
+from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit, roots
 from modgraph.names import counted
-from modgraph.reach import check_hops, spread
+from modgraph.reach import spread
 
 if TYPE_CHECKING:
     import networkx
+
+FEATURES = ("auto", "wiring", "influence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +50,7 @@ class Module:
     inputs, outputs : ndarray of int
         The input units it depends on and the output units that depend on it (its own included), sorted.
     level : int
-        0 where no other module feeds it, else one more than the highest module that does.
+        0 if no other module feeds it, else one more than the highest level of the modules that do.
     """
 
     id: int
@@ -125,14 +137,22 @@ class ModuleHierarchy:
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
-        What the detection was asked for.
+        The arguments of `detect_modules`, and what it decided.
+    shares : ndarray of float, shape (n_units, n_modules), or None
+        Where modules were found by influence: how far each unit belongs to each module, as in `membership`; a hidden
+        unit's label is then the module in which it has the largest share. None where every unit is in one module.
+    links : ndarray of int, shape (n_links, 2), or None
+        Where modules were found by influence: pairs of modules of which the second reads the first. None where every
+        edge between modules says so.
     """
 
     dag: LayeredDAG
     labels: IntArray
     cluster_labels: IntArray
     settings: Mapping[str, Any] = field(default_factory=dict)
-    # Results of `graph` and `modules`, which every caller may read as often as it likes.
+    shares: FloatArray | None = None
+    links: IntArray | None = None
+    # Results of `graph` and `modules`, computed on first use.
     _computed: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -143,11 +163,43 @@ class ModuleHierarchy:
                 )
             if labels.size and not -1 <= labels.min() <= labels.max() < labels.size:
                 raise ValueError(f"`{name}` must be from −1 to {labels.size - 1} (got {labels.min()} … {labels.max()})")
+        if self.shares is not None and self.shares.shape != (self.dag.n_units, self.n_modules):
+            raise ValueError(f"`shares` must have shape {(self.dag.n_units, self.n_modules)} (got {self.shares.shape})")
+        if self.links is not None and (
+            self.links.ndim != 2
+            or self.links.shape[1] != 2
+            or (self.links.size and not 0 <= self.links.min() <= self.links.max() < self.n_modules)
+        ):
+            raise ValueError(f"`links` must be pairs of modules from 0 to {self.n_modules - 1} (got {self.links!r})")
 
     @property
     def n_modules(self) -> int:
         """Number of modules."""
         return int(self.labels.max()) + 1
+
+    @property
+    def membership(self) -> FloatArray:
+        """How far each unit belongs to each module, 0 … 1; shape (n_units, n_modules).
+
+        Where wiring decided, every unit of the trimmed network is in one module. Where influence did, a hidden unit's
+        share is the squared length of its axis in the subspace of its layer that the module's outputs read; an input's,
+        how its influence is divided between the outputs of the modules. What is missing to 1 in a row is the share of
+        the unit that no module reads, all of it for units that trimming removed.
+        """
+        if self.shares is not None:
+            return self.shares
+        kept = np.flatnonzero(self.labels >= 0)
+        one_hot = np.zeros((self.dag.n_units, self.n_modules))
+        one_hot[kept, self.labels[kept]] = 1
+        return read_only(one_hot)
+
+    @property
+    def shared(self) -> BoolArray:
+        """Which units serve several modules: the second share is half the largest or more; shape (n_units,)."""
+        if self.shares is None or self.n_modules < 2:
+            return read_only(np.zeros(self.dag.n_units, dtype=np.bool_))
+        second, largest = np.sort(self.shares, axis=1)[:, -2:].T
+        return read_only((largest > 0) & (second >= EVEN * largest))
 
     @property
     def graph(self) -> ModuleGraph:
@@ -169,6 +221,9 @@ class ModuleHierarchy:
         """Count the edges between modules."""
         source, target, n_edges = _edge_counts(self.dag, self.labels)
         links = source != target
+        if self.links is not None:
+            given = self.links @ [self.n_modules, 1]
+            links = np.isin(source * self.n_modules + target, given)
         return ModuleGraph(
             n_modules=self.n_modules,
             source=read_only(source[links]),
@@ -184,10 +239,16 @@ class ModuleHierarchy:
             (np.ones(kept.size, dtype=np.bool_), (self.labels[kept], np.arange(kept.size))),
             shape=(self.n_modules, kept.size),
         )
-        touched = []
+        connected = []
         for step, end in ((dag.adjacency.T.tocsr(), 0), (dag.adjacency, dag.n_layers - 1)):
-            met = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
-            touched.append([_columns(met, row, among=dag.layer == end) for row in range(self.n_modules)])
+            if self.links is None:
+                reached = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+            else:  # along the links: edges lead from every module to every other
+                pairs = self.links if end else self.links[:, ::-1]
+                ones = np.ones(len(pairs), dtype=np.bool_)
+                link = csr_array((ones, tuple(pairs.T)), shape=(self.n_modules, self.n_modules))
+                reached = member + spread(link, link, hops=self.n_modules, skips_layers=True) @ member
+            connected.append([_columns(reached, row, among=dag.layer == end) for row in range(self.n_modules)])
         levels = self.graph.levels().tolist()
         return tuple(
             Module(
@@ -198,7 +259,7 @@ class ModuleHierarchy:
                 outputs=read_only(kept[outputs]),
                 level=levels[label],
             )
-            for label, (inputs, outputs) in enumerate(zip(*touched, strict=True))
+            for label, (inputs, outputs) in enumerate(zip(*connected, strict=True))
             for units in [_columns(member, label)]
         )
 
@@ -210,26 +271,41 @@ class ModuleHierarchy:
 def detect_modules(
     dag: LayeredDAG,
     *,
+    features: str = "auto",
     clustering: str | Clustering = "linkage",
     hops: int | None = None,
     merge_threshold: float = 0.9,
+    data: ArrayLike | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> ModuleHierarchy:
-    """Find the modules of a pruned network: trim, cluster every layer by reachability, merge across layers.
+    """Find the modules of a pruned network, by its wiring or by the influence that its weights carry.
+
+    *Wiring*: trim, cluster every layer by what its units reach, merge across layers. For networks that were sculpted to
+    their last edges. *Influence*: cluster inputs and outputs by signed sums over paths of products of weights, and give
+    each hidden unit its share in every module (`modgraph.cluster.by_influence`). For networks in which everything
+    reaches everything: those that keep more than a few hundredths of their weights.
 
     Parameters
     ----------
     dag : LayeredDAG
+    features : {"auto", "wiring", "influence"}
+        "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
+        on average, and reachability separates inputs and outputs less well than influence does; there is one module
+        where influence shows none beyond chance. ``settings["features"]`` says what was decided and why.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
-        How the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the reachability
-        rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a
-        label for each row. The units of the output layer start as clusters of one.
+        For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
+        reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
+        returns a label for each row. The units of the output layer start as clusters of one. "auto" takes wiring if
+        this is anything but "linkage".
     hops : int ≥ 1, optional
-        How far a unit's reach counts, in edges; by default as far as the outputs.
+        For wiring: longest path that counts, in edges; by default all paths to the outputs. "auto" takes wiring if
+        this is less.
     merge_threshold : float, in (0, 1]
-        See `modgraph.modules.merge_clusters`.
+        For wiring: see `modgraph.modules.merge_clusters`.
+    data : array_like of float, shape (n_samples, n_inputs), optional
+        For influence: measure it by mean Jacobians over these inputs instead of path sums; needs activations.
     random_state : int, Generator or None
-        Seed for clusterings that draw at random: "leiden" and "blockmodel".
+        Seed for what draws at random: influence, "leiden" and "blockmodel".
 
     Returns
     -------
@@ -238,7 +314,8 @@ def detect_modules(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or `clustering` returns anything but a label for each row.
+        If an argument is out of its range, `clustering` returns anything but a label for each row, or influence is
+        asked for and the network has no weights.
 
     Examples
     --------
@@ -257,21 +334,77 @@ def detect_modules(
         method = METHODS[clustering]
     else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
-    limit = check_hops(hops, dag)
+    if features not in FEATURES:
+        raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
+    limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
+    if features == "influence" and dag.weights is None:
+        raise ValueError('`dag` must have weights for `features` "influence"')
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
-    clusters, notes = method(trimmed, hops=limit, rng=rng)
-    modules = merge_clusters(trimmed, clusters, threshold=merge_threshold)
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept], cluster_labels[kept] = modules, clusters
     name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
+    settings = {"clustering": name, "hops": limit, "merge_threshold": merge_threshold}
+    reason = "asked for"
+    if features != "wiring":
+        if data is not None:
+            data = np.asarray(data, dtype=np.float64)
+            if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
+                raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
+            data = data[:, kept[: dag.layer_sizes[0]]]
+        used, reason = "influence", "asked for"
+        if features == "auto":
+            used, reason = _tells_more(trimmed, clustering=name, hops=limit)
+        if used == "influence":
+            modules = modules_by_influence(trimmed, data=data, random_state=rng)
+            if features == "influence" or wiring_modularity(trimmed) < modules.groups.modularity:
+                return _by_influence(dag, kept, modules, settings=settings, reason=reason)
+            reason = "reachability separates inputs and outputs better than influence does"
+    clusters, notes = method(trimmed, hops=limit, rng=rng)
+    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
+    labels[kept], cluster_labels[kept] = merge_clusters(trimmed, clusters, threshold=merge_threshold), clusters
     return ModuleHierarchy(
         dag=dag,
         labels=read_only(labels),
         cluster_labels=read_only(cluster_labels),
-        settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold, **notes},
+        settings={**settings, "features": f"wiring: {reason}", **notes},
+    )
+
+
+def _tells_more(dag: LayeredDAG, *, clustering: str, hops: int) -> tuple[str, str]:
+    """Say whether influence is worth a try in a trimmed network, and why or why not."""
+    if dag.weights is None:
+        return "wiring", "the network has no weights"
+    if clustering != "linkage" or hops < dag.n_layers - 1:
+        return "wiring", "a clustering or hops were asked for"
+    if dag.layer_sizes[0] * dag.layer_sizes[-1] > LARGEST:
+        return "wiring", "too many pairs of an input and an output to measure influence"
+    n_paths = paths_per_pair(dag)
+    joined = f"{n_paths:.3g} paths join an input and an output on average"
+    return ("influence" if n_paths >= SATURATED else "wiring"), joined
+
+
+def _by_influence(
+    dag: LayeredDAG, kept: BoolArray, modules: InfluenceModules, *, settings: dict[str, Any], reason: str
+) -> ModuleHierarchy:
+    """Make a hierarchy of the modules of the trimmed network."""
+    groups = modules.groups
+    found = f"{counted(groups.n_groups, 'group')} of inputs" if groups.n_groups > 1 else "no groups beyond chance"
+    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
+    labels[kept] = modules.labels
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    shares = np.zeros((dag.n_units, modules.membership.shape[1]))
+    shares[kept] = modules.membership
+    shuffled = f"{groups.n_shuffled} networks with shuffled weights"
+    compared = f"modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled}"
+    return ModuleHierarchy(
+        dag=dag,
+        labels=read_only(labels),
+        cluster_labels=read_only(cluster_labels),
+        settings={**settings, "features": f"influence: {reason}; {found} ({compared})"},
+        shares=read_only(shares),
+        links=modules.links,
     )
 
 
@@ -280,8 +413,8 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
 
     Cluster j joins the module of an earlier cluster i if more than `threshold` of the edges that leave i lead to j
     and more than `threshold` of the edges that enter j come from i; for output units the second condition is enough
-    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of a
-    half several i may qualify: the one that sends most edges counts, and none where two send as many.
+    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of
+    0.5 several i may qualify: j joins the one that sends most edges, and none where two send equally many.
 
     Parameters
     ----------
@@ -290,7 +423,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     clusters : ndarray of int ≥ 0, shape (n_units,)
         The cluster of each unit, numbered by first unit without gaps; no cluster spans two layers.
     threshold : float, in (0, 1]
-        A cluster without edges is its own module, whatever the threshold.
+        A cluster without edges is always a module of its own.
 
     Returns
     -------
@@ -315,20 +448,20 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     entering = np.bincount(target, edges, minlength=n_clusters)
     is_output = np.zeros(n_clusters, dtype=np.bool_)
     is_output[clusters[dag.layer == dag.n_layers - 1]] = True
-    # One division, correctly rounded, so that nine edges of ten are never more than 0.9.
+    # Divide once, correctly rounded: then nine edges of ten are not more than 0.9.
     joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
     source, target, edges = source[joins], target[joins], edges[joins]
     most = np.zeros(n_clusters)
     np.maximum.at(most, target, edges)
-    best = edges == most[target]
-    alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
+    has_most = edges == most[target]
+    is_untied = np.bincount(target[has_most], minlength=n_clusters)[target] == 1
     parent = np.arange(n_clusters)
-    parent[target[best & alone]] = source[best & alone]
+    parent[target[has_most & is_untied]] = source[has_most & is_untied]
     return read_only(by_first_unit(roots(parent)[clusters]))
 
 
 def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Count the edges between labels, as (source, target, count); edges at units labelled −1 don't count."""
+    """Count the edges between labels, as (source, target, count); edges of units labelled −1 don't count."""
     sources, targets = labels[dag.sources], labels[dag.targets]
     inside = (sources >= 0) & (targets >= 0)
     n_labels = int(labels.max()) + 1
@@ -337,6 +470,6 @@ def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray,
 
 
 def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> IntArray:
-    """Return the sorted columns of one row that are set, of those in `among`."""
+    """Return the sorted columns of one row that are True, of those in `among`."""
     columns = np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int64)
     return columns if among is None else columns[among[columns]]

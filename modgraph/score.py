@@ -12,9 +12,11 @@ from scipy.optimize import linear_sum_assignment
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
+from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
 from modgraph.reach import reachability
+from modgraph.verify import MAX_EXHAUSTIVE_INPUTS, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,25 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Which of the paper's criteria a hierarchy meets; the fields are those of `Score`."""
+    """Which of the paper's criteria a hierarchy meets.
+
+    Attributes
+    ----------
+    inputs : bool
+        The trimmed network keeps every input, and two inputs share a label exactly where the same sub-functions
+        read them.
+    hidden : bool
+        The labels of the hidden layers follow the levels of the function (see `score`).
+    outputs : bool
+        Two outputs share a label exactly where they show the same sub-function.
+    exact : bool
+        `inputs` and `outputs` are True, and so is the number of modules (or `hidden`, if the target doesn't count
+        modules). Always False if the network has too few hidden layers for the target.
+    n_modules : int
+        Modules found.
+    expected_modules : int or None
+        Modules of the target at this depth; None if nothing is expected.
+    """
 
     inputs: bool
     hidden: bool
@@ -49,19 +69,13 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Score:
-    """What `score` finds.
+    """How well a hierarchy fits its target function; what `score` returns.
 
     Attributes
     ----------
-    inputs : bool
-        The trimmed network keeps every input, and their labels group them by the sub-functions that read them.
-    hidden : bool
-        The labels of the hidden layers follow the levels of the function (see `score`).
-    outputs : bool
-        The labels of the outputs group them by the sub-function they show.
-    exact : bool
-        `inputs` and `outputs`, and the expected number of modules (`hidden` in its place where the target doesn't
-        count modules). Never where the network has too few hidden layers for the target.
+    criteria : Criteria
+        The paper's criteria. Its fields are also properties of the score: `inputs`, `hidden`, `outputs`, `exact`,
+        `n_modules`, `expected_modules`.
     ari, ami : float
         Adjusted Rand index and adjusted mutual information of the labels and `reference_labels`, over all units of
         the trimmed network: 1 = the same partition, about 0 = chance.
@@ -69,32 +83,58 @@ class Score:
         The same for each layer; 1 for a layer without units.
     matching : tuple of Match
         The best one-to-one matching of modules with sub-functions, in the order of the sub-functions.
-    n_modules : int
-        Modules found.
-    expected_modules : int or None
-        Modules of the target at this depth; None where nothing is expected.
+    functional : bool or None
+        Whether interventions on the network confirm the hierarchy as a decomposition of the target:
+        `modgraph.verify`, without random regroupings. None if the network's weights or activations are not known, or
+        if it has more than 12 inputs.
     """
 
-    inputs: bool
-    hidden: bool
-    outputs: bool
-    exact: bool
+    criteria: Criteria
     ari: float
     ami: float
     layer_ari: tuple[float, ...]
     layer_ami: tuple[float, ...]
     matching: tuple[Match, ...]
-    n_modules: int
-    expected_modules: int | None
+    functional: bool | None = None
+
+    @property
+    def inputs(self) -> bool:
+        """Whether the inputs are grouped as in the target."""
+        return self.criteria.inputs
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the hidden layers follow the levels of the target."""
+        return self.criteria.hidden
+
+    @property
+    def outputs(self) -> bool:
+        """Whether the outputs are grouped as in the target."""
+        return self.criteria.outputs
+
+    @property
+    def exact(self) -> bool:
+        """Whether all that the target expects is met."""
+        return self.criteria.exact
+
+    @property
+    def n_modules(self) -> int:
+        """Number of modules found."""
+        return self.criteria.n_modules
+
+    @property
+    def expected_modules(self) -> int | None:
+        """Number of modules of the target at this depth; None if nothing is expected."""
+        return self.criteria.expected_modules
 
     def __repr__(self) -> str:
-        parts = ", ".join(name for name in ("inputs", "hidden", "outputs") if getattr(self, name)) or "nothing"
-        verdict = "exact" if self.exact else f"right: {parts}"
+        met = ", ".join(name for name in ("inputs", "hidden", "outputs") if getattr(self, name)) or "nothing"
+        verdict = "exact" if self.exact else f"right: {met}"
         return f"Score({verdict}; {self.n_modules} modules of {self.expected_modules}, ari {self.ari:.3f})"
 
 
 def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
-    """Judge a hierarchy by the paper's criteria alone: what `score` does first, without its slower parts.
+    """Judge a hierarchy by the paper's criteria alone; `score` computes more and takes longer.
 
     Parameters
     ----------
@@ -112,22 +152,22 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
     """
     dag, labels = found.dag, found.labels
     _check_sizes(dag, target)
-    goal = target.at_depth(dag.n_layers - 2)
-    expected = len(goal.expected_modules()) if goal else None
+    target_at_depth = target.at_depth(dag.n_layers - 2)
+    expected = len(target_at_depth.expected_modules()) if target_at_depth else None
     layers = [labels[dag.layer == layer] for layer in range(dag.n_layers)]
-    # Too shallow for anything to be expected: inputs, hidden and outputs are still judged, by the whole target.
-    judged = goal or target
-    inputs = bool((layers[0] >= 0).all()) and _is_partition(layers[0], judged.input_partition())
-    outputs = _is_partition(layers[-1], judged.output_partition())
+    # If the network is too shallow for any expectation, inputs, hidden and outputs are judged by the whole target.
+    graph = target_at_depth or target
+    inputs = bool((layers[0] >= 0).all()) and _is_partition(layers[0], graph.input_partition())
+    outputs = _is_partition(layers[-1], graph.output_partition())
     hidden = _follows_levels(
-        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _held(judged)]
+        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _held_values(graph)]
     )
-    total = found.n_modules == expected if target.counts_modules else hidden
+    structure = found.n_modules == expected if target.counts_modules else hidden
     return Criteria(
         inputs=inputs,
         hidden=hidden,
         outputs=outputs,
-        exact=goal is not None and inputs and outputs and total,
+        exact=target_at_depth is not None and inputs and outputs and structure,
         n_modules=found.n_modules,
         expected_modules=expected,
     )
@@ -136,13 +176,14 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
 def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     """Judge a hierarchy by the function its network was trained on.
 
-    The criteria are those of Patil, Michael, Dovrolis (2023), section 4, for any function graph. What to expect
-    follows the number of hidden layers, ``target.at_depth``.
+    The criteria are those of Patil, Michael, Dovrolis (2023), section 4, stated for any function graph. What is
+    expected depends on the number of hidden layers (``target.at_depth``).
 
-    *hidden* asks for an assignment of the hidden layers to levels of the function, never decreasing, so that each
-    layer has as many labels as a layered network must hold values at its level: one for each sub-function of that
-    level, and one for each of an earlier level that is still read or shown later. Layers of one level must have
-    the same labels. So for `overlap`, with its single level: the same two labels in every hidden layer.
+    *hidden* is True if the hidden layers can be assigned to levels of the function, in ascending order, so that the
+    number of labels in each layer is the number of values that a layered network must hold at that level: one for
+    each sub-function of the level, and one for each sub-function of an earlier level that is read or shown later.
+    Layers of the same level must have the same labels. Example: `overlap` has one level, so every hidden layer must
+    have the same two labels.
 
     Parameters
     ----------
@@ -171,7 +212,6 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     """
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
 
-    judged = criteria(found, target)
     dag, labels = found.dag, found.labels
     reference = reference_labels(dag, target)
     kept = [(labels >= 0) & (dag.layer == layer) for layer in range(dag.n_layers)]
@@ -180,28 +220,35 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     ari, *layer_ari = [round(float(adjusted_rand_score(*pair)), 12) for pair in pairs]
     ami, *layer_ami = [round(float(adjusted_mutual_info_score(*pair)), 12) for pair in pairs]
     return Score(
-        inputs=judged.inputs,
-        hidden=judged.hidden,
-        outputs=judged.outputs,
-        exact=judged.exact,
+        criteria=criteria(found, target),
         ari=ari,
         ami=ami,
         layer_ari=tuple(layer_ari),
         layer_ami=tuple(layer_ami),
         matching=_match(found, target.at_depth(dag.n_layers - 2) or target),
-        n_modules=judged.n_modules,
-        expected_modules=judged.expected_modules,
+        functional=_functional(found, target),
     )
 
 
-def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
-    """Label every unit with the module of the target that it should belong to, from its place in the graph alone.
+def _functional(found: ModuleHierarchy, target: FunctionGraph) -> bool | None:
+    """Whether the hierarchy is verified by intervention; None where the network can't be computed exhaustively."""
+    dag = found.dag
+    if dag.weights is None or dag.activations is None or target.n_inputs > MAX_EXHAUSTIVE_INPUTS:
+        return None
+    if any(name.partition(":")[0] not in ACTIVATIONS for name in np.unique(dag.activations).tolist()):
+        return None
+    return verify(found, target=target, n_controls=0).functional
 
-    Inputs and outputs have the label of the expected module they are part of. A hidden unit has that of the
-    sub-function whose input support and output reach are the most like its own (mean of the two Jaccard indices)
-    among those that a layered network must hold at the level of the unit's layer; units that are as like several, of
-    different modules, get a label of their own for that set. The levels of the hidden layers never decrease, leave
-    out none of the first ``min_hidden`` levels of the target, and make the sum of these similarities the largest.
+
+def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
+    """Label every unit with the module of the target that it should belong to, by its place in the graph alone.
+
+    Inputs and outputs get the label of their expected module. A hidden unit gets the label of the most similar
+    sub-function among those that a layered network must hold at the level of the unit's layer. Similarity is the
+    mean of two Jaccard indices: of the input supports and of the output reaches. If sub-functions of several modules
+    are equally similar, the unit gets a further label, one for each such set of modules. The levels of the hidden
+    layers never decrease, skip none of the first ``min_hidden`` levels of the target, and maximise the sum of the
+    similarities.
 
     Parameters
     ----------
@@ -212,8 +259,8 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     Returns
     -------
     ndarray of int, shape (n_units,)
-        Positions in ``target.expected_modules``, labels beyond them for the tied sets, −1 where trimming would
-        remove the unit.
+        Positions in ``target.expected_modules``, larger labels for tied sets, −1 where trimming would remove the
+        unit.
 
     Raises
     ------
@@ -229,25 +276,29 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     array([0, 0, 1, 1, 0, 1, 0, 0, 1, 1])
     """
     _check_sizes(dag, target)
-    goal = target.at_depth(dag.n_layers - 2) or target
-    modules = goal.expected_modules()
+    graph = target.at_depth(dag.n_layers - 2) or target
+    modules = graph.expected_modules()
     module_of = {name: number for number, module in enumerate(modules) for name in module.sub_functions}
-    names = [sub.name for sub in goal.sub_functions]
-    # The whole graph gives the same: what lies between an input and a unit that trimming keeps is kept too.
+    names = [sub.name for sub in graph.sub_functions]
+    # Reachability on the untrimmed graph suffices: all paths between an input and a kept unit are kept too.
     support = reachability(dag, 0).toarray().T
     reach = reachability(dag, dag.n_layers - 1, direction="inwards").toarray().T
-    similarity, kept = _similarity(support, reach, goal), dag.on_path()
+    similarity, kept = _similarity(support, reach, graph), dag.on_path()
     hidden = [np.flatnonzero(kept & (dag.layer == layer)) for layer in range(1, dag.n_layers - 1)]
-    held = [[names.index(name) for name in level] for level in _held(goal)]
+    held = [[names.index(name) for name in level] for level in _held_values(graph)]
     labels = np.full(dag.n_units, -1, dtype=np.int64)
-    tied: dict[frozenset[int], int] = {}
-    for units, level in zip(hidden, _layer_levels([similarity[units] for units in hidden], held, goal), strict=True):
+    tie_labels: dict[frozenset[int], int] = {}
+    levels = _layer_levels([similarity[units] for units in hidden], held, graph)
+    for units, level in zip(hidden, levels, strict=True):
         for unit in units.tolist():
-            likeness = similarity[unit, held[level]]
-            best = np.flatnonzero(likeness == likeness.max())
-            nearest = frozenset(module_of[names[held[level][position]]] for position in best)
-            labels[unit] = min(nearest) if len(nearest) == 1 else tied.setdefault(nearest, len(modules) + len(tied))
-    first_output = dag.n_units - goal.n_outputs
+            to_held = similarity[unit, held[level]]
+            most_similar = np.flatnonzero(to_held == to_held.max())
+            candidates = frozenset(module_of[names[held[level][position]]] for position in most_similar)
+            if len(candidates) == 1:
+                labels[unit] = min(candidates)
+            else:
+                labels[unit] = tie_labels.setdefault(candidates, len(modules) + len(tie_labels))
+    first_output = dag.n_units - graph.n_outputs
     for number, module in enumerate(modules):
         labels[list(module.inputs)] = number
         labels[[first_output + position for position in module.outputs]] = number
@@ -270,59 +321,64 @@ def _is_partition(labels: IntArray, partition: Iterable[Sequence[int]]) -> bool:
     return all(len(group) == 1 for group in groups) and len(set().union(*groups)) == len(groups)
 
 
-def _held(graph: FunctionGraph) -> list[list[str]]:
-    """Find, for each level, the sub-functions whose value a layered network must hold there."""
+def _held_values(graph: FunctionGraph) -> list[list[str]]:
+    """Return, for each level, the sub-functions whose value a layered network must hold there."""
     level = graph.levels()
     depth = max(level.values())
-    until = {
+    last_level = {
         name: depth if name in graph.shown else max(level[reader] - 1 for reader in graph.readers(name))
         for name in level
     }
-    return [[name for name in level if level[name] <= at <= until[name]] for at in range(1, depth + 1)]
+    return [[name for name in level if level[name] <= number <= last_level[name]] for number in range(1, depth + 1)]
 
 
 def _layer_levels(
     similarity: Sequence[FloatArray], held: Sequence[Sequence[int]], graph: FunctionGraph
 ) -> tuple[int, ...]:
-    """Choose the level of each hidden layer so that its units are the most like what a network holds there.
+    """Choose a level for each hidden layer so that its units are most similar to what a network holds there.
 
-    Levels never decrease, and none of the first ``graph.min_hidden`` is left out if there are layers enough. On equal
-    sums the lower levels win. Dynamic programming over layers: O(layers × levels²).
+    Levels never decrease. None of the first ``graph.min_hidden`` levels is skipped if there are enough layers. Among
+    equal sums the lower levels win. Dynamic programming over the layers: O(layers × levels²).
     """
-    covered = min(graph.min_hidden, len(held), len(similarity))
+    n_required = min(graph.min_hidden, len(held), len(similarity))
     best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}
-    for layer in similarity:
-        gains = [math.fsum(layer[:, columns].max(axis=1).tolist()) for columns in held]
-        following: dict[int, tuple[float, tuple[int, ...]]] = {}
+    for of_layer in similarity:
+        gains = [math.fsum(of_layer[:, columns].max(axis=1).tolist()) for columns in held]
+        extended: dict[int, tuple[float, tuple[int, ...]]] = {}
         for level, gain in enumerate(gains):
-            ways = [
+            choices = [
                 (round(total + gain, 9), (*path, level))
-                for before, (total, path) in best.items()
-                if before == level or before + 1 == level or covered - 1 <= before < level
+                for previous, (total, path) in best.items()
+                if previous == level or previous + 1 == level or n_required - 1 <= previous < level
             ]
-            if ways:
-                following[level] = min(ways, key=lambda way: (-way[0], way[1]))
-        best = following
-    ends = [way for level, way in best.items() if level >= covered - 1]
-    return min(ends, key=lambda way: (-way[0], way[1]))[1]
+            if choices:
+                extended[level] = min(choices, key=lambda choice: (-choice[0], choice[1]))
+        best = extended
+    complete = [choice for level, choice in best.items() if level >= n_required - 1]
+    return min(complete, key=lambda choice: (-choice[0], choice[1]))[1]
 
 
-def _follows_levels(layers: Sequence[set[int]], held: Sequence[int]) -> bool:
-    """Whether hidden layers can be given levels, never decreasing, with `held` labels each, the same in one level."""
-    at, before = -1, set[int]()
+def _follows_levels(layers: Sequence[set[int]], n_held: Sequence[int]) -> bool:
+    """Whether the hidden layers can be assigned to ascending levels with the right numbers of labels.
+
+    `layers` holds the labels of each hidden layer, `n_held` the number of values held at each level. Layers of one
+    level must have the same labels.
+    """
+    level, previous = -1, set[int]()
     for labels in layers:
-        if at >= 0 and labels == before:
+        if level >= 0 and labels == previous:
             continue
-        # The earliest level that fits leaves the most choice to later layers.
-        at = next((level for level in range(at + 1, len(held)) if held[level] == len(labels)), len(held))
-        if at == len(held):
+        # Take the lowest level that fits: it leaves the most levels to the later layers.
+        fitting = (number for number in range(level + 1, len(n_held)) if n_held[number] == len(labels))
+        level = next(fitting, len(n_held))
+        if level == len(n_held):
             return False
-        before = labels
+        previous = labels
     return True
 
 
 def _jaccard(one: BoolArray, two: BoolArray) -> FloatArray:
-    """Jaccard indices of the rows of `one` (n, m) and the rows of `two` (k, m), shape (n, k); 1 for two empty rows."""
+    """Jaccard indices between the rows of `one` (n, m) and of `two` (k, m): shape (n, k), 1 for two empty rows."""
     first, second = one.astype(np.float64), two.astype(np.float64)
     both = first @ second.T
     either = first.sum(axis=1)[:, None] + second.sum(axis=1) - both
@@ -331,15 +387,20 @@ def _jaccard(one: BoolArray, two: BoolArray) -> FloatArray:
 
 
 def _similarity(support: BoolArray, reach: BoolArray, graph: FunctionGraph) -> FloatArray:
-    """How much rows of inputs and outputs are like each sub-function of `graph`: shape (n_rows, n_sub_functions)."""
+    """Similarity of rows to the sub-functions of `graph`: shape (n_rows, n_sub_functions).
+
+    `support` has shape (n_rows, n_inputs), `reach` has shape (n_rows, n_outputs). The similarity is the mean of the
+    Jaccard indices of support and reach.
+    """
     names = [sub.name for sub in graph.sub_functions]
-    wanted_support = _rows([graph.input_support(name) for name in names], graph.n_inputs)
-    wanted_reach = _rows([graph.output_reach(name) for name in names], graph.n_outputs)
+    wanted_support = _indicator_rows([graph.input_support(name) for name in names], graph.n_inputs)
+    wanted_reach = _indicator_rows([graph.output_reach(name) for name in names], graph.n_outputs)
     mean = (_jaccard(support, wanted_support) + _jaccard(reach, wanted_reach)) / 2
-    return np.round(mean, 12)  # so that equal fractions are equal numbers, whatever the order of the sums
+    return np.round(mean, 12)  # equal fractions become equal floats, whatever the order of the sums
 
 
-def _rows(positions: Sequence[Sequence[int] | IntArray], size: int) -> BoolArray:
+def _indicator_rows(positions: Sequence[Sequence[int] | IntArray], size: int) -> BoolArray:
+    """Return boolean rows of length `size`, True at the given positions."""
     rows: NDArray[np.bool_] = np.zeros((len(positions), size), dtype=np.bool_)
     for row, members in zip(rows, positions, strict=True):
         row[list(members)] = True
@@ -347,13 +408,13 @@ def _rows(positions: Sequence[Sequence[int] | IntArray], size: int) -> BoolArray
 
 
 def _match(found: ModuleHierarchy, graph: FunctionGraph) -> tuple[Match, ...]:
-    """Match modules with sub-functions so that the sum of similarities is the largest."""
-    # In an order that the numbering of hidden units does not touch, so neither do ties.
+    """Match modules one-to-one with sub-functions so that the sum of similarities is largest."""
+    # Sort by properties that don't depend on the numbering of hidden units, so that ties don't either.
     modules = sorted(found.modules, key=lambda m: (m.inputs.tolist(), m.outputs.tolist(), m.layers, m.units.size))
     first_output = found.dag.n_units - graph.n_outputs
     similarity = _similarity(
-        _rows([module.inputs for module in modules], graph.n_inputs),
-        _rows([module.outputs - first_output for module in modules], graph.n_outputs),
+        _indicator_rows([module.inputs for module in modules], graph.n_inputs),
+        _indicator_rows([module.outputs - first_output for module in modules], graph.n_outputs),
         graph,
     )
     pairs = zip(*linear_sum_assignment(similarity, maximize=True), strict=True)

@@ -36,13 +36,32 @@ def dags(draw: st.DrawFn, max_units: int = 6, skips: bool = True) -> LayeredDAG:
     return LayeredDAG.from_edges(np.concatenate([dag.edges, extra]), layer=dag.layer)
 
 
+@st.composite
+def weighted(draw: st.DrawFn, graphs: st.SearchStrategy[LayeredDAG]) -> LayeredDAG:
+    """One of `graphs` with random weights and biases."""
+    dag = draw(graphs)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    biases = np.where(dag.layer > 0, rng.normal(size=dag.n_units), 0.0)
+    return LayeredDAG.from_edges(dag.edges, layer=dag.layer, weights=rng.normal(size=dag.n_edges), biases=biases)
+
+
 def permuted(dag: LayeredDAG, rng: np.random.Generator, *, hidden_only: bool = False) -> tuple[LayeredDAG, IntArray]:
     """Shuffle the units within each layer; returns the new graph and the new place of every unit."""
     place = np.arange(dag.n_units)
     starts = dag.layer_starts
     for level in range(int(hidden_only), dag.n_layers - int(hidden_only)):
         place[starts[level] : starts[level + 1]] = rng.permutation(place[starts[level] : starts[level + 1]])
-    return LayeredDAG.from_edges(place[dag.edges], layer=dag.layer, dense_edges=dag.dense_edges), place
+    biases = None if dag.biases is None else dag.biases[np.argsort(place)]
+    names = None if dag.activations is None else dag.activations[np.argsort(place)].tolist()
+    other = LayeredDAG.from_edges(
+        place[dag.edges],
+        layer=dag.layer,
+        weights=dag.weights,
+        dense_edges=dag.dense_edges,
+        biases=biases,
+        activations=names,
+    )
+    return other, place
 
 
 @st.composite

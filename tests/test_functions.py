@@ -181,7 +181,7 @@ def test_chains_that_feed_only_each_other_are_one_module() -> None:
         ((2,), ()),
         ((), ("third",)),
     ]
-    # What an output shows isn't read by the next sub-function alone.
+    # A sub-function that an output shows doesn't join its reader.
     shown = chain("third", "first").expected_modules()
     assert [m.sub_functions for m in shown] == [("first",), (), ("second",), ("third",)]
 
@@ -228,7 +228,7 @@ def test_twenty_inputs_are_the_limit_of_a_truth_table() -> None:
     assert parity(21).evaluate(np.ones((1, 21))).tolist() == [[1]]
 
 
-def test_published_functions_travel_between_processes() -> None:
+def test_published_functions_can_be_pickled() -> None:
     target = published("levels_use_2")
     assert pickle.loads(pickle.dumps(target)) == target
 
@@ -320,13 +320,13 @@ BAD_GRAPHS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_GRAPHS)
-def test_bad_graphs_get_one_sentence(changes: dict[str, Any], message: str) -> None:
+def test_bad_graphs_raise_one_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         build(**changes)
     assert "\n" not in str(caught.value)
 
 
-def test_the_cycle_is_shown() -> None:
+def test_a_cycle_is_named_in_the_error() -> None:
     loop = subs(("Q", ["R", "a"]), ("R", ["Q", "b"]))
     with pytest.raises(ValueError, match=r"no cycle \(got (Q → R → Q|R → Q → R)\)"):
         build(sub_functions=loop, outputs=["P", "Q"])
@@ -346,7 +346,7 @@ def test_the_cycle_is_shown() -> None:
         (lambda a, b: (a, b[1:]), 2, r"`function` of `Q` must give 2 × 4 bits"),
     ],
 )
-def test_bad_callables_get_one_sentence(function: Callable[..., Any], n_outputs: int, message: str) -> None:
+def test_bad_callables_raise_one_sentence(function: Callable[..., Any], n_outputs: int, message: str) -> None:
     outputs = ["P", "Q.0"] if n_outputs > 1 else ["P", "Q"]
     with pytest.raises(ValueError, match=message):
         build(
@@ -355,12 +355,12 @@ def test_bad_callables_get_one_sentence(function: Callable[..., Any], n_outputs:
 
 
 def test_callables_cannot_change_their_arguments() -> None:
-    def vandal(a: Any, b: Any) -> Any:
+    def or_in_place(a: Any, b: Any) -> Any:
         a |= b
         return a
 
     with pytest.raises(ValueError, match="read-only"):
-        build(sub_functions=[SubFunction("P", ["a", "b"], function=vandal)])
+        build(sub_functions=[SubFunction("P", ["a", "b"], function=or_in_place)])
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_callables_cannot_change_their_arguments() -> None:
         ({"function": 3}, r"`function` of `P` must be a callable or a gate \(got 3\)"),
     ],
 )
-def test_bad_sub_functions_get_one_sentence(fields: dict[str, Any], message: str) -> None:
+def test_bad_sub_functions_raise_one_sentence(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SubFunction(**{"name": "P", "parents": ["a", "b"], "function": "xor", **fields})
 
@@ -395,6 +395,6 @@ def test_bad_arguments_of_methods() -> None:
             method("R")
 
 
-def test_unknown_names_get_the_nearest() -> None:
+def test_the_error_for_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"`name` must be a published function \(got 'seperable'; nearest: separable"):
         published("seperable")

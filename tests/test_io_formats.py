@@ -128,7 +128,7 @@ def test_bad_thresholds_get_one_sentence(threshold: float, tmp_path: Path) -> No
 
 @needs_published
 def test_published_networks_are_read_as_they_are() -> None:
-    # A sample here; scripts/read_published.py writes and reads all of them in four formats.
+    # A sample here; tests/long/read_published.py writes and reads all of them in four formats.
     for entry in published_index()[::16]:
         read, built = load_network(FOLDER / entry["file"]), published_dag(entry)
         assert (read.edges == built.edges).all(), entry["file"]

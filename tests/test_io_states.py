@@ -201,7 +201,7 @@ def test_bad_state_dicts_get_one_sentence(state: dict[str, Any], message: str, t
 
 
 def test_safetensors_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
-    # scripts/read_large.py does it with 10⁸ weights.
+    # tests/long/read_large.py does it with 10⁸ weights.
     rng, width = np.random.default_rng(0), 3000
     arrays = {f"{at}.weight": np.zeros((width, width), dtype=np.float32) for at in range(3)}
     for array in arrays.values():

@@ -37,9 +37,9 @@ def ideal(target: FunctionGraph, levels: list[int]) -> tuple[LayeredDAG, list[in
     module_of = {n: i for i, m in enumerate(modules) for n in m.sub_functions}
     module_of |= {target.inputs[p]: i for i, m in enumerate(modules) for p in m.inputs}
     parents = {s.name: {p.split(".")[0] for p in s.parents} for s in target.sub_functions}
-    last = {n: depth if n in target.shown else max(level[r] - 1 for r in target.readers(n)) for n in level}
+    last_level = {n: depth if n in target.shown else max(level[r] - 1 for r in target.readers(n)) for n in level}
     layers = [list(target.inputs)]
-    layers += [2 * [n for n in level if level[n] <= at <= last[n]] for at in levels]
+    layers += [2 * [n for n in level if level[n] <= at <= last_level[n]] for at in levels]
     layers.append(list(target.shown))
     masks = [
         [[one == two or (two not in before and one in parents[two]) for one in before] for two in after]
@@ -88,7 +88,7 @@ def test_a_hierarchy_scored_against_itself_is_exact(target: FunctionGraph) -> No
     assert result.n_modules == result.expected_modules == len(target.expected_modules())
 
 
-def test_one_unit_out_of_place_is_seen() -> None:
+def test_one_misplaced_unit_changes_the_score() -> None:
     target = published("separable")
     dag, labels = ideal(target, [1, 1])
     assert repr(score(hierarchy(dag, labels), target)) == "Score(exact; 2 modules of 2, ari 1.000)"
@@ -151,7 +151,7 @@ def test_overlaps_are_judged_by_their_hidden_layers() -> None:
     assert result.outputs
     assert not result.hidden
     assert not result.exact
-    # The number of modules alone is no matter.
+    # The number of modules doesn't matter.
     merged = np.where(np.array(labels) == 0, 3, labels)
     result = score(hierarchy(dag, merged), target)
     assert result.exact
@@ -179,12 +179,12 @@ def test_hidden_layers_follow_levels(layers: list[set[int]], held: list[int], ri
     assert _follows_levels(layers, held) == right
 
 
-def test_units_like_several_sub_functions_have_a_label_of_their_own() -> None:
+def test_units_equally_similar_to_several_sub_functions_get_a_further_label() -> None:
     target = published("overlap_4_use_1")
     # Units for F, for G, and two that serve both alike.
     dag = LayeredDAG.from_masks([np.ones((4, 4)), [[1, 0, 1, 1], [0, 1, 1, 1]]])
     assert reference_labels(dag, target).tolist() == [0, 0, 0, 0, 1, 2, 3, 3, 1, 2]
-    # A unit that trimming removes has none.
+    # A unit that trimming removes gets −1.
     dag = LayeredDAG.from_masks([np.ones((4, 4)), [[1, 0, 1, 0], [0, 1, 1, 0]]])
     assert reference_labels(dag, target).tolist() == [0, 0, 0, 0, 1, 2, 3, -1, 1, 2]
 
@@ -227,7 +227,7 @@ def permuted(dag: LayeredDAG, order: np.ndarray[Any, np.dtype[np.int64]]) -> Lay
 
 @given(st.sampled_from(published_names()), st.data())
 @settings(max_examples=40, deadline=None)
-def test_the_order_of_hidden_units_and_the_numbers_of_labels_carry_no_meaning(name: str, data: st.DataObject) -> None:
+def test_permuted_units_and_renumbered_labels_get_the_same_score(name: str, data: st.DataObject) -> None:
     target = published(name)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     sizes = [target.n_inputs, *rng.integers(2, 6, size=rng.integers(1, 4)), target.n_outputs]
@@ -238,13 +238,13 @@ def test_the_order_of_hidden_units_and_the_numbers_of_labels_carry_no_meaning(na
         order[dag.layer == layer] = rng.permutation(order[dag.layer == layer])
     renamed = np.where(labels >= 0, rng.permutation(5)[labels], -1)
 
-    def facts(result: Score) -> tuple[Any, ...]:
+    def comparable(result: Score) -> tuple[Any, ...]:
         pairs = [(match.sub_function, match.similarity) for match in result.matching]
         return (*astuple(replace(result, matching=(), ami=0, layer_ami=())), pairs)
 
     before = score(hierarchy(dag, labels), target)
     after = score(hierarchy(permuted(dag, order), renamed[order]), target)
-    assert facts(before) == facts(after)
+    assert comparable(before) == comparable(after)
     assert after.ami == pytest.approx(before.ami)
     assert np.array_equal(reference_labels(dag, target)[order] < 0, reference_labels(permuted(dag, order), target) < 0)
 
@@ -329,7 +329,7 @@ def test_reused_in_narrow_networks(recorded: dict[tuple[str, tuple[int, ...], in
 
 
 @needs_published
-def test_exact_networks_are_like_their_reference(
+def test_exact_networks_match_their_reference(
     recorded: dict[tuple[str, tuple[int, ...], int], list[Score]],
 ) -> None:
     for (name, _, _), results in recorded.items():

@@ -1,4 +1,4 @@
-"""The functions of the paper, by name (checked against the released truth tables)."""
+"""The published functions, by name. Their truth tables equal the released ones."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from types import MappingProxyType
 from typing import Final
 
 from modgraph.functions.graph import FunctionGraph
-from modgraph.functions.subfunction import Bits, SubFunction, nearest
+from modgraph.functions.subfunction import Bits, SubFunction, suggestion
 
 _USES: Final = (1, 2, 4, 6, 8)
 
 
-def _terms(a: Bits, b: Bits, c: Bits, d: Bits) -> tuple[Bits, Bits, Bits]:
+def _products_of_f(a: Bits, b: Bits, c: Bits, d: Bits) -> tuple[Bits, Bits, Bits]:
     """H = the three products of F: ab¬c¬d, a¬bc¬d, ¬a¬bcd."""
     return a & b & (1 - c) & (1 - d), a & (1 - b) & c & (1 - d), (1 - a) & (1 - b) & c & d
 
 
 def _f(a: Bits, b: Bits, c: Bits, d: Bits) -> Bits:
     """F = ab¬c¬d ∨ a¬bc¬d ∨ ¬a¬bcd."""
-    first, second, third = _terms(a, b, c, d)
+    first, second, third = _products_of_f(a, b, c, d)
     return first | second | third
 
 
@@ -31,7 +31,7 @@ def _g(a: Bits, b: Bits, c: Bits, d: Bits) -> Bits:
     return found
 
 
-def _either_not_both(f: Bits, g: Bits) -> tuple[Bits, Bits]:
+def _one_without_the_other(f: Bits, g: Bits) -> tuple[Bits, Bits]:
     """M = (f¬g, ¬fg)."""
     return f & (1 - g), (1 - f) & g
 
@@ -41,7 +41,7 @@ def _names(stop: int, start: int = 0) -> list[str]:
 
 
 def _gates(function: str, **parents: str) -> list[SubFunction]:
-    """Sub-functions with the same gate: name="parents, separated by blanks"."""
+    """Return sub-functions with the same gate; each keyword is a name, its value the parents, separated by spaces."""
     return [SubFunction(name, references.split(), function=function) for name, references in parents.items()]
 
 
@@ -61,7 +61,7 @@ def _single(name: str) -> FunctionGraph:
 
 
 def _reuse(name: str, use: int) -> FunctionGraph:
-    h = SubFunction("H", _names(4), function=_terms, n_outputs=3)
+    h = SubFunction("H", _names(4), function=_products_of_f, n_outputs=3)
     subs = [h, *_gates("or", A="H.0 H.1", B="H.1 H.2")]
     return FunctionGraph(name=name, inputs=_names(4), sub_functions=subs, outputs=["A", "B"] * use, min_hidden=2)
 
@@ -76,7 +76,7 @@ def _levels(name: str, use: int) -> FunctionGraph:
     subs = [
         SubFunction("f", _names(4), function=_f),
         SubFunction("g", _names(8, 4), function=_g),
-        SubFunction("M", ["f", "g"], function=_either_not_both, n_outputs=2),
+        SubFunction("M", ["f", "g"], function=_one_without_the_other, n_outputs=2),
     ]
     shallow = FunctionGraph(name=f"{name}, shallow", inputs=_names(8), sub_functions=subs, outputs=["M.0", "M.1"] * use)
     shown = _gates("identity", f_not_g="M.0", g_not_f="M.1")
@@ -141,5 +141,5 @@ def published(name: str) -> FunctionGraph:
     FunctionGraph('overlap_3_use_8', 5 inputs, 2 sub-functions, 16 outputs)
     """
     if name not in _CATALOGUE:
-        raise ValueError(f"`name` must be a published function (got {name!r}{nearest(name, _CATALOGUE)})")
+        raise ValueError(f"`name` must be a published function (got {name!r}{suggestion(name, _CATALOGUE)})")
     return _CATALOGUE[name](name)

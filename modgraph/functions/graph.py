@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
@@ -13,19 +13,20 @@ from numpy.typing import ArrayLike
 from modgraph.functions.subfunction import (
     Bits,
     SubFunction,
-    as_bits,
     check_arity,
     check_int,
     check_name,
+    check_strings,
     compute,
-    nearest,
     patterns,
-    strings,
+    read_only_bits,
+    suggestion,
 )
 
 MAX_TABLE_INPUTS: Final = 20
-"""More inputs than this have no truth table."""
-_TRIED_BITS: Final = 10  # a callable is tried on all patterns of its parent bits, up to 2¹⁰ of them
+"""`FunctionGraph.truth_table` takes at most this many inputs."""
+# A new graph calls each callable once: on all patterns of its parent bits, of at most this many of them.
+_MAX_TRIED_BITS: Final = 10  # bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +53,26 @@ class FunctionGraph:
     Parameters
     ----------
     name : str
-        What tables and pictures call it.
+        Its name in tables and pictures.
     inputs : sequence of str
         Names of the input units; each must be read by a sub-function.
     sub_functions : sequence of SubFunction
-        In any order; an output must depend on each.
+        In any order; each must have an output that depends on it.
     outputs : sequence of str
-        The bit that each output unit shows: ``"P"``, ``"~P"``, ``"H.1"``.
+        The bit that each output unit shows: ``"P"``, ``"~P"`` (negated), ``"H.1"`` (bit 1 of ``H``).
     min_hidden : int, default 1
         The fewest hidden layers of a network in which the modules of this graph can be told apart.
     shallow : FunctionGraph, optional
-        What to expect of networks with fewer; without it nothing is expected of them.
+        The graph to expect of networks with fewer hidden layers. Without it nothing is expected of them.
     counts_modules : bool, default True
-        Whether an *exact* hierarchy must have the expected number of modules. Where it need not, its hidden layers
-        must be right (so the paper judges `overlap`, without a number of modules).
+        Whether an *exact* hierarchy must have the expected number of modules. If not, its hidden layers must be right
+        instead (the paper judges `overlap` so).
 
     Raises
     ------
     ValueError
-        If a name is repeated, a reference unknown, a sub-function or an input unused, a number of arguments wrong,
-        what a callable gives of the wrong shape or not binary, or if there is a cycle.
+        If a name is repeated, a reference is unknown, a sub-function or an input is unused, a number of arguments is
+        wrong, a callable returns a wrong shape or values other than 0 and 1, or there is a cycle.
 
     Examples
     --------
@@ -96,9 +97,9 @@ class FunctionGraph:
     counts_modules: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", strings("inputs", self.inputs))
+        object.__setattr__(self, "inputs", check_strings("inputs", self.inputs))
         object.__setattr__(self, "sub_functions", tuple(self.sub_functions))
-        object.__setattr__(self, "outputs", strings("outputs", self.outputs))
+        object.__setattr__(self, "outputs", check_strings("outputs", self.outputs))
         _validate(self)
 
     @property
@@ -114,14 +115,16 @@ class FunctionGraph:
     @property
     def shown(self) -> tuple[str, ...]:
         """The sub-function that each output shows."""
-        return tuple(name for name, _ in _shown(self))
+        return tuple(name for name, _ in _output_bits(self))
 
-    def values(self, inputs: ArrayLike) -> dict[str, Bits]:
+    def values(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> dict[str, Bits]:
         """Compute every sub-function on samples.
 
         Parameters
         ----------
         inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
+        fixed : mapping of str → array_like of 0 and 1, shape (n_samples, bits of the sub-function), optional
+            Sub-functions that have these values, whatever they read (an intervention).
 
         Returns
         -------
@@ -144,18 +147,30 @@ class FunctionGraph:
             raise ValueError(f"`inputs` must have shape (n_samples, {self.n_inputs}) (got {samples.shape})")
         if not (binary := np.isin(samples, (0, 1))).all():
             raise ValueError(f"`inputs` must be 0 or 1 (got {samples[~binary][0]})")
-        table = {name: as_bits(samples[:, [column]]) for column, name in enumerate(self.inputs)}
+        table = {name: read_only_bits(samples[:, [column]]) for column, name in enumerate(self.inputs)}
         subs = {sub.name: sub for sub in self.sub_functions}
-        for name in _order(self):
-            table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _bits(self, subs[name].parents)])
+        given = {name: read_only_bits(np.asarray(bits)) for name, bits in (fixed or {}).items()}
+        for name, bits in given.items():
+            size = (len(samples), subs[name].n_outputs) if name in subs else None
+            if bits.shape != size:
+                raise ValueError(
+                    f"`fixed` must map sub-functions to arrays of shape {size} (got {name!r}: {bits.shape})"
+                )
+        for name in _topological_order(self):
+            if name in given:
+                table[name] = given[name]
+                continue
+            table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _resolve(self, subs[name].parents)])
         return {name: table[name] for name in subs}
 
-    def evaluate(self, inputs: ArrayLike) -> Bits:
+    def evaluate(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> Bits:
         """Compute the outputs on samples.
 
         Parameters
         ----------
         inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
+        fixed : mapping, optional
+            As in `values`.
 
         Returns
         -------
@@ -173,12 +188,12 @@ class FunctionGraph:
         >>> published("separable").evaluate([[1, 0, 1, 1]])
         array([[1, 0, 0, 1]], dtype=uint8)
         """
-        values = self.values(inputs)
+        values = self.values(inputs, fixed=fixed)
         columns = [
             values[name][:, bit] ^ reference.startswith("~")
-            for reference, (name, bit) in zip(self.outputs, _shown(self), strict=True)
+            for reference, (name, bit) in zip(self.outputs, _output_bits(self), strict=True)
         ]
-        return as_bits(np.column_stack(columns))
+        return read_only_bits(np.column_stack(columns))
 
     def truth_table(self) -> tuple[Bits, Bits]:
         """All inputs and their outputs.
@@ -216,9 +231,9 @@ class FunctionGraph:
         >>> published("levels_use_1").levels()
         {'f': 1, 'g': 1, 'M': 2, 'f_not_g': 3, 'g_not_f': 3}
         """
-        parents = _parents(self)
+        parents = _parent_names(self)
         level = dict.fromkeys(self.inputs, 0)
-        for name in _order(self):
+        for name in _topological_order(self):
             level[name] = 1 + max(level[parent] for parent in parents[name])
         return {name: level[name] for name in parents}
 
@@ -231,8 +246,8 @@ class FunctionGraph:
         >>> published("overlap_1_use_1").readers("x3")
         ('F', 'G')
         """
-        _bits(self, [name], argument="name")
-        return tuple(reader for reader, parents in _parents(self).items() if name in parents)
+        _resolve(self, [name], argument="name")
+        return tuple(reader for reader, parents in _parent_names(self).items() if name in parents)
 
     def input_support(self, name: str) -> tuple[int, ...]:
         """Positions of the inputs that a sub-function depends on; ValueError if there is no such name.
@@ -243,9 +258,9 @@ class FunctionGraph:
         >>> published("levels_use_1").input_support("g")
         (4, 5, 6, 7)
         """
-        _bits(self, [name], argument="name")
-        parents = _parents(self)
-        found = _closure(name, lambda n: parents.get(n, ()))
+        _resolve(self, [name], argument="name")
+        parents = _parent_names(self)
+        found = _linked_names(name, lambda n: parents.get(n, ()))
         return tuple(position for position, n in enumerate(self.inputs) if n in found)
 
     def output_reach(self, name: str) -> tuple[int, ...]:
@@ -257,7 +272,7 @@ class FunctionGraph:
         >>> published("reuse_2").output_reach("A")
         (0, 2)
         """
-        found = _closure(name, self.readers)
+        found = _linked_names(name, self.readers)
         return tuple(position for position, n in enumerate(self.shown) if n in found)
 
     def input_partition(self) -> tuple[tuple[int, ...], ...]:
@@ -269,7 +284,7 @@ class FunctionGraph:
         >>> published("overlap_1_use_1").input_partition()
         ((0, 1, 2), (3,), (4, 5, 6))
         """
-        return _grouped(self.readers(name) for name in self.inputs)
+        return _group_positions(self.readers(name) for name in self.inputs)
 
     def output_partition(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the outputs, grouped by the sub-function they show, whichever bit and sign.
@@ -280,15 +295,15 @@ class FunctionGraph:
         >>> published("separable").output_partition()
         ((0, 1), (2, 3))
         """
-        return _grouped(self.shown)
+        return _group_positions(self.shown)
 
     def at_depth(self, hidden_layers: int | None = None) -> FunctionGraph | None:
-        """Return the graph to expect of a network with so many hidden layers; None where nothing is expected.
+        """Return the graph to expect of a network with this many hidden layers, or None if nothing is expected.
 
         Parameters
         ----------
         hidden_layers : int, optional
-            By default, enough.
+            By default, enough for this graph.
 
         Examples
         --------
@@ -303,19 +318,19 @@ class FunctionGraph:
     def expected_modules(self, hidden_layers: int | None = None) -> tuple[ExpectedModule, ...]:
         """Return the modules that a network of this function should show.
 
-        The paper's merge rule (section 3.3) at the level of functions: a group of inputs, or a sub-function that
-        no output shows, is one module with the sub-function that reads it if nothing else reads it and that
-        sub-function reads nothing else. The rest are modules of their own; outputs belong to what they show.
+        This is the paper's merge rule (section 3.3) applied to functions. A group of inputs, or a sub-function that no
+        output shows, joins the module of its reader if it has one reader and that reader reads nothing else. All
+        others are modules of their own. Outputs belong to the module of the sub-function they show.
 
         Parameters
         ----------
         hidden_layers : int, optional
-            Number of hidden layers of the network; by default as many as it takes.
+            Number of hidden layers of the network; by default enough for this graph.
 
         Returns
         -------
         tuple of ExpectedModule
-            Groups of inputs come first. Empty where nothing is expected of so few layers.
+            Groups of inputs come first. Empty if nothing is expected at this depth.
 
         Examples
         --------
@@ -329,13 +344,15 @@ class FunctionGraph:
         graph = self.at_depth(hidden_layers)
         if graph is None:
             return ()
-        groups, parents, order = graph.input_partition(), _parents(graph), _order(graph)
+        groups, parents, order = graph.input_partition(), _parent_names(graph), _topological_order(graph)
         module = {graph.inputs[position]: number for number, group in enumerate(groups) for position in group}
-        leader = {name: graph.inputs[groups[number][0]] for name, number in module.items()}  # a group acts as one
+        leader = {
+            name: graph.inputs[groups[number][0]] for name, number in module.items()
+        }  # the first input stands for its group
         for name in order:
             source, *others = {leader.get(parent, parent) for parent in parents[name]}
-            alone = not others and graph.readers(source) == (name,) and source not in graph.shown
-            module[name] = module[source] if alone else max(module.values()) + 1
+            joins = not others and graph.readers(source) == (name,) and source not in graph.shown
+            module[name] = module[source] if joins else max(module.values()) + 1
         return tuple(
             ExpectedModule(
                 inputs=tuple(position for position, n in enumerate(graph.inputs) if module[n] == number),
@@ -362,15 +379,15 @@ def _validate(graph: FunctionGraph) -> None:
         if names.count(name) > 1:
             raise ValueError(f"`inputs` and `sub_functions` must have different names (got {name!r} twice)")
     for sub in graph.sub_functions:
-        n_bits = len(_bits(graph, sub.parents, argument=f"parents` of `{sub.name}"))
+        n_bits = len(_resolve(graph, sub.parents, argument=f"parents` of `{sub.name}"))
         check_arity(sub, n_bits)
-    _order(graph)
-    _shown(graph)
+    _topological_order(graph)
+    _output_bits(graph)
     for reference in graph.outputs:
         name, dot, _ = reference.removeprefix("~").partition(".")
         if name in graph.inputs:
             raise ValueError(f"`outputs` must show sub-functions, not inputs (got {reference!r})")
-        if not dot and len(_bits(graph, [name])) > 1:
+        if not dot and len(_resolve(graph, [name])) > 1:
             raise ValueError(f"`outputs` must show one bit each, as in '{name}.0' (got {reference!r})")
     for name in names:
         if name not in graph.inputs and not graph.output_reach(name):
@@ -378,60 +395,61 @@ def _validate(graph: FunctionGraph) -> None:
         if name in graph.inputs and not graph.readers(name):
             raise ValueError(f"`inputs` must all be read (got {name!r}, which no sub-function reads)")
     for sub in graph.sub_functions:
-        n_bits = len(_bits(graph, sub.parents))
-        tried = patterns(min(n_bits, _TRIED_BITS))
-        compute(sub, [tried[:, column % _TRIED_BITS] for column in range(n_bits)])
+        n_bits = len(_resolve(graph, sub.parents))
+        rows = patterns(min(n_bits, _MAX_TRIED_BITS))
+        compute(sub, [rows[:, column % _MAX_TRIED_BITS] for column in range(n_bits)])
     check_int("min_hidden", graph.min_hidden, least=0)
     size = (graph.n_inputs, graph.n_outputs)
     if graph.shallow is not None and (graph.shallow.n_inputs, graph.shallow.n_outputs) != size:
         raise ValueError(f"`shallow` must have {size[0]} inputs and {size[1]} outputs (got {graph.shallow!r})")
 
 
-def _bits(graph: FunctionGraph, references: Sequence[str], *, argument: str = "parents") -> list[tuple[str, int]]:
-    """Resolve references to (name, bit) pairs; a bare name gives all its bits."""
+def _resolve(graph: FunctionGraph, references: Sequence[str], *, argument: str = "parents") -> list[tuple[str, int]]:
+    """Resolve references to (name, bit) pairs; a name without a bit stands for all its bits."""
     sizes = dict.fromkeys(graph.inputs, 1) | {sub.name: sub.n_outputs for sub in graph.sub_functions}
     pairs: list[tuple[str, int]] = []
     for reference in references:
         name, dot, bit = reference.partition(".")
         if name not in sizes:
-            near = nearest(name, sizes)
-            raise ValueError(f"`{argument}` must name inputs or sub-functions (got {reference!r}{near})")
+            hint = suggestion(name, sizes)
+            raise ValueError(f"`{argument}` must name inputs or sub-functions (got {reference!r}{hint})")
         if dot and not (bit.isdecimal() and int(bit) < sizes[name]):
             raise ValueError(f"`{argument}` must name a bit of `{name}`, 0 to {sizes[name] - 1} (got {reference!r})")
         pairs += [(name, int(bit))] if dot else [(name, i) for i in range(sizes[name])]
     return pairs
 
 
-def _parents(graph: FunctionGraph) -> dict[str, tuple[str, ...]]:
-    """Find what each sub-function reads, without bits and repeats."""
-    return {s.name: tuple(dict.fromkeys(name for name, _ in _bits(graph, s.parents))) for s in graph.sub_functions}
+def _parent_names(graph: FunctionGraph) -> dict[str, tuple[str, ...]]:
+    """Return the names that each sub-function reads, without bits and repeats."""
+    return {s.name: tuple(dict.fromkeys(name for name, _ in _resolve(graph, s.parents))) for s in graph.sub_functions}
 
 
-def _order(graph: FunctionGraph) -> list[str]:
-    """Sub-functions, parents first."""
-    parents = _parents(graph)
+def _topological_order(graph: FunctionGraph) -> list[str]:
+    """Return the names of the sub-functions, parents first."""
+    parents = _parent_names(graph)
     try:
         return [name for name in TopologicalSorter(parents).static_order() if name in parents]
     except CycleError as error:
         raise ValueError(f"`sub_functions` must have no cycle (got {' → '.join(error.args[1])})") from None
 
 
-def _shown(graph: FunctionGraph) -> list[tuple[str, int]]:
-    """Resolve the (sub-function, bit) that each output shows."""
-    return _bits(graph, [reference.removeprefix("~") for reference in graph.outputs], argument="outputs")
+def _output_bits(graph: FunctionGraph) -> list[tuple[str, int]]:
+    """Return the (sub-function, bit) that each output shows."""
+    return _resolve(graph, [reference.removeprefix("~") for reference in graph.outputs], argument="outputs")
 
 
-def _grouped(keys: Iterable[Hashable]) -> tuple[tuple[int, ...], ...]:
-    """Positions of equal keys, in the order of their first appearance."""
+def _group_positions(keys: Iterable[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Group the positions of equal keys, in the order of their first appearance."""
     groups: dict[Hashable, list[int]] = {}
     for position, key in enumerate(keys):
         groups.setdefault(key, []).append(position)
     return tuple(map(tuple, groups.values()))
 
 
-def _closure(start: str, following: Callable[[str], Iterable[str]]) -> set[str]:
-    found, waiting = {start}, [start]
-    while waiting:
-        waiting = list(dict.fromkeys(n for name in waiting for n in following(name) if n not in found))
-        found.update(waiting)
+def _linked_names(start: str, following: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return `start` and all names that repeated use of `following` leads to."""
+    found, frontier = {start}, [start]
+    while frontier:
+        frontier = list(dict.fromkeys(n for name in frontier for n in following(name) if n not in found))
+        found.update(frontier)
     return found

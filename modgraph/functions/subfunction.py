@@ -1,4 +1,4 @@
-"""One sub-function: a gate or a callable on bits, checked before it is used."""
+"""One sub-function: a gate or a callable on bits, and the checks of both."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ class SubFunction:
     name : str
         Without ``"."`` and not starting with ``"~"``.
     parents : sequence of str
-        References to what it reads, in the order of the arguments of `function`.
+        References to the values it reads, in the order of the arguments of `function`.
     function : str or callable
-        A gate (identity, not, and, or, xor, nand, nor, xnor), or any callable: one read-only uint8 array (n,) of
-        0 and 1 for each parent bit → a binary array (n,), or `n_outputs` of them. Not *a* is ``1 - a``.
+        A gate (identity, not, and, or, xor, nand, nor, xnor), or any callable. It is called with one read-only uint8
+        array (n,) of 0 and 1 for each parent bit, and returns a binary array (n,), or `n_outputs` of them. Write
+        *not a* as ``1 - a``.
     n_outputs : int, default 1
         Number of bits it computes, ≥ 1.
 
     Raises
     ------
     ValueError
-        If a field is not of that form.
+        If a field is not as described.
 
     Examples
     --------
@@ -65,11 +66,11 @@ class SubFunction:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        object.__setattr__(self, "parents", strings(f"parents` of `{self.name}", self.parents))
+        object.__setattr__(self, "parents", check_strings(f"parents` of `{self.name}", self.parents))
         check_int(f"n_outputs` of `{self.name}", self.n_outputs, least=1)
         if not callable(self.function) and str(self.function) not in GATES:
-            near = nearest(self.function, GATES)
-            raise ValueError(f"`function` of `{self.name}` must be a callable or a gate (got {self.function!r}{near})")
+            hint = suggestion(self.function, GATES)
+            raise ValueError(f"`function` of `{self.name}` must be a callable or a gate (got {self.function!r}{hint})")
 
     def __repr__(self) -> str:
         gate = self.function if isinstance(self.function, str) else getattr(self.function, "__name__", "…")
@@ -78,23 +79,23 @@ class SubFunction:
 
 
 def compute(sub: SubFunction, bits: Sequence[Bits]) -> Bits:
-    """Apply `sub` to one array (n,) a parent bit; gives (n, bits of `sub`)."""
+    """Apply `sub` to its parent bits, one array (n,) each; returns shape (n, `n_outputs` of `sub`)."""
     function = GATES[sub.function] if isinstance(sub.function, str) else sub.function
     shape = (sub.n_outputs, *bits[0].shape)
-    given = function(*bits)
+    returned = function(*bits)
     try:
-        result = np.asarray(given)
+        result = np.asarray(returned)
     except ValueError as error:  # arrays of several lengths
         raise ValueError(f"`function` of `{sub.name}` must give {shape[0]} × {shape[1]} bits ({error})") from error
     if result.shape != shape and not (sub.n_outputs == 1 and result.shape == shape[1:]):
         raise ValueError(f"`function` of `{sub.name}` must give {sub.n_outputs} × {shape[1]} bits (got {result.shape})")
     if not (binary := np.isin(result, (0, 1))).all():
         raise ValueError(f"`function` of `{sub.name}` must give 0 or 1 (got {result[~binary][0]}; not a is 1 - a)")
-    return as_bits(result.reshape(shape).T)
+    return read_only_bits(result.reshape(shape).T)
 
 
 def check_arity(sub: SubFunction, n_bits: int) -> None:
-    """Refuse a number of parent bits that the function of `sub` does not take."""
+    """Raise ValueError if the function of `sub` does not take `n_bits` arguments."""
     function = GATES[sub.function] if isinstance(sub.function, str) else sub.function
     if isinstance(function, np.ufunc):
         fits = function.nin == n_bits
@@ -112,39 +113,39 @@ def check_arity(sub: SubFunction, n_bits: int) -> None:
 
 
 def patterns(n_bits: int) -> Bits:
-    """All patterns of 0 and 1, shape (2**n_bits, n_bits), most significant bit first."""
+    """Return all patterns of 0 and 1, shape (2**n_bits, n_bits), most significant bit first."""
     octets = np.arange(2**n_bits, dtype=">u4").view(np.uint8).reshape(-1, 4)
-    return as_bits(np.unpackbits(octets, axis=1)[:, 32 - n_bits :])
+    return read_only_bits(np.unpackbits(octets, axis=1)[:, 32 - n_bits :])
 
 
-def as_bits(array: NDArray[Any]) -> Bits:
+def read_only_bits(array: NDArray[Any]) -> Bits:
     """Copy `array` as uint8, read-only."""
     result = np.array(array, dtype=np.uint8)
     result.flags.writeable = False
     return result
 
 
-def nearest(name: object, names: Iterable[str]) -> str:
-    """End an error message with the names that look like `name`, if there are any."""
-    near = difflib.get_close_matches(str(name), list(names))
-    return f"; nearest: {', '.join(near)}" if near else ""
+def suggestion(name: object, names: Iterable[str]) -> str:
+    """Return the end of an error message: the names that are spelt almost like `name`, or nothing."""
+    matches = difflib.get_close_matches(str(name), list(names))
+    return f"; nearest: {', '.join(matches)}" if matches else ""
 
 
-def strings(argument: str, values: Sequence[str]) -> tuple[str, ...]:
-    """Check that `values` are one or more str."""
-    found = () if isinstance(values, str) else tuple(values)
-    if not found or not all(isinstance(value, str) for value in found):
+def check_strings(argument: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Return `values` as a tuple; ValueError unless they are one or more str."""
+    names = () if isinstance(values, str) else tuple(values)
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"`{argument}` must be a non-empty sequence of str (got {values!r})")
-    return found
+    return names
 
 
 def check_name(argument: str, name: object) -> None:
-    """Refuse a name that a reference could not hold."""
+    """Raise ValueError if a reference could not contain `name`."""
     if not isinstance(name, str) or not name or "." in name or name.startswith("~"):
         raise ValueError(f"`{argument}` must be a non-empty str without '.' or a leading '~' (got {name!r})")
 
 
 def check_int(argument: str, value: object, *, least: int) -> None:
-    """Refuse anything but an int from `least` upwards."""
+    """Raise ValueError unless `value` is an int ≥ `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"`{argument}` must be an int ≥ {least} (got {value!r})")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modgraph.arrays import FloatArray, StrArray
+from modgraph.arrays import BoolArray, FloatArray, StrArray
 
 
 def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
@@ -76,6 +76,64 @@ def check_share(name: str, value: Any, *, above_zero: bool = False) -> float:
     return check_number(name, value, lambda x: (0 < x <= 1) or (x == 0 and not above_zero), wanted=wanted)
 
 
+def check_hops(hops: int | None, *, n_layers: int) -> int:
+    """Return `hops` as a number of steps that can differ from fewer ones: at most ``n_layers − 1``, also for None.
+
+    Examples
+    --------
+    >>> check_hops(None, n_layers=4), check_hops(2, n_layers=4), check_hops(9, n_layers=4)
+    (3, 2, 3)
+    """
+    return n_layers - 1 if hops is None else min(check_int("hops", hops, at_least=1), n_layers - 1)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a finite number above 0.
+
+    Examples
+    --------
+    >>> check_positive("resolution", 0)
+    Traceback (most recent call last):
+    ValueError: `resolution` must be a number > 0 (got 0)
+    """
+    number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
+    if not number or not 0 < value < np.inf:
+        raise ValueError(f"`{name}` must be a number > 0 (got {value!r})")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Examples
+    --------
+    >>> check_choice("direction", "up", ["outwards", "inwards"])
+    Traceback (most recent call last):
+    ValueError: `direction` must be "outwards" or "inwards" (got 'up')
+    """
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (f'"{choice}"' for choice in choices)
+        raise ValueError(f"`{name}` must be {', '.join(first)} or {last} (got {value!r})")
+    return value
+
+
+def check_mask(name: str, mask: ArrayLike, *, length: int, item: str) -> BoolArray:
+    """Return `mask` as an array with one boolean for each item.
+
+    Examples
+    --------
+    >>> check_mask("kept", [0, 1], length=2, item="unit")
+    Traceback (most recent call last):
+    ValueError: `kept` must be 2 booleans, one for each unit (got shape (2,), int64)
+    """
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != (length,):
+        raise ValueError(
+            f"`{name}` must be {length} booleans, one for each {item} (got shape {array.shape}, {array.dtype})"
+        )
+    return array
+
+
 def check_texts(name: str, texts: Sequence[str] | StrArray, *, length: int) -> StrArray:
     """Copy `length` texts into an array."""
     is_text_array = isinstance(texts, np.ndarray) and texts.dtype.kind == "U"
@@ -89,7 +147,8 @@ def check_texts(name: str, texts: Sequence[str] | StrArray, *, length: int) -> S
 def check_finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatArray:
     """Copy `length` finite numbers into a vector."""
     try:
-        vector = np.array(values, dtype=np.float64)
+        with np.errstate(over="ignore"):  # a longdouble beyond the range of float64 becomes infinite
+            vector = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must be {length} finite numbers (got {values!r})") from None
     if vector.shape != (length,) or not np.isfinite(vector).all():

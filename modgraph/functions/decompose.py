@@ -206,7 +206,7 @@ def _tree(coefficients: Coefficients, operands: Sequence[int], nodes: _Nodes) ->
     rest = [axis for axis in range(n) if axis not in block]
     rows = coefficients.transpose([*block, *rest]).reshape(2 ** len(block), -1)
     touching = rows[1:].any(axis=0)  # D
-    inner = rows.any(axis=1)  # h
+    inner: NDArray[np.bool_] = np.any(rows, axis=1)  # h
     inner[0] = False
     inside = _tree(inner.reshape((2,) * len(block)), [operands[axis] for axis in block], nodes)
     outer = np.stack([rows[0], touching]).reshape((2,) * (1 + len(rest)))

@@ -7,7 +7,7 @@ network can know of it. The *state* is the values of the boundary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -194,6 +194,7 @@ def verify(
     data: ArrayLike | None = None,
     n_controls: int = 20,
     output_threshold: float | None = None,
+    activations: Sequence[str] | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> Verification:
     """Test by intervention whether the modules of a network compute the sub-functions of a target.
@@ -218,6 +219,8 @@ def verify(
         Random regroupings for each module.
     output_threshold : float, optional
         An output above this counts as 1; by default 0.5 for sigmoid units, 0 for others.
+    activations : sequence of str, optional
+        One name per layer after the inputs, as in `modgraph.forward`; by default what the network knows.
     random_state : int, Generator or None
         Draws the samples and the random regroupings.
 
@@ -262,7 +265,10 @@ def verify(
             if size != wanted:
                 raise ValueError(f"`target` must have the {size} {kind} of the network ({target.name!r} has {wanted})")
     rows, exhaustive = _samples(dag.layer_sizes[0], data, rng)
-    bench = _Bench(found, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
+    replay = Replay(dag, rows, activations=activations)
+    bench = _Bench(
+        found, replay, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold
+    )
     if target is None:
         cards = tuple(_check(bench, module, claims=[], n_controls=n_controls, rng=rng)[0] for module in found.modules)
         return Verification(
@@ -343,11 +349,18 @@ class _Bench:
     """A network with its values on the samples, for tests of sets of units."""
 
     def __init__(
-        self, found: ModuleHierarchy, rows: FloatArray, *, exhaustive: bool, has_target: bool, threshold: float | None
+        self,
+        found: ModuleHierarchy,
+        replay: Replay,
+        rows: FloatArray,
+        *,
+        exhaustive: bool,
+        has_target: bool,
+        threshold: float | None,
     ) -> None:
         dag = found.dag
         self.dag, self.exhaustive, self.has_target = dag, exhaustive, has_target
-        self.replay = Replay(dag, rows)
+        self.replay = replay
         self.n_inputs = dag.layer_sizes[0]
         self.first_output = dag.n_units - dag.layer_sizes[-1]
         self.rows = rows
@@ -355,11 +368,10 @@ class _Bench:
         self.kept = np.flatnonzero(kept)
         between = kept[dag.sources] & kept[dag.targets]
         self.sources, self.targets = dag.sources[between], dag.targets[between]
-        if threshold is None:
-            assert dag.activations is not None  # `Replay` checks
-            self.threshold: float | FloatArray = np.where(dag.activations[self.first_output :] == "sigmoid", 0.5, 0.0)
-        else:
-            self.threshold = threshold
+        shown = replay.activations[self.first_output :]
+        self.threshold: FloatArray = np.where(shown == "sigmoid", 0.5, 0.0)
+        if threshold is not None:
+            self.threshold = np.full(shown.size, float(threshold))
         self.outputs = self.replay.values[:, self.first_output :]
         self.bits = self.as_bits(self.outputs)
         self._unit_codes: dict[int, tuple[IntArray, int]] = {}
@@ -395,9 +407,7 @@ class _Bench:
     def _discrete(self, values: FloatArray, unit: int) -> FloatArray:
         column = values[:, unit]
         if unit >= self.first_output and self.has_target:
-            at = unit - self.first_output
-            limit = self.threshold[at] if isinstance(self.threshold, np.ndarray) else self.threshold
-            return (column > limit).astype(np.float64)
+            return (column > self.threshold[unit - self.first_output]).astype(np.float64)
         return np.round(column, STATE_DECIMALS)
 
     def unchanged(self, units: IntArray, state: IntArray, position: int) -> float:
@@ -421,7 +431,7 @@ class _Bench:
         """Entropy, in bits, of the sub-function's value where the state is known."""
         n_values = len(claim.patterns)
         joint = np.bincount(state * n_values + claim.code, minlength=(int(state.max()) + 1) * n_values)
-        return max(0.0, _entropy(joint) - _entropy(joint.reshape(-1, n_values).sum(axis=1)))
+        return round(max(0.0, _entropy(joint) - _entropy(joint.reshape(-1, n_values).sum(axis=1))), 12)
 
     def support(self, units: IntArray, state: IntArray, claim: _Claim) -> float:
         """Smallest share of samples whose state stays, over the inputs that the sub-function doesn't depend on."""
@@ -433,10 +443,12 @@ class _Bench:
     ) -> tuple[int, int, bool]:
         """Exchange the state between inputs; returns how many pairs come out right, of how many, and whether of all.
 
-        States, not inputs, are exchanged: two inputs with the same state give the same result.
+        Inputs with the same state and the same value of the sub-function are exchanged once, and counted as often as
+        there are such inputs.
         """
         n = len(self.rows)
-        first = np.unique(state, return_index=True)[1]
+        kinds = state * len(claim.patterns) + claim.code
+        _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
         all_pairs = n_pairs is None and first.size * n <= MAX_PAIRS
         if all_pairs:
             base, source = np.tile(np.arange(n), first.size), np.repeat(first, n)
@@ -444,7 +456,9 @@ class _Bench:
             base, source = rng.integers(n, size=(2, n_pairs or N_PAIRS))
         outputs = self.replay.outputs(base, units, self.replay.values[np.ix_(source, units)])
         right = (self.as_bits(outputs) == claim.exchanged[claim.code[source], base]).all(axis=1)
-        return int(right.sum()), right.size, all_pairs
+        if all_pairs:
+            return int(right.reshape(-1, n).sum(axis=1) @ counts), n * n, True
+        return int(right.sum()), right.size, False
 
     def ablated(self, units: IntArray) -> FloatArray:
         """Return how much each output changes when units are set to their means; see `Ablation`."""
@@ -529,7 +543,7 @@ def _check(
     passes_inputs = _passes_inputs(bench, units, member, claim)
     holds = measured.passed and not passes_inputs
     names = ("sufficiency", "support", "interchange")
-    means = {name: float(np.mean([getattr(c, name) for c in controls])) if controls else None for name in names}
+    means = {name: _rounded_mean([getattr(c, name) for c in controls]) for name in names}
     return (
         ModuleCheck(
             **card,  # type: ignore[arg-type]
@@ -657,7 +671,12 @@ def _wilson_low(share: float, n: int) -> float:
 def _entropy(counts: IntArray) -> float:
     """Entropy in bits of a distribution given by counts."""
     shares = counts[counts > 0] / counts.sum()
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+    return max(0.0, -math.fsum((shares * np.log2(shares)).tolist()))
+
+
+def _rounded_mean(values: Sequence[float]) -> float | None:
+    """Mean that doesn't depend on the order of the values; None if there are none."""
+    return round(math.fsum(values) / len(values), 12) if values else None
 
 
 def _jaccard(one: set[int], two: set[int]) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from modgraph.dag import LayeredDAG
+from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph, SubFunction, decompose, published, published_names, random
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy
@@ -222,7 +223,7 @@ def cost() -> None:
         times["verify with 20 controls"].append((time.perf_counter() - start) / found.n_modules)
         rng = np.random.default_rng(0)
         rows, exhaustive = _samples(8, None, rng)
-        bench = _Bench(found, rows, exhaustive=exhaustive, has_target=True, threshold=None)
+        bench = _Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True, threshold=None)
         claims = [_Claim(graph, expected, rows) for expected in graph.expected_modules()]
         for claim in claims:
             claim.exchanged.sum()
@@ -280,7 +281,13 @@ PARTS = {
     "decompose": decomposition,
 }
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the parts that the command line names, by default all."""
     for part in sys.argv[1:] or PARTS:
         print(f"{part}:", flush=True)
         PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, verify
-from modgraph.dag import IntArray
+from modgraph.arrays import IntArray
 from modgraph.functions import FunctionGraph, SubFunction, published
 from modgraph.score import criteria, score
 from modgraph.verify import Verification
@@ -201,7 +201,8 @@ def test_modules_are_described_without_a_target() -> None:
     assert repr(checked) == "Verification(2 modules, 500 samples)"
     assert checked.certified_share is None
     for i, module in enumerate(checked.modules):
-        assert module.certified is module.interchange is None
+        assert module.certified is None
+        assert module.interchange is None
         assert module.inputs.tolist() == module.outputs.tolist() == [2 * i, 2 * i + 1]
         assert module.explained == pytest.approx(1)
         assert module.bits > 4
@@ -237,6 +238,8 @@ def test_arguments_are_checked() -> None:
         verify(found, target=published("separable_reused"))
     with pytest.raises(ValueError, match=r"`data` must be of shape \(n_samples, 4\) \(got \(3,\)\)"):
         verify(found, data=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"`data` must be 0 or 1 where there is a target \(got 0\.5\)"):
+        verify(found, target=target, data=[[0, 1, 0.5, 1]])
     with pytest.raises(ValueError, match=r"`n_controls` must be an int ≥ 0 \(got -1\)"):
         verify(found, target=target, n_controls=-1)
     bare = detect_modules(LayeredDAG.from_edges(found.dag.edges, layer=found.dag.layer))

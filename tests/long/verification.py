@@ -20,10 +20,11 @@ import numpy as np
 from modgraph.dag import LayeredDAG
 from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph, SubFunction, decompose, published, published_names, random
+from modgraph.interventions import Bench, Claim, sample_inputs
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
-from modgraph.verify import Verification, _Bench, _Claim, _samples, verify
+from modgraph.verify import CONTROL_SHARE, Verification, verify
 from tests.networks import FOLDER, published_index
 from tests.test_decompose import wiring
 
@@ -58,9 +59,10 @@ def judge() -> None:
     """Certified share of exact and other hierarchies; AUC with a bootstrap interval; random regroupings."""
     rows: dict[tuple[str, str, bool], list[Verification]] = defaultdict(list)
     scores: list[tuple[bool, float, bool]] = []
-    n_controls, passing = 0, 0.0
-    for entry, found, target in hierarchies():
-        checked = verify(found, target=target)
+    n_controls, passing, failing_only_by_controls = 0, 0.0, 0
+    for number, (entry, found, target) in enumerate(hierarchies()):
+        # Random regroupings for every fifth network: they take most of the time.
+        checked = verify(found, target=target, n_controls=20 if number % 5 == 0 else 0)
         exact = criteria(found, target).exact
         depth = "1 hidden" if len(entry["layer_sizes"]) == 3 else "more"
         rows[entry["function"].split("_use")[0].rstrip("_0123456789") or entry["function"], depth, exact].append(
@@ -70,8 +72,9 @@ def judge() -> None:
         assert share is not None
         scores.append((exact, share, bool(checked.functional)))
         for module in checked.modules:
-            if module.certified and module.controls_certified is not None:
+            if module.controls_certified is not None:
                 n_controls, passing = n_controls + 1, passing + module.controls_certified
+                failing_only_by_controls += module.controls_certified > CONTROL_SHARE
     print("function, depth, exact: networks, mean certified share, functional")
     for key in sorted(rows):
         shares = [v.certified_share or 0.0 for v in rows[key]]
@@ -88,7 +91,8 @@ def judge() -> None:
         low, high = np.quantile(drawn, [0.025, 0.975])
         auc = area_under_curve(values[exact_], values[~exact_])
         print(f"AUC of {name}, {exact_.sum()} exact of {len(scores)}: {auc:.3f} [{low:.3f}, {high:.3f}]")
-    print(f"random regroupings of {n_controls} certified modules that pass: {passing / max(n_controls, 1):.4f}")
+    print(f"random regroupings of {n_controls} modules that pass: {passing / max(n_controls, 1):.4f}")
+    print(f"modules of which more than {CONTROL_SHARE:.0%} of the regroupings pass: {failing_only_by_controls}")
 
 
 def planted() -> None:
@@ -222,9 +226,9 @@ def cost() -> None:
         verify(found, target=target)
         times["verify with 20 controls"].append((time.perf_counter() - start) / found.n_modules)
         rng = np.random.default_rng(0)
-        rows, exhaustive = _samples(8, None, rng)
-        bench = _Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True, threshold=None)
-        claims = [_Claim(graph, expected, rows) for expected in graph.expected_modules()]
+        rows, exhaustive = sample_inputs(8, None, rng)
+        bench = Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True, threshold=None)
+        claims = [Claim(graph, expected, rows) for expected in graph.expected_modules()]
         for claim in claims:
             claim.exchanged.sum()
         for module in found.modules:
@@ -251,7 +255,9 @@ def decomposition() -> None:
         levels, reuse = int(rng.integers(1, 4)), int(rng.integers(1, 4))
         overlap = [None, 0, 2][rng.integers(3)]
         least = 2**levels if overlap is None else 2 ** (levels + 1)
-        n_inputs = 2 * int(rng.integers(least // 2, 9))
+        if least > 12:
+            continue  # a table of 16 inputs takes long to check
+        n_inputs = 2 * int(rng.integers(least // 2, 7))
         try:
             target = random(n_inputs, levels=levels, reuse=reuse, overlap=overlap, random_state=rng)
         except ValueError:
@@ -262,7 +268,7 @@ def decomposition() -> None:
     for n_inputs, n_outputs in ((8, 1), (12, 1), (12, 4), (16, 1), (16, 4)):
         seconds: dict[str, list[float]] = defaultdict(list)
         for seed in range(5):
-            tables = {"random table (prime)": rng.integers(2, size=(2**n_inputs, n_outputs))}
+            tables: dict[str, Any] = {"random table (prime)": rng.integers(2, size=(2**n_inputs, n_outputs))}
             if n_outputs > 1:
                 tables["random function"] = random(n_inputs, levels=2, reuse=2, random_state=seed).truth_table()[1]
             for kind, table in tables.items():

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, verify
 from modgraph.arrays import IntArray
+from modgraph.forward import ACTIVATIONS, Replay, forward
 from modgraph.functions import FunctionGraph, SubFunction, published
 from modgraph.score import criteria, score
 from modgraph.verify import Verification
 from tests.networks import FOLDER, needs_published, published_index
+from tests.strategies import dags
 
 # Two hidden units for each gate of two inputs: weights from the inputs, and biases. Their sum is 0 or at least 1.
 GATES: dict[str, tuple[list[list[float]], list[float]]] = {
@@ -139,6 +141,31 @@ def test_the_order_of_hidden_units_changes_nothing(drawn: tuple[ModuleHierarchy,
         ]
 
     assert facts(verify(other, target=target)) == facts(verify(wrong, target=target))
+
+
+@given(dags(), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_replay_computes_what_a_network_with_constant_units_computes(dag: LayeredDAG, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = np.where(dag.layer == 0, "identity", rng.choice(["relu", "tanh"], size=dag.n_units)).tolist()
+    biases = np.where(dag.layer == 0, 0.0, rng.normal(size=dag.n_units))
+    network = LayeredDAG.from_edges(
+        dag.edges, layer=dag.layer, weights=rng.normal(size=dag.n_edges), biases=biases, activations=names
+    )
+    inputs = rng.normal(size=(3, dag.layer_sizes[0]))
+    replay = Replay(network, inputs)
+    first_output = dag.n_units - dag.layer_sizes[-1]
+    assert np.allclose(replay.values[:, first_output:], forward(network, inputs)[:, first_output:])
+    units = np.flatnonzero(rng.random(dag.n_units) < 0.3)
+    states = rng.normal(size=(3, units.size))
+    given_states = dict(zip(units.tolist(), states.T, strict=True))
+    values = np.zeros((3, dag.n_units))
+    for unit in range(dag.n_units):
+        into = np.flatnonzero(dag.targets == unit)
+        total = values[:, dag.sources[into]] @ network.weights[into] + biases[unit]  # type: ignore[index]
+        value = inputs[:, unit] if dag.layer[unit] == 0 else ACTIVATIONS[names[unit]](total)
+        values[:, unit] = given_states.get(unit, value)
+    assert np.allclose(replay.outputs(np.arange(3), units, states), values[:, first_output:])
 
 
 def naive_outputs(dag: LayeredDAG, row: list[float], fixed: dict[int, float]) -> list[bool]:

@@ -152,6 +152,8 @@ class FunctionGraph:
         given = {name: read_only_bits(np.asarray(bits)) for name, bits in (fixed or {}).items()}
         for name, bits in given.items():
             size = (len(samples), subs[name].n_outputs) if name in subs else None
+            if not np.isin(bits, (0, 1)).all():
+                raise ValueError(f"`fixed` must map to arrays of 0 and 1 (got {name!r}: {bits.max()})")
             if bits.shape != size:
                 raise ValueError(
                     f"`fixed` must map sub-functions to arrays of shape {size} (got {name!r}: {bits.shape})"

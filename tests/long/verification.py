@@ -215,16 +215,16 @@ def alternatives() -> None:
 
 
 def cost() -> None:
-    """Milliseconds a module, medians over the published networks with 8 inputs."""
+    """Milliseconds of processor time a module, medians over the published networks with 8 inputs."""
     times: dict[str, list[float]] = defaultdict(list)
     for _, found, target in itertools.islice((h for h in hierarchies() if h[2].n_inputs == 8), 0, None, 5):
         graph = target.at_depth(found.dag.n_layers - 2) or target
-        start = time.perf_counter()
+        start = time.process_time()
         verify(found, target=target, n_controls=0)
-        times["verify without controls"].append((time.perf_counter() - start) / found.n_modules)
-        start = time.perf_counter()
+        times["verify without controls"].append((time.process_time() - start) / found.n_modules)
+        start = time.process_time()
         verify(found, target=target)
-        times["verify with 20 controls"].append((time.perf_counter() - start) / found.n_modules)
+        times["verify with 20 controls"].append((time.process_time() - start) / found.n_modules)
         rng = np.random.default_rng(0)
         rows, exhaustive = sample_inputs(8, None, rng)
         bench = Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True, threshold=None)
@@ -234,21 +234,21 @@ def cost() -> None:
         for module in found.modules:
             member = np.zeros(found.dag.n_units, dtype=np.bool_)
             member[module.units] = True
-            start = time.perf_counter()
+            start = time.process_time()
             units = bench.boundary(member)
             state = bench.states(units)
             bench.sufficiency(state, claims[0])
             bench.support(units, state, claims[0])
-            middle = time.perf_counter()
+            middle = time.process_time()
             bench.interchange(units, state, claims[0], rng=rng)
             times["(i) and (ii)"].append(middle - start)
-            times["(iii), all pairs"].append(time.perf_counter() - middle)
+            times["(iii), all pairs"].append(time.process_time() - middle)
     for name, values in times.items():
         print(f"  {name}: median {1e3 * median(values):.2f} ms, 90 % {1e3 * np.quantile(values, 0.9):.2f} ms a module")
 
 
 def decomposition() -> None:
-    """Round trip of 1,000 random functions; milliseconds by number of inputs."""
+    """Round trip of 1,000 random functions; milliseconds of processor time by number of inputs."""
     rng = np.random.default_rng(2026)
     right, tried = 0, Counter[str]()
     while sum(tried.values()) < 1000:
@@ -272,9 +272,9 @@ def decomposition() -> None:
             if n_outputs > 1:
                 tables["random function"] = random(n_inputs, levels=2, reuse=2, random_state=seed).truth_table()[1]
             for kind, table in tables.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 decompose(table)
-                seconds[kind].append(time.perf_counter() - start)
+                seconds[kind].append(time.process_time() - start)
         for kind, values in seconds.items():
             print(f"  {n_inputs} inputs, {n_outputs} outputs, {kind}: median {1e3 * median(values):.1f} ms")
 

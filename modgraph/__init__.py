@@ -34,6 +34,7 @@ from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
+from modgraph.subspace import subspaces
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -71,6 +72,7 @@ __all__ = [
     "save_network",
     "score",
     "sculpt",
+    "subspaces",
 ]
 
 

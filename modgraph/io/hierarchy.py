@@ -35,7 +35,7 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
     dag = found.dag
     optional = {
         name: None if (values := getattr(dag, name)) is None else values.tolist()
-        for name in ("weights", "biases", "activations", "unit_names")
+        for name in ("weights", "biases", "activations", "unit_names", "positions")
     }
     document = {
         "format": FORMAT,
@@ -45,6 +45,7 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
             "edges": dag.edges.tolist(),
             "dense_edges": dag.dense_edges,
             "layer_names": dag.layer_names,
+            "notes": dag.notes,
             **optional,
         },
         "labels": found.labels.tolist(),

@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike
 
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
+from modgraph.io.attribution import is_attribution_graph, read_attribution
 from modgraph.io.chain import Masks, is_numbered, named, numbered
 from modgraph.io.matrix import check_threshold
 from modgraph.io.tensor import Tensor, checked_members, from_array, from_torch, read_npz, read_safetensors
 
 FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, hierarchies saved as .json, "
+    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, hierarchies and attribution graphs as .json, "
     "and with trust .pkl, .joblib and whole torch models"
 )
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -41,7 +42,7 @@ def load_network(
 
     What a file is, is decided by its content; the suffix only where that doesn't tell. The formats, and what is kept of
     each, are listed in the documentation (File formats): ``.npz``, ``.safetensors``, ``.pt`` and ``.pth`` (state
-    dicts), ``.onnx``, ``.keras`` and ``.h5``, ``.skops``, hierarchies saved as ``.json``; ``.pkl``, ``.joblib`` and
+    dicts), ``.onnx``, ``.keras`` and ``.h5``, ``.skops``, hierarchies and attribution graphs as ``.json``; ``.pkl``, ``.joblib`` and
     whole torch models only with `trust_pickle`.
 
     Parameters
@@ -120,7 +121,7 @@ def _kind(path: Path) -> str:
     elif len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         kind = "a safetensors file"
     elif head.lstrip()[:1] == b"{" and suffix in (".json", ""):
-        kind = "a hierarchy"
+        kind = "an attribution graph" if is_attribution_graph(path) else "a hierarchy"
     elif suffix == ".onnx" and head:
         kind = "an ONNX file"
     if not kind:
@@ -284,6 +285,11 @@ def _hierarchy(ask: _Ask) -> LayeredDAG:
     return dag.keep_edges(np.abs(dag.weights) > ask.threshold)
 
 
+def _attribution(ask: _Ask) -> LayeredDAG:
+    _no_masks(ask.masks, ask.block)
+    return read_attribution(ask.path, threshold=ask.threshold)
+
+
 def _no_masks(masks: Masks | None, block: Any = None) -> None:
     if masks is not None:
         raise ValueError("`masks` are for files of weights: .npz, .safetensors and state dicts")
@@ -301,6 +307,7 @@ _READERS: dict[str, Callable[[_Ask], LayeredDAG]] = {
     "an ONNX file": _onnx,
     "a Keras file": _keras,
     "a hierarchy": _hierarchy,
+    "an attribution graph": _attribution,
 }
 
 

@@ -11,16 +11,18 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
-from modgraph.checks import check_share, require
+from modgraph.checks import check_hops, check_share, require
 from modgraph.cluster import METHODS, Clustering
 from modgraph.cluster.methods import Method, by_layer
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit, roots
 from modgraph.names import counted
-from modgraph.reach import check_hops, spread
+from modgraph.reach import spread
 
 if TYPE_CHECKING:
     import networkx
+
+FEATURES = ("auto", "wiring", "attributes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +40,7 @@ class Module:
     inputs, outputs : ndarray of int
         The input units it depends on and the output units that depend on it (its own included), sorted.
     level : int
-        0 where no other module feeds it, else one more than the highest module that does.
+        0 if no other module feeds it, else one more than the highest level of the modules that do.
     """
 
     id: int
@@ -125,14 +127,14 @@ class ModuleHierarchy:
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
-        What the detection was asked for.
+        The arguments of `detect_modules`, and what the clustering notes about this run.
     """
 
     dag: LayeredDAG
     labels: IntArray
     cluster_labels: IntArray
     settings: Mapping[str, Any] = field(default_factory=dict)
-    # Results of `graph` and `modules`, which every caller may read as often as it likes.
+    # Results of `graph` and `modules`, computed on first use.
     _computed: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -184,10 +186,10 @@ class ModuleHierarchy:
             (np.ones(kept.size, dtype=np.bool_), (self.labels[kept], np.arange(kept.size))),
             shape=(self.n_modules, kept.size),
         )
-        touched = []
+        connected = []
         for step, end in ((dag.adjacency.T.tocsr(), 0), (dag.adjacency, dag.n_layers - 1)):
-            met = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
-            touched.append([_columns(met, row, among=dag.layer == end) for row in range(self.n_modules)])
+            reached = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+            connected.append([_columns(reached, row, among=dag.layer == end) for row in range(self.n_modules)])
         levels = self.graph.levels().tolist()
         return tuple(
             Module(
@@ -198,7 +200,7 @@ class ModuleHierarchy:
                 outputs=read_only(kept[outputs]),
                 level=levels[label],
             )
-            for label, (inputs, outputs) in enumerate(zip(*touched, strict=True))
+            for label, (inputs, outputs) in enumerate(zip(*connected, strict=True))
             for units in [_columns(member, label)]
         )
 
@@ -210,6 +212,7 @@ class ModuleHierarchy:
 def detect_modules(
     dag: LayeredDAG,
     *,
+    features: str = "auto",
     clustering: str | Clustering = "linkage",
     hops: int | None = None,
     merge_threshold: float = 0.9,
@@ -220,12 +223,17 @@ def detect_modules(
     Parameters
     ----------
     dag : LayeredDAG
+    features : {"auto", "wiring", "attributes"}
+        "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
+        position and layer (`modgraph.cluster.attributed`); they may span layers, `cluster_labels` are their parts in each
+        layer, and nothing is trimmed. "auto" takes them where the graph has weights and token positions and `clustering`
+        is "linkage". "wiring": everything else on this page.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         How the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the reachability
         rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a
         label for each row. The units of the output layer start as clusters of one.
     hops : int ≥ 1, optional
-        How far a unit's reach counts, in edges; by default as far as the outputs.
+        Longest path that counts, in edges; by default all paths to the outputs.
     merge_threshold : float, in (0, 1]
         See `modgraph.modules.merge_clusters`.
     random_state : int, Generator or None
@@ -257,7 +265,7 @@ def detect_modules(
         method = METHODS[clustering]
     else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
-    limit = check_hops(hops, dag)
+    limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
@@ -275,13 +283,29 @@ def detect_modules(
     )
 
 
+def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
+    """Find modules that may span layers in a graph that knows token positions."""
+    from modgraph.cluster.attributed import attributed_modules
+
+    labels = attributed_modules(dag)
+    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    return ModuleHierarchy(
+        dag=dag,
+        labels=labels,
+        cluster_labels=read_only(cluster_labels),
+        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
+    )
+
+
 def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.9) -> IntArray:
     """Merge clusters of different layers that feed each other almost exclusively (the 0.9 rule).
 
     Cluster j joins the module of an earlier cluster i if more than `threshold` of the edges that leave i lead to j
     and more than `threshold` of the edges that enter j come from i; for output units the second condition is enough
-    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of a
-    half several i may qualify: the one that sends most edges counts, and none where two send as many.
+    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of
+    0.5 several i may qualify: j joins the one that sends most edges, and none where two send equally many.
 
     Parameters
     ----------
@@ -290,7 +314,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     clusters : ndarray of int ≥ 0, shape (n_units,)
         The cluster of each unit, numbered by first unit without gaps; no cluster spans two layers.
     threshold : float, in (0, 1]
-        A cluster without edges is its own module, whatever the threshold.
+        A cluster without edges is always a module of its own.
 
     Returns
     -------
@@ -315,20 +339,20 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     entering = np.bincount(target, edges, minlength=n_clusters)
     is_output = np.zeros(n_clusters, dtype=np.bool_)
     is_output[clusters[dag.layer == dag.n_layers - 1]] = True
-    # One division, correctly rounded, so that nine edges of ten are never more than 0.9.
+    # Divide once, correctly rounded: then nine edges of ten are not more than 0.9.
     joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
     source, target, edges = source[joins], target[joins], edges[joins]
     most = np.zeros(n_clusters)
     np.maximum.at(most, target, edges)
-    best = edges == most[target]
-    alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
+    has_most = edges == most[target]
+    is_untied = np.bincount(target[has_most], minlength=n_clusters)[target] == 1
     parent = np.arange(n_clusters)
-    parent[target[best & alone]] = source[best & alone]
+    parent[target[has_most & is_untied]] = source[has_most & is_untied]
     return read_only(by_first_unit(roots(parent)[clusters]))
 
 
 def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Count the edges between labels, as (source, target, count); edges at units labelled −1 don't count."""
+    """Count the edges between labels, as (source, target, count); edges of units labelled −1 don't count."""
     sources, targets = labels[dag.sources], labels[dag.targets]
     inside = (sources >= 0) & (targets >= 0)
     n_labels = int(labels.max()) + 1
@@ -337,6 +361,6 @@ def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray,
 
 
 def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> IntArray:
-    """Return the sorted columns of one row that are set, of those in `among`."""
+    """Return the sorted columns of one row that are True, of those in `among`."""
     columns = np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int64)
     return columns if among is None else columns[among[columns]]

@@ -9,13 +9,10 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from modgraph import LayeredDAG
 from modgraph.arrays import IntArray
-from modgraph.cluster import blocks, linkage
-from modgraph.cluster.description import (
-    described_linkage,
-    description_length,
-    resolvable,
-    shortest_description,
-)
+from modgraph.cluster import description_kernels as kernels
+from modgraph.cluster import tied_linkage
+from modgraph.cluster.description import description_length, resolvable
+from modgraph.cluster.description_search import described_linkage, shortest_description
 from modgraph.cluster.methods import cluster_layers
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability
@@ -62,13 +59,13 @@ def plain_length(dag: LayeredDAG, labels: IntArray) -> float:
 @given(st.integers(1, 300), st.data())
 def test_log_choose_is_what_it_says(n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))
-    assert blocks.log_choose(n, k) / blocks.NAT == pytest.approx(math.log(math.comb(n, k)), abs=2e-6)
+    assert kernels.log_choose(n, k) / kernels.NAT == pytest.approx(math.log(math.comb(n, k)), abs=2e-6)
 
 
 def test_log_choose_keeps_its_digits_where_factorials_lose_them() -> None:
     n, k = 10**12, 7
     exact = sum(math.log((n - i) / (i + 1)) for i in range(k))
-    assert blocks.log_choose(n, k) / blocks.NAT == pytest.approx(exact, abs=1e-5)
+    assert kernels.log_choose(n, k) / kernels.NAT == pytest.approx(exact, abs=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -163,7 +160,7 @@ def test_held_layers_keep_their_clusters() -> None:
 
 def by_published_rule(dag: LayeredDAG, level: int) -> IntArray:
     rows = reachability(dag, level).toarray()[:, dag.layer > level]
-    return linkage(rows) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
+    return tied_linkage(rows) if len(rows) > 1 else np.zeros(1, dtype=np.int64)
 
 
 def test_small_layers_are_decided_one_by_one() -> None:
@@ -190,4 +187,4 @@ def test_published_networks_are_left_to_the_published_rule() -> None:
         dag = published_dag(entry).trim()
         labels, description = described_linkage(dag, hops=entry["hops"], small=by_published_rule)
         assert description is None
-        assert adjusted_rand_score(labels, cluster_layers(dag, linkage, hops=entry["hops"])) == 1.0
+        assert adjusted_rand_score(labels, cluster_layers(dag, tied_linkage, hops=entry["hops"])) == 1.0

@@ -16,11 +16,11 @@ def choose_clusters(
 ) -> IntArray:
     """Cut a tree where the published rule says (method: paper, section 3.2).
 
-    The cut with the smallest M wins, of equal ones the one with most clusters. Where that is at an end of the range,
-    or no M is as low as −`modularity_threshold`, two tests may overrule it: are even the closest rows no more alike
-    than chance, or are the clusters joined last alike beyond chance? Where several choices are equal (several closest
-    pairs, several branches joined last), fewer clusters win: *all separate* must hold for every closest pair, *all
-    one* for one branch against the rest.
+    The cut with the smallest M wins; of equal ones the one with most clusters. Where that is at an end of the range,
+    or no M is as low as −`modularity_threshold`, two tests may overrule it. *All separate*: the closest rows overlap no
+    more than by chance. *All one*: the clusters joined last overlap at least as much as by chance. Where several
+    pairs are closest, or several branches are joined last, fewer clusters win: *all separate* must hold for every
+    closest pair, *all one* for one branch against the rest.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def choose_clusters(
     overlap : ndarray of int, shape (n_rows, n_rows)
         Columns that each pair of rows has in common.
     copies : int ≥ 0
-        Rows left out because they equal one that is there: they count where a number of clusters is compared with
-        the number of rows, and with any of them the rows can't be all separate.
+        Number of rows left out because they equal one of `rows`. They count where a number of clusters is compared
+        with the number of rows; if there are any, the rows can't be all separate.
     modularity_threshold : float, 0…1
 
     Returns
@@ -41,7 +41,7 @@ def choose_clusters(
     """
     n_units = tree.n_rows + copies
     counts, curve = tree.modularity_curve()
-    # M compares 2 … n−1 clusters; where ties leave none of them, rows stay apart unless a test objects.
+    # M compares 2 … n−1 clusters. Where ties leave no such cut, all rows are separate unless a test overrules it.
     inner = [step for step, count in enumerate(counts) if 2 <= count < n_units]
     chosen = min(inner, key=lambda step: (curve[step], step), default=0)
     decisive = inner and 2 < counts[chosen] < n_units - 1 and curve[chosen] <= -modularity_threshold
@@ -56,7 +56,7 @@ def choose_clusters(
 
 
 def _all_separate(tree: MergeTree, overlap: IntArray, n_columns: int) -> float | None:
-    """Return how strongly the closest rows speak for all being separate; None where they don't."""
+    """Return the score of *all separate*, the smallest of the closest pairs; None where one of them fails the test."""
     scores = []
     for one, two in tree.closest.tolist():
         k_one, k_two, both = int(overlap[one, one]), int(overlap[two, two]), int(overlap[one, two])
@@ -68,12 +68,12 @@ def _all_separate(tree: MergeTree, overlap: IntArray, n_columns: int) -> float |
 
 
 def _all_one(tree: MergeTree, rows: BoolArray) -> float | None:
-    """Return how strongly the branches joined last speak for one cluster; None where they don't."""
+    """Return the score of *all one*, the largest of the branches joined last; None where all fail the test."""
     branch = tree.cut(tree.n_steps - 1)
     order = branch.argsort(kind="stable")
     first = [at for at, (one, two) in enumerate(itertools.pairwise([-1, *branch[order].tolist()])) if one != two]
     unions = np.logical_or.reduceat(rows[order], first)
-    # A column is in the union of the *other* branches where its count goes beyond this branch's own.
+    # The union of the other branches has a column if more branches have it than this one.
     others = unions.sum(axis=0) > unions
     counts = zip(
         unions.sum(axis=1).tolist(), others.sum(axis=1).tolist(), (unions & others).sum(axis=1).tolist(), strict=True

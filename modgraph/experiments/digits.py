@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.arrays import BoolArray
-from modgraph.cluster.rows import published
+from modgraph.cluster import published_linkage
 from modgraph.dag import LayeredDAG
 from modgraph.io import save_network
 from modgraph.modules import ModuleHierarchy, detect_modules
@@ -162,7 +162,7 @@ def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult
     """
     dag, dense = out.network.dag, out.rounds[0]
     trimmed = dag.trim()
-    for_images = partial(published, modularity_threshold=0.3)
+    for_images = partial(published_linkage, modularity_threshold=0.3)
     return DigitsResult(
         trial=trial,
         sizes=trimmed.layer_sizes,

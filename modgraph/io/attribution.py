@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from modgraph.dag import LayeredDAG
-from modgraph.files import write_whole
+from modgraph.files import check_regular_file, write_whole
+from modgraph.io.hierarchy import is_hierarchy
+from modgraph.io.request import Request
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 
@@ -28,13 +30,26 @@ LOGIT = "logit"
 FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
 
 
-def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is JSON with nodes and links."""
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+def matches(start: bytes, path: Path) -> bool:
+    """Whether a file is JSON that names nodes and links."""
+    if start.lstrip()[:1] != b"{" or path.suffix.lower() not in (".json", ""):
         return False
-    return isinstance(document, dict) and "nodes" in document and "links" in document
+    content = path.read_bytes()
+    return b'"nodes"' in content and b'"links"' in content
+
+
+def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
+    """Whether `load_network` would read a file as an attribution graph."""
+    check_regular_file(path)
+    with Path(path).open("rb") as file:
+        start = file.read(64)
+    return not is_hierarchy(path) and matches(start, Path(path))
+
+
+def read(request: Request) -> LayeredDAG:
+    """Build the graph of an attribution graph."""
+    request.refuse_masks_and_block()
+    return read_attribution(request.path, threshold=request.threshold)
 
 
 def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) -> LayeredDAG:

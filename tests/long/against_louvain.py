@@ -4,7 +4,7 @@ General graph clustering sees the trimmed network as a directed graph: Louvain f
 Leiden on the multiplex of its layers of edges (`modgraph.cluster.leiden.leiden_partition`). Counted is how many
 networks meet each of the paper's criteria.
 
-Usage: python -m scripts.against_louvain [--smallest 10]
+Usage: python -m tests.long.against_louvain [--smallest 10]
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def hierarchies(entry: dict[str, Any]) -> list[ModuleHierarchy]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smallest", type=int, default=description.SMALLEST, help="see modgraph.cluster.description")
-    description.SMALLEST = parser.parse_args().smallest
+    parser.add_argument(
+        "--smallest", type=int, default=description.SMALLEST_LAYER, help="see modgraph.cluster.description"
+    )
+    description.SMALLEST_LAYER = parser.parse_args().smallest
     met: Counter[tuple[str, str, str]] = Counter()
     networks: Counter[str] = Counter()
     for entry in published_index():

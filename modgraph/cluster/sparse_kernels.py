@@ -1,4 +1,4 @@
-"""The inner loops of `modgraph.cluster.sparse`, compiled (imported on first use: numba takes half a second to load)."""
+"""Compiled loops of `modgraph.cluster.sparse`. Importing this room loads numba, which takes half a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Bits = NDArray[np.uint64]
 
 @njit(cache=True)
 def packed_step(pointers: IntArray, targets: IntArray, before: Bits) -> Bits:  # pragma: no cover (compiled)
-    """Take one step more: what each unit reaches within h + 1 steps, from what it reaches within h.
+    """Return what each unit reaches within h + 1 hops, given what it reaches within h.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bit
     order : ndarray of int, shape (n_rows,)
         The rows sorted by `sums`.
     sums : ndarray of uint64, shape (n_rows,)
-        Equal rows have equal sums; others may.
+        Equal rows have equal sums; different rows may.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bit
 def count_similar(
     pointers: IntArray, columns: IntArray, column_pointers: IntArray, column_rows: IntArray, limit: int
 ) -> IntArray:  # pragma: no cover (compiled)
-    """Count the other rows that each row has a column in common with, all in all no more than about `limit`.
+    """Count the other rows that each row has a column in common with; stop above `limit` in all.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def similar_rows(
     starts : ndarray of int, shape (n_rows + 1,)
         From `count_similar`.
     one : int
-        The number that a cosine of 1 is.
+        The integer that stands for a cosine of 1.
 
     Returns
     -------
@@ -192,35 +192,35 @@ def _scan(
     others: NDArray[np.int32],
     similarity: IntArray,
     total: IntArray,
-    met: IntArray,
+    adjacent: IntArray,
 ) -> tuple[int, float]:  # pragma: no cover (compiled)
-    """Bring a cluster's list of neighbours up to date.
+    """Update a cluster's list of neighbours.
 
-    The list fills, in a chain, the places that its rows' own lists had. Neighbours that were joined become one entry.
+    The list takes the places of its rows' own lists, one after the other. Neighbours that were joined become one entry.
 
     Returns
     -------
-    n_met : int
-        Neighbours, which are in `met`, their summed similarities in `total` (the caller sets those to 0 again).
+    n_adjacent : int
+        Neighbours, which are in `adjacent`, their summed similarities in `total` (the caller sets those to 0 again).
     best : float
         The largest average similarity.
     """
-    n_met = 0
+    n_adjacent = 0
     row = cluster
     while row >= 0:
         for position in range(starts[row], starts[row] + length[row]):
             other = _root(parent, others[position])
             if other != cluster:
                 if total[other] == 0:
-                    met[n_met] = other
-                    n_met += 1
+                    adjacent[n_adjacent] = other
+                    n_adjacent += 1
                 total[other] += similarity[position]
         row = following[row]
     best = 0.0
     row, written = cluster, 0
     capacity = starts[row + 1] - starts[row]
     length[row] = 0
-    for other in met[:n_met]:
+    for other in adjacent[:n_adjacent]:
         best = max(best, total[other] / (size[cluster] * size[other]))
         while written == capacity:
             length[row] = written
@@ -232,7 +232,7 @@ def _scan(
     length[row] = written
     following[row] = -1
     tail[cluster] = row
-    return n_met, best
+    return n_adjacent, best
 
 
 @njit(cache=True)
@@ -241,9 +241,9 @@ def reciprocal_merges(
 ) -> tuple[IntArray, FloatArray, FloatArray]:  # pragma: no cover (compiled)
     """Join clusters that are each other's nearest, all equally near ones at once, until none is like another.
 
-    Averages never grow when clusters are joined, so whoever is nearest to each other will still be when all nearer
-    clusters have been joined: the order of the merges doesn't matter, and that of the queue here is any. A set of
-    clusters is ready where "at the largest similarity of either" links them and they all have the same one.
+    Average similarities never grow when clusters are joined. So two clusters that are each other's nearest stay so
+    while nearer clusters are joined, and merges may happen in any order. A set of clusters is *ready* if pairs at
+    the largest similarity of both clusters link them, and that similarity is the same for all.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def reciprocal_merges(
     -------
     pairs : ndarray of int, shape (n_rows − 1, 2)
     average : ndarray of float, shape (n_rows − 1,)
-        Average similarity at which each merge happens; 0 at the end, for clusters that are like no other.
+        Average similarity at which each merge happens; 0 for the last merges, of clusters without similar ones.
     between : ndarray of float, shape (n_rows − 1,)
         Sum of the distances between the clusters of each merge.
     """
@@ -268,95 +268,98 @@ def reciprocal_merges(
     following = np.full(n, -1, np.int64)
     tail = np.arange(n)
     total = np.zeros(n, np.int64)
-    met = np.empty(n, np.int64)
-    largest = np.full(n, -1.0)  # average similarity, when last looked at
+    adjacent = np.empty(n, np.int64)
+    largest = np.full(n, -1.0)  # largest average similarity of each cluster, when last computed
     queue = np.arange(n)
     queued = np.ones(n, np.bool_)
-    stalled = np.zeros(n, np.bool_)
+    skipped = np.zeros(n, np.bool_)
     linked = np.zeros(n, np.bool_)
     members = np.empty(n, np.int64)
-    head_at, waiting, merged = 0, n, 0
-    while waiting:
-        start = queue[head_at]
-        head_at = (head_at + 1) % n
-        waiting -= 1
+    queue_start, n_queued, n_merged = 0, n, 0
+    while n_queued:
+        start = queue[queue_start]
+        queue_start = (queue_start + 1) % n
+        n_queued -= 1
         queued[start] = False
-        if parent[start] != start or stalled[start]:
+        if parent[start] != start or skipped[start]:
             continue
-        # Walk the clusters linked to `start` at its largest similarity.
+        # Collect the clusters linked to `start` at its largest similarity.
         members[0] = start
         linked[start] = True
-        found, walked, height, ready = 1, 0, -1.0, True
-        while walked < found and ready:
-            cluster = members[walked]
-            walked += 1
-            n_met, best = _scan(cluster, parent, size, starts, length, following, tail, others, similarity, total, met)
+        n_found, n_visited, height, ready = 1, 0, -1.0, True
+        while n_visited < n_found and ready:
+            cluster = members[n_visited]
+            n_visited += 1
+            n_adjacent, best = _scan(
+                cluster, parent, size, starts, length, following, tail, others, similarity, total, adjacent
+            )
             largest[cluster] = best
-            if walked == 1:
+            if n_visited == 1:
                 height = best
             ready = best == height and best > 0
-            for other in met[:n_met]:
+            for other in adjacent[:n_adjacent]:
                 if ready and not linked[other] and total[other] / (size[cluster] * size[other]) == height:
                     linked[other] = True
-                    members[found] = other
-                    found += 1
+                    members[n_found] = other
+                    n_found += 1
                 total[other] = 0
         if not ready:
-            for cluster in members[:found]:
+            for cluster in members[:n_found]:
                 linked[cluster] = False
-            # Who leads to one that isn't ready needn't look again before that one is joined, or is found to be ready.
-            for cluster in members[: walked - 1]:
-                stalled[cluster] = True
+            # Skip clusters whose nearest chain ends at an unready cluster until that cluster is merged or becomes
+            # ready.
+            for cluster in members[: n_visited - 1]:
+                skipped[cluster] = True
             continue
-        # Who is nearest to one of them, and not ready, has to look again, and so has the new cluster.
+        # Look again at the clusters whose nearest is one of these, and at the new cluster.
         head = members[0]
-        for cluster in members[:found]:
+        for cluster in members[:n_found]:
             row = cluster
             while row >= 0:
                 for position in range(starts[row], starts[row] + length[row]):
                     other = _root(parent, others[position])
-                    alike = similarity[position] / (size[cluster] * size[other])
-                    if not linked[other] and alike == largest[other]:
-                        stalled[other] = False
+                    shared = similarity[position] / (size[cluster] * size[other])
+                    if not linked[other] and shared == largest[other]:
+                        skipped[other] = False
                         if not queued[other]:
                             queued[other] = True
-                            queue[(head_at + waiting) % n] = other
-                            waiting += 1
+                            queue[(queue_start + n_queued) % n] = other
+                            n_queued += 1
                 row = following[row]
             if size[cluster] > size[head]:
                 head = cluster
-        for cluster in members[:found]:
+        for cluster in members[:n_found]:
             linked[cluster] = False
             if cluster == head:
                 continue
-            alike = 0
+            shared = 0
             row = cluster
             while row >= 0:
                 for position in range(starts[row], starts[row] + length[row]):
                     if _root(parent, others[position]) == head:
-                        alike += similarity[position]
+                        shared += similarity[position]
                 row = following[row]
-            pairs[merged] = head, cluster
-            average[merged] = height
-            between[merged] = 1.0 * one * size[head] * size[cluster] - alike
-            merged += 1
+            pairs[n_merged] = head, cluster
+            average[n_merged] = height
+            between[n_merged] = 1.0 * one * size[head] * size[cluster] - shared
+            n_merged += 1
             parent[cluster] = head
             size[head] += size[cluster]
             following[tail[head]] = cluster
             tail[head] = tail[cluster]
-        stalled[head] = False
+        skipped[head] = False
         if not queued[head]:
             queued[head] = True
-            queue[(head_at + waiting) % n] = head
-            waiting += 1
+            queue[(queue_start + n_queued) % n] = head
+            n_queued += 1
     head = -1
     for cluster in range(n):
         if parent[cluster] == cluster:
             if head < 0:
                 head = cluster
             else:
-                pairs[merged] = head, cluster
-                between[merged] = 1.0 * one * size[head] * size[cluster]
+                pairs[n_merged] = head, cluster
+                between[n_merged] = 1.0 * one * size[head] * size[cluster]
                 size[head] += size[cluster]
-                merged += 1
+                n_merged += 1
     return pairs, average, between

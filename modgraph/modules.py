@@ -265,8 +265,14 @@ def detect_modules(
         method = METHODS[clustering]
     else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
+    if features not in FEATURES:
+        raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
     limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
+    has_attributes = dag.positions is not None and dag.weights is not None
+    if features == "attributes" or (features == "auto" and has_attributes and clustering == "linkage"):
+        reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
+        return _by_attributes(dag, reason=reason)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)

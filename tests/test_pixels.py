@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -208,9 +208,7 @@ class _Reader:
             raise NotSupported
         return result
 
-    def operation(
-        self, name: str, kind: str, inputs: list[Any], attributes: dict[str, Any], *, n_outputs: int
-    ) -> Any:
+    def operation(self, name: str, kind: str, inputs: list[Any], attributes: dict[str, Any], *, n_outputs: int) -> Any:
         """Apply an operation to what is computed from the inputs of the network."""
         ops = self.ops
         value, second, third = (*inputs, None, None)[:3]
@@ -224,7 +222,8 @@ class _Reader:
                 return ops.concatenate(name, inputs, attributes.get("axis"))
         if kind == "Gemm":
             one, two = (
-                _transposed(term) if attributes.get(key) else term for term, key in ((value, "transA"), (second, "transB"))
+                _transposed(term) if attributes.get(key) else term
+                for term, key in ((value, "transA"), (second, "transB"))
             )
             if isinstance(third, np.ndarray):
                 third = third * attributes.get("beta", 1.0) if third.size else None
@@ -264,7 +263,9 @@ class _Reader:
                 return ops.split(value, sizes, attributes.get("axis", 0))
         if kind == "Slice":
             keys = ("starts", "ends", "axes", "steps")
-            given = [attributes.get(key, one) for key, one in zip(keys, (*inputs[1:], None, None, None, None), strict=False)]
+            given = [
+                attributes.get(key, one) for key, one in zip(keys, (*inputs[1:], None, None, None, None), strict=False)
+            ]
             numbers = [None if one is None else _ints(one) for one in given]
             if any(one is not None and len(one) != 1 for one in numbers):
                 raise NotSupported("it slices several axes")

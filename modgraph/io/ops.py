@@ -21,7 +21,9 @@ from modgraph.io.matrix import kernel_norms, pruned, vector
 from modgraph.io.values import Value
 
 # Activations by their names without underscores and capitals; `forward` computes those of the first line.
-_COMPUTED = "relu relu6 sigmoid tanh selu silu softplus softsign exp abs gelu leaky_relu elu hardtanh softmax log_softmax"
+_COMPUTED = (
+    "relu relu6 sigmoid tanh selu silu softplus softsign exp abs gelu leaky_relu elu hardtanh softmax log_softmax"
+)
 _NAMED = (
     "mish hardswish hardsigmoid logsigmoid tanhshrink softshrink hardshrink celu prelu clamp clip sin cos sqrt rsqrt "
     "erf log log1p sign heaviside where threshold rrelu softmin thresholdedrelu reciprocal shrink softmax2d"
@@ -55,7 +57,22 @@ OPERATIONS: dict[str, str] = {
             "reduce": "mean amax reducemean reducemax reducesum",
             "transpose": "t transpose permute swapaxes",
             "reshape": "view reshape unflatten",
-            **{name: name for name in "flatten squeeze split chunk pow glu conv1d conv2d conv3d linear addmm".split()},
+            **{
+                name: name
+                for name in [
+                    "flatten",
+                    "squeeze",
+                    "split",
+                    "chunk",
+                    "pow",
+                    "glu",
+                    "conv1d",
+                    "conv2d",
+                    "conv3d",
+                    "linear",
+                    "addmm",
+                ]
+            },
         }.items()
         for name in names.split()
     },
@@ -142,9 +159,7 @@ class Operations:
         matrix = csr_array((matrix.data, columns, matrix.indptr), shape=(n_out, n_in * groups))
         kind = "convolution" if size > 1 else None
         shift = _bias(name, bias, n_out)
-        return replace(
-            self.builder.linear(value, matrix, bias=shift, name=name, kind=kind, groups=groups), maps=True
-        )
+        return replace(self.builder.linear(value, matrix, bias=shift, name=name, kind=kind, groups=groups), maps=True)
 
     def normalise_batch(
         self,

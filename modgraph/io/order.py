@@ -15,7 +15,9 @@ _NOT_IN_A_CHAIN = re.compile(
     re.IGNORECASE,
 )
 # Names of layers that read the same values, where there are several of them.
-_PARALLEL = re.compile(r"(?<![a-z])(heads?|branch(es)?|towers?|policy|critic|actor|mu|logvar)\d*(?![a-z])", re.IGNORECASE)
+_PARALLEL = re.compile(
+    r"(?<![a-z])(heads?|branch(es)?|towers?|policy|critic|actor|mu|logvar)\d*(?![a-z])", re.IGNORECASE
+)
 # GPT-2's, (in, out) in some models and (out, in) in others.
 _EITHER_WAY = {"c_fc", "c_proj"}
 # What the two layers of a transformer's MLP are called, which have the same shapes the other way round.

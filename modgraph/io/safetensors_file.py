@@ -19,8 +19,19 @@ NAME = "a safetensors file"
 _HEADER_BYTES = 1 << 26  # as many as the format allows, at most
 # What the format calls its types. BF16 is widened by hand, because NumPy doesn't have it.
 _TYPES = {
-    **{"BOOL": "|b1", "U8": "|u1", "I8": "|i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4"},
-    **{"I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"},
+    "BOOL": "|b1",
+    "U8": "|u1",
+    "I8": "|i1",
+    "I16": "<i2",
+    "U16": "<u2",
+    "I32": "<i4",
+    "U32": "<u4",
+    "I64": "<i8",
+    "U64": "<u8",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F32": "<f4",
+    "F64": "<f8",
 }
 
 

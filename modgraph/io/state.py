@@ -15,9 +15,16 @@ _PARAMETRIZED = re.compile(r"(.*?)\.?\bparametrizations\.(weight|bias)\.(.+)")
 _KERNELS = ("kernel", "w")  # what Flax and Haiku call weights, which they store (…, in, out)
 # What a layer may hold, by the last part of the name, and what that is.
 _LEAVES = {
-    **{"weight": "weight", "weight_orig": "weight", "kernel": "weight", "w": "weight"},
-    **{"weight_mask": "mask", "mask": "mask"},
-    **{"bias": "bias", "bias_orig": "bias", "b": "bias", "bias_mask": "bias_mask"},
+    "weight": "weight",
+    "weight_orig": "weight",
+    "kernel": "weight",
+    "w": "weight",
+    "weight_mask": "mask",
+    "mask": "mask",
+    "bias": "bias",
+    "bias_orig": "bias",
+    "b": "bias",
+    "bias_mask": "bias_mask",
     **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked", "mean", "var", "scale"), "statistics"),
 }
 

@@ -126,7 +126,9 @@ class _Reader:
                 return _UNKNOWN
             if called.endswith("_") and not called.endswith("__"):
                 raise _unsupported(name, called, NotSupported("it changes a constant in place"))
-            return node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
+            return (
+                node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
+            )
         try:
             return self.call(name, called, args, kwargs)
         except NotSupported as error:
@@ -250,7 +252,9 @@ class _Reader:
             case "pow":
                 return self.ops.power(value, _constant(_argument(args, kwargs, 1, "exponent")))
         if called == "sum" and value.maps:
-            return self.ops.reduce(value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim")))
+            return self.ops.reduce(
+                value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim"))
+            )
         if "pool" in called or operation == "pool":
             return self.ops.pool(value)
         raise NotSupported

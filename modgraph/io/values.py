@@ -17,8 +17,15 @@ _TOLERANCE = 5e-5  # less than the exact and the approximate GELU differ there
 _OVER_UNITS = ("softmax", "log_softmax")  # not functions of one number
 _FUNCTIONS: Mapping[str, Callable[..., FloatArray]] = {
     **{name: function for name, function in ACTIVATIONS.items() if name not in _OVER_UNITS},
-    **{"erf": erf, "pow": np.power, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "sign": np.sign},
-    **{"reciprocal": np.reciprocal, "log": np.log, "log1p": np.log1p},
+    "erf": erf,
+    "pow": np.power,
+    "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
+    "sign": np.sign,
+    "reciprocal": np.reciprocal,
+    "log": np.log,
+    "log1p": np.log1p,
 }
 
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # loads numba
     from modgraph.cluster.description_kernels import BlockDegrees, BlockPairs
 
 # Fewest units of a layer that is decided by description. On the 832 published networks, whose hidden layers have 2 to 8
-# units, the description is behind the published rule (`scripts/against_louvain.py --smallest 4`).
+# units, the description is behind the published rule (`tests/long/against_louvain.py --smallest 4`).
 SMALLEST_LAYER = 10
 
 

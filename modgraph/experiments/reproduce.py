@@ -204,13 +204,14 @@ def page(rates: dict[str, list[Rate]], *, quick: bool = False) -> str:
             "|---|" + "---:|" * 7 + "---|---:|---:|",
         ]
         for rate in part:
-            cell = " · ".join(filter(None, (rate.cell.panel, rate.cell.row, rate.cell.column)))
             known = "–" if rate.cell.rate is None else f"{rate.cell.rate:.2f}"
             low, high = rate.interval
             counts = f"{rate.trials} | {rate.chosen} | {rate.equal} | {rate.any} | {rate.equal / rate.trials:.2f}"
             edges = " | ".join("–" if np.isnan(mean) else f"{mean:.1f}" for mean in (rate.edges, rate.right_edges))
             interval = f"{low:.2f}–{high:.2f}"
-            lines.append(f"| {cell} | {counts} | {interval} | {known} | {'**below**' * rate.below} | {edges} |")
+            lines.append(
+                f"| {rate.cell.name} | {counts} | {interval} | {known} | {'**below**' * rate.below} | {edges} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -106,7 +106,7 @@ def reproduce_digits(
         results.append(result)
         if progress is not None:
             progress(len(results), len(trials))
-    name = _name(results)
+    name = page_name(results)
     write_whole(folder / f"{name}.csv", table(results))
     picture = figure(results)
     for kind in ("png", "svg"):
@@ -145,7 +145,7 @@ def table(results: Iterable[DigitsResult]) -> str:
 def page(results: Sequence[DigitsResult]) -> str:
     """Write the page (Markdown): the panel by depth beside the published rates, and every network."""
     first = results[0].trial
-    name = _name(results)
+    name = page_name(results)
     widths, depths, seeds = (sorted({getattr(r.trial, name) for r in results}) for name in ("width", "depth", "seed"))
     command = f"modgraph reproduce digits --data {first.data}" + " --quick" * first.quick
     command += " --task classify" * (first.task == "classify")
@@ -223,8 +223,8 @@ def figure(results: Sequence[DigitsResult]) -> Figure:
     return picture
 
 
-def _name(results: Sequence[DigitsResult]) -> str:
-    """Say what files about these networks are called."""
+def page_name(results: Sequence[DigitsResult]) -> str:
+    """Return the name, without suffix, of the files about these networks."""
     first = results[0].trial
     return f"digits-{first.data}{'-classify' * (first.task == 'classify')}"
 

@@ -20,7 +20,8 @@ from modgraph.io.export import (
 )
 from modgraph.io.export_files import save_graph
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
-from modgraph.io.load import load_network, save_network
+from modgraph.io.load import load_network
+from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
 __all__ = [

@@ -8,7 +8,7 @@
 
 Prints one line for everything that is wrong.
 
-Usage: python -m scripts.check_docs [--online] [--rerun]
+Usage: python -m tests.check_docs [--online] [--rerun]
 """
 
 from __future__ import annotations

@@ -18,13 +18,14 @@ PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
     ("arrays",),
-    ("checks", "files", "labels"),
+    ("checks", "compiled", "files", "labels"),
     ("dag", "functions"),
     ("names",),
     ("forward", "null", "paths", "planted", "reach"),
     ("influence",),
     ("cluster",),
     ("modules",),
+    ("interventions",),
     ("compare", "evidence", "subspace", "verify"),
     ("score",),
     ("io", "sculpt"),

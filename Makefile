@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow bench docs lint types graph-tool check clean
+.PHONY: demo test slow long bench docs lint types graph-tool check clean
 
 demo: $(READY)
 	$(BIN)/python examples/exemplars.py --out out
@@ -15,6 +15,10 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+# Checks that take minutes to hours and print the figures that the documentation quotes.
+long: $(READY)
+	$(BIN)/python -m tests.long
+
 bench: $(READY)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -o addopts="-rA --strict-markers"
 
@@ -24,7 +28,7 @@ docs: $(READY)
 	rm -rf docs/auto_examples docs/api/generated
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
-	$(BIN)/python -m scripts.check_docs
+	$(BIN)/python -m tests.check_docs
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -34,6 +34,8 @@ from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
+from modgraph.subspace import subspaces
+from modgraph.verify import Verification, verify
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -50,6 +52,7 @@ __all__ = [
     "PathCore",
     "PathCounts",
     "Score",
+    "Verification",
     "cluster",
     "compare_clusterings",
     "criteria",
@@ -71,6 +74,8 @@ __all__ = [
     "save_network",
     "score",
     "sculpt",
+    "subspaces",
+    "verify",
 ]
 
 

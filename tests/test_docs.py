@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import check_docs
+from tests import check_docs
 from tests.io_networks import estimator, network, pruned_model, write
 
 ROOT = Path(__file__).parents[1]

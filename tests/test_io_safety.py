@@ -351,7 +351,7 @@ def test_any_keras_configuration_gives_one_error(config: Any, monkeypatch: pytes
     import tempfile
 
     weights = Contents(groups={"": {}, "layers": {}}, arrays={"layers/dense/vars/0": np.ones((2, 2))})
-    monkeypatch.setattr(keras_file, "read_hdf5", lambda _: weights)  # no process for each
+    monkeypatch.setattr(keras_file, "read_hdf5", lambda _, **__: weights)  # no process for each
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("config.json", json.dumps(config))

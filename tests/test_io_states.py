@@ -185,7 +185,7 @@ def test_wholly_pickled_models_need_trust(tmp_path: Path) -> None:
     [
         ({}, "must be a state dict"),
         ({"a.weight": 3}, "must be a state dict, names and tensors"),
-        ({"a.weight": torch.ones(2, 2), "b.kernel": torch.ones(2, 2)}, "'b.kernel' belongs to no supported layer"),
+        ({"a.weight": torch.ones(2, 2), "b.table": torch.ones(2, 2)}, "'b.table' belongs to no supported layer"),
         ({"a.bias": torch.ones(2, 2)}, "layer 'a' must have a weight"),
         ({"a.weight": torch.ones(2, 2), "a.bias": torch.ones(3)}, "bias of 'a' must hold 2 real numbers"),
         ({"a.weight": torch.ones(2, 0)}, "must have non-empty .out, in. weights"),
@@ -201,7 +201,7 @@ def test_bad_state_dicts_get_one_sentence(state: dict[str, Any], message: str, t
 
 
 def test_safetensors_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
-    # scripts/read_large.py does it with 10⁸ weights.
+    # tests/long/read_large.py does it with 10⁸ weights.
     rng, width = np.random.default_rng(0), 3000
     arrays = {f"{at}.weight": np.zeros((width, width), dtype=np.float32) for at in range(3)}
     for array in arrays.values():

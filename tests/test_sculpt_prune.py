@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from modgraph.sculpt import Task, kernel
 from modgraph.sculpt.prune import (
     Schedule,
-    edge_scores,
+    edge_score,
     percentile_cut,
     prune_units,
-    unit_scores,
+    unit_score,
 )
 from tests.test_sculpt_stack import SIZES, pruned_stack
 
@@ -43,12 +43,12 @@ def test_percentile_of_equal_scores_is_that_score() -> None:
         assert not (scores > percentile_cut(scores, np.array([target]))).any()
 
 
-@pytest.mark.parametrize("unit_scores", [unit_scores, kernel.unit_scores])
-def test_unit_scores_are_autograds_sample_by_sample(unit_scores: Callable[..., torch.Tensor]) -> None:
+@pytest.mark.parametrize("score", [unit_score, kernel.unit_score])
+def test_unit_scores_are_autograds_sample_by_sample(score: Callable[..., torch.Tensor]) -> None:
     stack = pruned_stack(11)
     inputs = torch.randn(21, 3)
     targets = torch.randint(0, 2, (21, 2)).to(torch.float32)
-    scores = unit_scores(stack, task=Task(inputs=inputs, targets=targets))
+    scores = score(stack, Task(inputs=inputs, targets=targets))
     for b in range(stack.n_networks):
         totals = [torch.zeros(size) for size in SIZES[1:-1]]
         for x, y in zip(inputs, targets, strict=True):
@@ -66,7 +66,7 @@ def test_unit_scores_are_autograds_sample_by_sample(unit_scores: Callable[..., t
 
 def test_edge_scores_cover_the_dense_network() -> None:
     stack = pruned_stack(3)
-    scores = edge_scores(stack)
+    scores = edge_score(stack)
     assert scores.shape == (3, 3 * 10 + 10 * 7 + 7 * 2)
     assert torch.equal((scores > 0).sum(1), stack.n_edges)
 

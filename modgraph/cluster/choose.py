@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.cluster.tree import MergeTree
-from modgraph.labels import by_first_unit
 
 
 def choose_clusters(
     tree: MergeTree,
-    rows: BoolArray | csr_array,
+    rows: BoolArray,
     *,
     overlaps: IntArray,
     copies: int = 0,
@@ -30,7 +28,7 @@ def choose_clusters(
     ----------
     tree : MergeTree
         Of at least two rows.
-    rows : ndarray or csr_array of bool, shape (n_rows, n_columns)
+    rows : ndarray of bool, shape (n_rows, n_columns)
     overlaps : ndarray of int, shape (n_pairs,)
         Columns that each pair of ``tree.closest`` has in common.
     copies : int ≥ 0
@@ -61,18 +59,13 @@ def choose_clusters(
 
 def _all_separate(tree: MergeTree, sizes: IntArray, overlaps: IntArray, *, n_columns: int) -> float | None:
     """Return the score of *all separate*, the smallest of the closest pairs; None where one of them fails the test."""
-    if len(tree.closest):
-        k_one, k_two = sizes[tree.closest].T
-    else:
-        # No two rows overlap, so every pair is a closest one. The score grows with both sizes.
-        k_one, k_two = np.sort(sizes)[:2, None]
-        overlaps = np.zeros(1, dtype=np.int64)
+    k_one, k_two = sizes[tree.closest].T
     expected, score = _excess(k_one, k_two, overlaps, n_columns=n_columns)
     separate = (overlaps < 1) | ((overlaps < np.maximum(k_one, k_two)) & (overlaps <= expected))
     return float(-score.max()) if separate.all() else None
 
 
-def _all_one(tree: MergeTree, rows: BoolArray | csr_array) -> float | None:
+def _all_one(tree: MergeTree, rows: BoolArray) -> float | None:
     """Return the score of *all one*, the largest of the branches joined last; None where all fail the test."""
     unions = _unions(rows, tree.cut(tree.n_steps - 1))
     branches_with = unions.sum(axis=0)  # by column
@@ -86,17 +79,11 @@ def _all_one(tree: MergeTree, rows: BoolArray | csr_array) -> float | None:
     return float(score[together].max()) if together.any() else None
 
 
-def _unions(rows: BoolArray | csr_array, branch: IntArray) -> IntArray | csr_array:
+def _unions(rows: BoolArray, branch: IntArray) -> IntArray:
     """Return 1 where any row of a branch has a column, else 0; shape (n_branches, n_columns)."""
-    number = by_first_unit(branch)
-    if isinstance(rows, np.ndarray):
-        order = number.argsort(kind="stable")
-        first = np.searchsorted(number[order], np.arange(number.max() + 1))
-        return np.logical_or.reduceat(rows[order], first).astype(np.int64)
-    member = csr_array((np.ones(len(number), dtype=np.int64), (number, np.arange(len(number)))))
-    unions = member @ rows.astype(np.int64)
-    unions.data[:] = 1
-    return unions
+    order = branch.argsort(kind="stable")
+    _, first = np.unique(branch[order], return_index=True)
+    return np.logical_or.reduceat(rows[order], first).astype(np.int64)
 
 
 def _excess(k_one: IntArray, k_two: IntArray, both: IntArray, *, n_columns: int) -> tuple[FloatArray, FloatArray]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
-from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits, resolvable
+from modgraph.cluster import description
+from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.sparse import LayerTree, layer_tree
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
@@ -54,7 +55,7 @@ class Description:
 
 
 def described_linkage(
-    dag: LayeredDAG, *, hops: int, small: Callable[[LayeredDAG, int], IntArray | None]
+    dag: LayeredDAG, *, hops: int, small: Callable[[LayeredDAG, int], IntArray]
 ) -> tuple[IntArray, Description | None]:
     """Cluster the layers that are large enough by description, and the others one by one.
 
@@ -64,43 +65,36 @@ def described_linkage(
         Trimmed.
     hops : int ≥ 1
     small : callable
-        Given the network and a layer, returns a label for each unit of it, or None. It is called for the layers that
-        are not `resolvable`. The description takes their partitions as given, and decides where it returns None.
+        Given the network and a layer, returns a label for each unit of it; asked for the layers of fewer than
+        `modgraph.cluster.description.SMALLEST_LAYER` units. The description takes their partitions as given.
 
     Returns
     -------
     labels : ndarray of int, shape (n_units,)
         Cluster of each unit, numbered by first unit; no cluster spans two layers. Output units are clusters of one.
     description : Description or None
-        Of the network; None where it decided no layer before the outputs. It is capped also where `small` returned
-        None.
+        Of the network; None where no layer before the outputs was large enough.
     """
-    large = resolvable(dag).copy()
-    capped = False
+    large = np.array(dag.layer_sizes) >= description.SMALLEST_LAYER
     labels = np.full(dag.n_units, -1, dtype=np.int64)
     starts = dag.layer_starts.tolist()
     for level, (start, stop) in enumerate(itertools.pairwise(starts)):
         if start < stop and level < dag.n_layers - 1 and not large[level]:
-            found = small(dag, level)
-            if found is None:
-                large[level] = capped = True
-            else:
-                labels[start:stop] = found
+            labels[start:stop] = small(dag, level)
     if not large[-1]:
         labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
-    description = None
+    found = None
     if large[:-1].any():
         # Labels may be any ints: −1 must mean "not decided" only.
         decided = ~large[dag.layer]
         labels[decided] = by_first_unit(labels[decided])
-        description = shortest_description(dag, hops=hops, held=labels)
-        description = replace(description, capped=description.capped or capped)
-        labels = description.labels.copy()
+        found = shortest_description(dag, hops=hops, held=labels)
+        labels = found.labels.copy()
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
     lowest = int(labels.min())
     span = int(labels.max()) - lowest + 1
-    return read_only(by_first_unit(dag.layer * span + labels - lowest)), description
+    return read_only(by_first_unit(dag.layer * span + labels - lowest)), found
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:
@@ -315,6 +309,7 @@ class _Search:
             layer.sizes,
             layer.all_sizes,
             layer.linked_pairs(),
+            layer.degrees,
             layer.costs,
             layer.one_cluster_less,
         )
@@ -333,7 +328,7 @@ class _Search:
         if n_clusters == 1:
             return clusters
         one, two, change = best_merges(
-            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.costs, layer.one_cluster_less
+            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.degrees, layer.costs, layer.one_cluster_less
         )
         mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
         one, two, change = one[mutual], two[mutual], change[mutual]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from modgraph.arrays import IntArray, read_only
 from modgraph.cluster.rows import Clustering, published_linkage, tied_linkage
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
-from modgraph.reach import layers_within, spread
+from modgraph.reach import layers_within, reachability, spread
 
 # Most units of a network whose reachability is found by dense matrix products: they are quicker up to here.
 SMALL_GRAPH = 128
@@ -89,9 +88,12 @@ def _linkage(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clus
 
     if max(dag.layer_sizes[:-1]) < SMALLEST_LAYER:
         return cluster_layers(dag, tied_linkage, hops=hops), {}
-    from modgraph.cluster.sparse import cluster_layer
+    within = layers_within(dag, hops)
 
-    labels, description = described_linkage(dag, hops=hops, small=partial(cluster_layer, hops=hops))
+    def small(dag: LayeredDAG, level: int) -> IntArray:
+        return tied_linkage(reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray())
+
+    labels, description = described_linkage(dag, hops=hops, small=small)
     return labels, {} if description is None else {"capped": description.capped}
 
 

@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray, IntArray, read_only
-from modgraph.cluster.choose import choose_clusters
 from modgraph.cluster.tree import MergeTree, tied_tree
 from modgraph.dag import LayeredDAG
-from modgraph.reach import layers_within, reachability
 
 # Most distinct rows whose tree is grown on the full matrix of distances.
 DENSE_ROWS = 3000
 # The same where the sparse graph would have too many pairs.
 DENSE_LIMIT = 6000
-# Most entries of a matrix of rows that is made dense.
-DENSE_CELLS = 1 << 26
 # Rows are packed into bits if they have more entries than this in all …
 FULL_ENTRIES = 1 << 20
 # … and fill more than this share of their columns …
@@ -111,7 +107,7 @@ def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both
         found = _packed_tree(steps, start, stop, hops=hops)
         if found is not None:
             return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
-    (tree, row_of, _), used, left_out = _affordable(within, _tree)
+    (tree, row_of), used, left_out = _affordable(within, _tree)
     exact = complete and used == len(within) and left_out == 0
     return LayerTree(
         tree=tree,
@@ -185,54 +181,6 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
         row_of=read_only(row_of),
         capped=not (complete and used == len(within) and left_out == 0),
     )
-
-
-def cluster_layer(dag: LayeredDAG, level: int, *, hops: int, modularity_threshold: float = 0.2) -> IntArray | None:
-    """Cluster one layer as `modgraph.cluster.tied_linkage` does, in time and memory linear in the similar pairs.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Trimmed.
-    level : int
-        A layer with units, before the outputs.
-    hops : int ≥ 1
-    modularity_threshold : float, 0…1
-
-    Returns
-    -------
-    ndarray of int, shape (n_units_of_layer,), or None
-        The cluster of each unit, named by any int. None where too many pairs are similar: more than `layer_tree` would
-        store, and more distinct rows than `DENSE_LIMIT`.
-
-    Examples
-    --------
-    >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]]])
-    >>> cluster_layer(dag, 0, hops=1).tolist()
-    [0, 0, 1, 1]
-    """
-    from modgraph.cluster.sparse_kernels import pair_overlaps
-
-    steps, start, stop = _steps(dag, level, "outwards")
-    within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
-    if not complete and stop - start > DENSE_LIMIT:
-        return None
-    rows = within[-1] if complete else _sorted(reachability(dag, level, hops=hops))
-    rows = rows[:, layers_within(dag, hops)[level][dag.layer]]
-    grown = _tree(rows)
-    if grown is None:
-        return None
-    tree, row_of, distinct = grown
-    if tree is None:
-        return np.zeros_like(row_of)
-    clusters = choose_clusters(
-        tree,
-        distinct,
-        overlaps=pair_overlaps(*_compressed(distinct), tree.closest),
-        copies=len(row_of) - tree.n_rows,
-        modularity_threshold=modularity_threshold,
-    )
-    return clusters[row_of]
 
 
 def _steps(dag: LayeredDAG, level: int, direction: str) -> tuple[list[csr_array], int, int]:
@@ -318,11 +266,8 @@ def _packed_tree(
     return _dense_tree(packed_overlaps(rows[first]), copies), row_of
 
 
-def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray, csr_array] | None:
-    """Grow the tree of the distinct rows; return it, the place of each row in it, and the distinct rows.
-
-    None where that would cost too much.
-    """
+def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
+    """Grow the tree of the distinct rows; return it and the place of each row in it; None where it costs too much."""
     distinct, row_of, copies = _distinct(rows)
     n_rows = distinct.shape[0]
     tree = None
@@ -333,25 +278,8 @@ def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray, csr_array] | Non
         if tree is None and not (dense and n_rows <= DENSE_LIMIT):
             return None
     if tree is None:
-        tree = _dense_tree(_overlaps(distinct), copies)
-    return tree, row_of, distinct
-
-
-def _overlaps(rows: csr_array) -> IntArray:
-    """Count the columns that each pair of rows has in common; shape (n_rows, n_rows)."""
-    used, column = np.unique(rows.indices, return_inverse=True)
-    narrow = csr_array((np.ones(rows.nnz, dtype=np.int64), column, rows.indptr), shape=(rows.shape[0], len(used)))
-    steps = int((np.bincount(column).astype(np.int64) ** 2).sum())
-    # A step of the sparse product takes about as long as 32 of the dense one, which is exact below 2²⁴ columns.
-    if 32 * steps > rows.shape[0] ** 2 * len(used) and rows.shape[0] * len(used) <= DENSE_CELLS:
-        numbers = narrow.toarray().astype(np.float32)
-        return (numbers @ numbers.T).astype(np.int64)
-    return (narrow @ narrow.T).toarray()
-
-
-def _compressed(rows: csr_array) -> tuple[IntArray, IntArray]:
-    """Return pointers and columns of sparse rows, as compiled functions take them."""
-    return rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
+        tree = _dense_tree((distinct.astype(np.int64) @ distinct.T.astype(np.int64)).toarray(), copies)
+    return tree, row_of
 
 
 def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:

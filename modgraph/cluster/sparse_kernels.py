@@ -54,36 +54,6 @@ def packed_overlaps(rows: Bits) -> IntArray:  # pragma: no cover (compiled)
 
 
 @njit(cache=True)
-def pair_overlaps(pointers: IntArray, columns: IntArray, pairs: IntArray) -> IntArray:  # pragma: no cover (compiled)
-    """Count the columns that the two rows of each pair have in common.
-
-    Parameters
-    ----------
-    pointers, columns : ndarray of int
-        Rows of sorted columns.
-    pairs : ndarray of int, shape (n_pairs, 2)
-
-    Returns
-    -------
-    ndarray of int, shape (n_pairs,)
-    """
-    overlaps = np.zeros(len(pairs), np.int64)
-    for pair in range(len(pairs)):
-        one, two = pointers[pairs[pair, 0]], pointers[pairs[pair, 1]]
-        end_one, end_two = pointers[pairs[pair, 0] + 1], pointers[pairs[pair, 1] + 1]
-        while one < end_one and two < end_two:
-            if columns[one] == columns[two]:
-                overlaps[pair] += 1
-                one += 1
-                two += 1
-            elif columns[one] < columns[two]:
-                one += 1
-            else:
-                two += 1
-    return overlaps
-
-
-@njit(cache=True)
 def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bits) -> IntArray:  # pragma: no cover
     """Find for each row of a sparse matrix the first row in `order` that equals it.
 

@@ -87,6 +87,11 @@ class Cell:
     networks: tuple[PublishedSettings, ...]
     rate: float | None
 
+    @property
+    def name(self) -> str:
+        """Panel, row and column, without those that are empty."""
+        return " · ".join(filter(None, (self.panel, self.row, self.column)))
+
 
 @cache
 def published_settings() -> tuple[PublishedSettings, ...]:

@@ -1,4 +1,4 @@
-"""Clustering of planted modules (run with `--benchmark-only`); `scripts/clustering_at_scale.py` does large ones."""
+"""Clustering of planted modules (run with `--benchmark-only`); `tests/long/clustering_at_scale.py` does large ones."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
-"""Run a command, and say how much memory it and all its processes had at most.
+"""Run a command and print the peak memory of it and all its processes.
 
-Usage: python -m scripts.peak_memory modgraph reproduce all --out results
+Usage: python -m tests.long.peak_memory modgraph reproduce all --out results
 
 Adds up the proportional set sizes of the processes every second (Linux), so that shared pages count once.
 """
@@ -33,6 +33,9 @@ def kilobytes(process: int) -> int:
 
 
 def main() -> int:
+    if not sys.argv[1:]:
+        print("usage: python -m tests.long.peak_memory COMMAND ...: arguments are required", file=sys.stderr)
+        return 2
     running = subprocess.Popen(sys.argv[1:])
     peak = 0
     while running.poll() is None:

@@ -4,7 +4,7 @@ Prints for each the size of the file, the time to write it, and in the browser, 
 time of the first paint and that when all is there and answers; then what a step of zooming and a unit pointed at take
 until the next frame (medians of 20). Needs Debian's chromium and chromium-driver.
 
-Usage: python scripts/report_basics.py [--out folder] [--pictures docs/images]
+Usage: python -m tests.long.report_basics [--out folder] [--pictures docs/images]
 """
 
 from __future__ import annotations

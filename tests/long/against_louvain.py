@@ -4,7 +4,7 @@ General graph clustering sees the trimmed network as a directed graph: Louvain f
 Leiden on the multiplex of its layers of edges (`modgraph.cluster.leiden.leiden_partition`). Counted is how many
 networks meet each of the paper's criteria.
 
-Usage: python -m scripts.against_louvain [--smallest 10]
+Usage: python -m tests.long.against_louvain [--smallest 10]
 """
 
 from __future__ import annotations

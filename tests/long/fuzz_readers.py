@@ -3,7 +3,7 @@
 Every input must give a graph or a ValueError, within half a minute. With --atheris, libFuzzer chooses the mutations by
 what code they reach (pip install atheris); otherwise they are drawn at random, the same on every run.
 
-Usage: python scripts/fuzz_readers.py [--inputs 100000] [--kinds npz,pt,...] [--atheris] [--jobs 2]
+Usage: python -m tests.long.fuzz_readers [--inputs 100000] [--kinds npz,pt,...] [--atheris] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def work(kind: str, *, inputs: int, seed: int, folder: Path, atheris: bool) -> N
 def supervise(kind: str, *, inputs: int, seed: int, atheris: bool) -> bool:
     """Run a worker and say how it ended; whether it went well."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--work", kind, "--inputs", str(inputs), "--seed", str(seed)]
-        command += ["--folder", folder, *(["--atheris"] if atheris else [])]
+        command = [sys.executable, "-m", "tests.long.fuzz_readers", "--work", kind, "--inputs", str(inputs)]
+        command += ["--seed", str(seed), "--folder", folder, *(["--atheris"] if atheris else [])]
         started = time.perf_counter()
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}

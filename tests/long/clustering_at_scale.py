@@ -1,8 +1,8 @@
 """Measure the clusterings on planted modules: how well they find them, and how time and memory grow.
 
-    python scripts/clustering_at_scale.py families            # small families, every method that is installed
-    python scripts/clustering_at_scale.py large --sizes 3000 30000 100000
-    python scripts/clustering_at_scale.py million             # the linkage of one layer of a million units
+    python -m tests.long.clustering_at_scale families            # small families, every method that is installed
+    python -m tests.long.clustering_at_scale large --sizes 3000 30000 100000
+    python -m tests.long.clustering_at_scale million             # the linkage of one layer of a million units
 
 The block model needs graph-tool; Leiden needs igraph. Times are processor times of one process, compiled code warm.
 """
@@ -153,7 +153,7 @@ def memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["families", "large", "million"])
+    parser.add_argument("what", choices=["families", "large", "million"], nargs="?", default="families")
     parser.add_argument("--sizes", type=int, nargs="+", default=[3_000, 30_000, 100_000])
     parser.add_argument("--rewired", type=float, nargs="+", default=[0.02, 0.1, 0.2, 1.0])
     parser.add_argument("--curve", action="store_true", help="measure M(k) as well")

@@ -1,6 +1,6 @@
 """Shuffle the hidden units of networks and compare what is found: nothing may change.
 
-Usage: python -m scripts.permute_units [FILES] [--shuffles 20] [--clustering linkage] [--all-units]
+Usage: python -m tests.long.permute_units [FILES] [--shuffles 20] [--clustering linkage] [--all-units]
 
 Without files: every published network.
 """

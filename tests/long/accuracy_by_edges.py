@@ -1,6 +1,6 @@
 """What further pruning costs a sculpted wide network: accuracy by number of edges.
 
-    python -m scripts.accuracy_by_edges out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
+    python -m tests.long.accuracy_by_edges out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
 
 MODGRAPH_DATA says where MNIST is. Goes on from a checkpoint of `modgraph reproduce digits --data mnist`, ten percent of
 the edges a round, whatever the accuracy, until `--edges` are left, and prints a line a round.

@@ -1,6 +1,6 @@
 """How much faster a wide network is sculpted than with dense masked layers and fixed epochs.
 
-    python -m scripts.wide_against_dense out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
+    python -m tests.long.wide_against_dense out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
 
 Reads the rounds and what they took from a checkpoint; times some steps of the plain way on the same layers (a linear
 layer times its mask, torch's Adam, all epochs that the publication gives); and extrapolates that to the same rounds.
@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from modgraph.sculpt.state import load_state
 

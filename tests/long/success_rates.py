@@ -4,7 +4,7 @@ Trials are (function, layer sizes, seed); where several networks with equally fe
 counts as won if one of them wins. The release is a sample for most functions (6 of 12 trials a depth), so rates are
 shown as won/there.
 
-Usage: python -m scripts.success_rates
+Usage: python -m tests.long.success_rates
 """
 
 from __future__ import annotations

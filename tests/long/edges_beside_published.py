@@ -1,6 +1,6 @@
 """Why some success rates are below the published ones: edges of our networks beside those of the released ones.
 
-    python -m scripts.edges_beside_published results.sqlite
+    python -m tests.long.edges_beside_published results.sqlite
 
 Reads what `modgraph reproduce all` wrote, and the released networks in ``../shared/published_networks``. For every
 function: how many trials (function, hidden layers) have released networks; the mean number of edges after trimming,
@@ -22,15 +22,14 @@ from modgraph.experiments.published import EXPERIMENTS, published_cells
 from modgraph.experiments.reproduce import trials_of
 from modgraph.score import criteria
 from modgraph.sculpt import fewest_edges
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "published_networks"
+from tests.networks import FOLDER
 
 
 def released_edges() -> dict[tuple[str, tuple[int, ...]], list[int]]:
     """Edges of every released network after trimming, by function and hidden layers."""
     found = defaultdict(list)
-    for entry in json.loads((SHARED / "index.json").read_text()):
-        dag = mg.load_network(SHARED / entry["file"]).trim()
+    for entry in json.loads((FOLDER / "index.json").read_text()):
+        dag = mg.load_network(FOLDER / entry["file"]).trim()
         found[entry["function"], tuple(entry["layer_sizes"][1:-1])].append(dag.n_edges)
     return found
 

@@ -3,7 +3,7 @@
 The limit: 1.5 × the largest layer plus the sparse result. The file is written row by row and read in a process of its
 own, whose peak is compared with what it took before.
 
-Usage: python scripts/read_large.py [--width 5000] [--layers 4] [--density 0.01]
+Usage: python -m tests.long.read_large [--width 5000] [--layers 4] [--density 0.01]
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.safetensors"
         write(path, width=options.width, layers=options.layers, density=options.density)
-        done = subprocess.run([sys.executable, __file__, "--read", str(path)], capture_output=True, check=True)
+        command = [sys.executable, "-m", "tests.long.read_large", "--read", str(path)]
+        done = subprocess.run(command, capture_output=True, check=True)
     facts = json.loads(done.stdout)
     layer = 4 * options.width**2
     limit = 1.5 * layer + facts["result"]

@@ -1,6 +1,6 @@
 """Write every published network as .npz, .pt, .safetensors and ONNX, read it back, and compare what is found.
 
-Usage: python scripts/read_published.py [--clustering published]
+Usage: python -m tests.long.read_published [--clustering published]
 """
 
 from __future__ import annotations

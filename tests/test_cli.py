@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from modgraph import detect_modules
@@ -71,6 +72,25 @@ def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys
     assert isinstance(printed[0]["exact"], bool)
     assert main(["score", str(file), "separable"]) == 0
     assert capsys.readouterr().out.startswith("Score(")
+
+
+def test_verify_speaks_json_with_and_without_a_target(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_target = ["verify", str(file), "separable", "--activations", "relu,sigmoid", "--n-controls", "2"]
+    assert main([*with_target, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["functional"] is False
+    assert len(document["modules"]) == detect_modules(load_network(file)).n_modules
+    assert 0 <= document["modules"][0]["interchange"]["value"] <= 1
+    assert main(with_target) == 0
+    assert capsys.readouterr().out.startswith("Verification(")
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).random((20, 4)))
+    without = ["verify", str(file), "--data", str(tmp_path / "data.npy"), "--activations", "relu,sigmoid", "--json"]
+    assert main(without) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["modules"][0]["certified"] is None
+    assert document["modules"][0]["bits"] > 0
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])

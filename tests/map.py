@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
-    ("arrays",),
+    ("arrays", "compiled"),
     ("checks", "files", "labels"),
     ("dag", "functions"),
     ("names",),
@@ -25,6 +25,7 @@ ORDER = (
     ("influence",),
     ("cluster",),
     ("modules",),
+    ("interventions",),
     ("compare", "evidence", "subspace", "verify"),
     ("score",),
     ("io", "sculpt"),

@@ -17,8 +17,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
-    ("arrays", "compiled"),
-    ("checks", "files", "labels"),
+    ("arrays",),
+    ("checks", "compiled", "files", "labels"),
     ("dag", "functions"),
     ("names",),
     ("forward", "null", "paths", "planted", "reach"),

@@ -113,6 +113,8 @@ def load_network(
             if "pip install" in str(error):
                 raise
             raise _broken(file, reader, error) from error
+        except RecursionError as error:
+            raise _broken(file, reader, ValueError("it is nested too deeply")) from error
         except MemoryError as error:
             raise ValueError(f"`path` needs more memory than there is (got {str(file)!r}, {reader.NAME})") from error
         except Exception as error:  # whatever the libraries say about a broken file is one kind of error here

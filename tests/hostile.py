@@ -1,4 +1,4 @@
-"""Small files that ask for a lot of memory or time, or that have no end: each builder writes one and returns its path."""
+"""Small files that ask for much memory or time, or have no end: each builder writes one and returns its path."""
 
 from __future__ import annotations
 

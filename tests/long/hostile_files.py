@@ -52,7 +52,7 @@ def attempt(path: Path) -> tuple[bool, float, float, str]:
     child.start()
     there.close()
     child.join()
-    if not here.poll():
+    if child.exitcode != 0:
         reason = "took too long" if child.exitcode == -signal.SIGALRM else f"ended with {child.exitcode}"
         return False, time.perf_counter() - start, float("nan"), reason
     seconds, megabytes, said = here.recv()

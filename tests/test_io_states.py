@@ -263,11 +263,9 @@ class Residual(nn.Module):
 def test_what_a_state_dict_does_not_tell_is_noted(suffix: str, tmp_path: Path) -> None:
     model = Residual()
     file = saved(dict(model.state_dict()), tmp_path / f"a{suffix}")
-    block = None if suffix == ".pt" else ("first", "second", "last")
-    notes = load_network(file, block=block).notes
+    notes = load_network(file).notes
     assert any("'norm' (BatchNorm, LayerNorm or PReLU)" in note for note in notes)
-    if suffix == ".pt":
-        assert any("read as one chain, first → second → last" in note and "skip layers" in note for note in notes)
+    assert any("read as one chain, first → second → last" in note and "skip layers" in note for note in notes)
     assert from_module(model).notes == ()
 
 

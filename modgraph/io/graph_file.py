@@ -27,10 +27,9 @@ _SOURCES, _TARGETS = ("source", "from", "src", "sender", "pre"), ("target", "to"
 
 def matches(start: bytes, path: Path) -> bool:
     """Whether the suffix is that of a graph, or JSON has nodes and links."""
-    is_json = start.lstrip()[:1] == b"{" and path.suffix.lower() == ".json"
-    return bool(start) and (
-        path.suffix.lower() in _SUFFIXES or (is_json and bool(re.search(rb'"(nodes|links|directed)"', start)))
-    )
+    if path.suffix.lower() == ".json":
+        return start.lstrip()[:1] == b"{" and bool(re.search(rb'"(nodes|links|directed)"', start))
+    return bool(start) and path.suffix.lower() in _SUFFIXES
 
 
 def read(request: Request) -> LayeredDAG:

@@ -25,13 +25,15 @@ READERS = (
     "pickle_file",
     "safetensors_file",
     "hierarchy",
+    "attribution",
     "onnx_graph",
     "graph_file",
     "nnet_file",
 )
 _FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, .nnet, hierarchies saved as .json, "
-    ".graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, .joblib and whole torch models"
+    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, .nnet, hierarchies and attribution "
+    "graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, .joblib and whole "
+    "torch models"
 )
 _START_BYTES = 4096  # of a file, which readers may look at to know it
 

@@ -28,10 +28,9 @@ def read(request: Request) -> LayeredDAG:
     # Then a line that nobody uses, the least and most inputs, means and ranges of the inputs and of the outputs.
     means, ranges = (np.array(rows[at], dtype=np.float64) for at in (5, 6))
     numbers = [np.array(row, dtype=np.float64) for row in rows[7:]]
-    if len(sizes) != n_layers + 1 or sizes[0] != n_inputs or len(numbers) != 2 * sum(sizes[1:]):
-        raise ValueError(
-            f"it must hold {2 * sum(sizes[1:])} lines of weights and biases for layers of {sizes[:20]} units"
-        )
+    n_lines = 2 * sum(sizes[1:])
+    if len(sizes) != n_layers + 1 or sizes[0] != n_inputs or len(numbers) != n_lines:
+        raise ValueError(f"it must hold {n_lines} lines of weights and biases for layers of {sizes[:20]} units")
     ops = Operations(threshold=request.threshold)
     value = ops.builder.input("inputs", size=n_inputs)
     value = ops.scaled("the means and ranges", value, 1 / ranges[:-1], -means[:-1] / ranges[:-1])

@@ -31,11 +31,11 @@ FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the or
 
 
 def matches(start: bytes, path: Path) -> bool:
-    """Whether a file is JSON that names nodes and links."""
+    """Whether a file is JSON that names nodes, by `node_id`, and links."""
     if start.lstrip()[:1] != b"{" or path.suffix.lower() not in (".json", ""):
         return False
     content = path.read_bytes()
-    return b'"nodes"' in content and b'"links"' in content
+    return all(name in content for name in (b'"nodes"', b'"links"', b'"node_id"'))
 
 
 def is_attribution_graph(path: str | os.PathLike[str]) -> bool:

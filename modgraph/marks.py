@@ -25,31 +25,26 @@ NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 
 class ModuleEvidence(Protocol):
-    """What a result of `modgraph.significance` says of one module."""
+    """What a result of `modgraph.significance` says of one module; NaN = unknown."""
 
     @property
-    def p_value(self) -> float | None:
-        """Probability of a module as clear as this in a random network."""
+    def p_value(self) -> float:
+        """Share of random networks that hold a module as clear as this one."""
 
     @property
-    def confidence(self) -> float | None:
-        """How reliably the module is found, 0 … 1."""
+    def confidence(self) -> float:
+        """How sure the module is, 0 … 1."""
 
 
 class Evidence(Protocol):
     """A result of `modgraph.significance`."""
 
     @property
-    def p_value(self) -> float:
-        """Probability of modules as clear as these in a random network."""
-
-    @property
-    def effect_size(self) -> float:
-        """Distance from random networks, in their standard deviations."""
-
-    @property
     def modules(self) -> Sequence[ModuleEvidence]:
         """The modules, by id."""
+
+    def summary(self) -> str:
+        """Return the result in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +84,7 @@ def marks(found: ModuleHierarchy, *, evidence: Evidence | None, verification: Ve
     notes = []
     if evidence is not None:
         weak = tuple(_is_weak(module) for module in evidence.modules)
-        note = f"evidence: p = {evidence.p_value:.2g}, effect size {evidence.effect_size:.3g}"
+        note = evidence.summary()
         limits = f"p > {WEAK_P} or confidence < {WEAK_CONFIDENCE}".replace(" ", NO_BREAK)
         notes.append(f"{note} · dashed outline: {counted(sum(weak), 'weak module')} ({limits})" if any(weak) else note)
     if verification is not None and verification.target is not None:
@@ -136,6 +131,5 @@ def explain(*, negative: bool, shared: bool) -> str:
 
 
 def _is_weak(module: ModuleEvidence) -> bool:
-    """Return whether the evidence for a module is weak."""
-    unlikely = module.p_value is not None and not module.p_value <= WEAK_P
-    return unlikely or (module.confidence is not None and not module.confidence >= WEAK_CONFIDENCE)
+    """Return whether the evidence for a module is weak; unknown values (NaN) are not."""
+    return module.p_value > WEAK_P or module.confidence < WEAK_CONFIDENCE

@@ -39,19 +39,20 @@ TARGET = FunctionGraph(
 
 @dataclass(frozen=True)
 class OfModule:
-    p_value: float | None
-    confidence: float | None
+    p_value: float
+    confidence: float
 
 
 @dataclass(frozen=True)
 class OfHierarchy:
-    p_value: float
-    effect_size: float
     modules: tuple[OfModule, ...]
 
+    def summary(self) -> str:
+        return "evidence: p = 0.004"
 
-def evidence(*modules: tuple[float | None, float | None]) -> OfHierarchy:
-    return OfHierarchy(p_value=0.004, effect_size=3.14159, modules=tuple(OfModule(*pair) for pair in modules))
+
+def evidence(*modules: tuple[float, float]) -> OfHierarchy:
+    return OfHierarchy(modules=tuple(OfModule(*pair) for pair in modules))
 
 
 def verified(found: ModuleHierarchy) -> mg.Verification:
@@ -86,17 +87,17 @@ def shared(found: ModuleHierarchy, unit: int, module: int) -> ModuleHierarchy:
         (0.05, 0.5, False),
         (0.051, 0.9, True),
         (0.001, 0.49, True),
-        (None, None, False),
-        (None, 0.2, True),
-        (0.9, None, True),
-        (np.nan, 1.0, True),
+        (np.nan, np.nan, False),
+        (np.nan, 0.2, True),
+        (0.9, np.nan, True),
+        (np.nan, 1.0, False),
     ],
 )
-def test_weak_modules(p_value: float | None, confidence: float | None, weak: bool) -> None:
+def test_weak_modules(p_value: float, confidence: float, weak: bool) -> None:
     found = HIERARCHIES["one unit a layer"]
     known = marks(found, evidence=evidence((p_value, confidence)), verification=None)
     assert known.weak == (weak,)
-    assert known.notes[0].startswith("evidence: p = 0.004, effect size 3.14")
+    assert known.notes[0].startswith("evidence: p = 0.004")
     assert ("1 weak module " in known.notes[0]) == weak
 
 
@@ -197,14 +198,14 @@ def test_the_page_shows_evidence_and_verification(tmp_path: Path) -> None:
         found,
         tmp_path,
         target=TARGET,
-        evidence=evidence((0.012, 0.75), (None, None)),
+        evidence=evidence((0.012, 0.75), (np.nan, np.nan)),
         verification=half_verified(found),
     )
     head, *rows = page.tables["modules"]
     assert head[-3:] == ["p-value", "Confidence", "Certified"]
     assert [row[-3:] for row in rows] == [["0.012", "0.75", "no"], ["–", "–", "yes"]]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Evidence: p = 0.004, effect size 3.14<" in text
+    assert "Evidence: p = 0.004<" in text
     assert "✓ certified by intervention: 1 of 2 modules" in text
     assert len(re.findall(r"<text[^>]*>Q ✓", text)) == 4  # three layers, and the module hierarchy
     assert "weak" not in {rect.get("class") for rect in page.named("rect")}

@@ -124,7 +124,7 @@ def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
 def evidence_cells(module: ModuleEvidence) -> tuple[str, str]:
     """Return the p-value and the confidence of a module as the table shows them."""
     p_value, confidence = module.p_value, module.confidence
-    return "–" if p_value is None else f"{p_value:.2g}", "–" if confidence is None else f"{confidence:.2f}"
+    return "–" if np.isnan(p_value) else f"{p_value:.2g}", "–" if np.isnan(confidence) else f"{confidence:.2f}"
 
 
 def few(names: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
 from modgraph.verify import Verification, verify
+from modgraph.subspace import subspaces
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -74,6 +75,7 @@ __all__ = [
     "score",
     "sculpt",
     "verify",
+    "subspaces",
 ]
 
 

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from modgraph.arrays import BoolArray, IntArray, read_only
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_hops, check_share, require
 from modgraph.cluster import METHODS, Clustering
+from modgraph.cluster.by_influence import (
+    LARGEST,
+    SATURATED,
+    InfluenceModules,
+    modules_by_influence,
+    paths_per_pair,
+    wiring_modularity,
+)
+from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit, roots
@@ -21,6 +31,8 @@ from modgraph.reach import spread
 
 if TYPE_CHECKING:
     import networkx
+
+FEATURES = ("auto", "wiring", "influence", "attributes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,13 +137,21 @@ class ModuleHierarchy:
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
-        The arguments of `detect_modules`, and what the clustering notes about this run.
+        The arguments of `detect_modules`, and what it decided.
+    shares : ndarray of float, shape (n_units, n_modules), or None
+        Where modules were found by influence: how far each unit belongs to each module, as in `membership`; a hidden
+        unit's label is then the module in which it has the largest share. None where every unit is in one module.
+    links : ndarray of int, shape (n_links, 2), or None
+        Where modules were found by influence: pairs of modules of which the second reads the first. None where every
+        edge between modules says so.
     """
 
     dag: LayeredDAG
     labels: IntArray
     cluster_labels: IntArray
     settings: Mapping[str, Any] = field(default_factory=dict)
+    shares: FloatArray | None = None
+    links: IntArray | None = None
     # Results of `graph` and `modules`, computed on first use.
     _computed: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -143,11 +163,43 @@ class ModuleHierarchy:
                 )
             if labels.size and not -1 <= labels.min() <= labels.max() < labels.size:
                 raise ValueError(f"`{name}` must be from −1 to {labels.size - 1} (got {labels.min()} … {labels.max()})")
+        if self.shares is not None and self.shares.shape != (self.dag.n_units, self.n_modules):
+            raise ValueError(f"`shares` must have shape {(self.dag.n_units, self.n_modules)} (got {self.shares.shape})")
+        if self.links is not None and (
+            self.links.ndim != 2
+            or self.links.shape[1] != 2
+            or (self.links.size and not 0 <= self.links.min() <= self.links.max() < self.n_modules)
+        ):
+            raise ValueError(f"`links` must be pairs of modules from 0 to {self.n_modules - 1} (got {self.links!r})")
 
     @property
     def n_modules(self) -> int:
         """Number of modules."""
         return int(self.labels.max()) + 1
+
+    @property
+    def membership(self) -> FloatArray:
+        """How far each unit belongs to each module, 0 … 1; shape (n_units, n_modules).
+
+        Where wiring decided, every unit of the trimmed network is in one module. Where influence did, a hidden unit's
+        share is the squared length of its axis in the subspace of its layer that the module's outputs read; an input's,
+        how its influence is divided between the outputs of the modules. What is missing to 1 in a row is the share of
+        the unit that no module reads, all of it for units that trimming removed.
+        """
+        if self.shares is not None:
+            return self.shares
+        kept = np.flatnonzero(self.labels >= 0)
+        one_hot = np.zeros((self.dag.n_units, self.n_modules))
+        one_hot[kept, self.labels[kept]] = 1
+        return read_only(one_hot)
+
+    @property
+    def shared(self) -> BoolArray:
+        """Which units serve several modules: the second share is half the largest or more; shape (n_units,)."""
+        if self.shares is None or self.n_modules < 2:
+            return read_only(np.zeros(self.dag.n_units, dtype=np.bool_))
+        second, largest = np.sort(self.shares, axis=1)[:, -2:].T
+        return read_only((largest > 0) & (second >= EVEN * largest))
 
     @property
     def graph(self) -> ModuleGraph:
@@ -169,6 +221,9 @@ class ModuleHierarchy:
         """Count the edges between modules."""
         source, target, n_edges = _edge_counts(self.dag, self.labels)
         links = source != target
+        if self.links is not None:
+            given = self.links @ [self.n_modules, 1]
+            links = np.isin(source * self.n_modules + target, given)
         return ModuleGraph(
             n_modules=self.n_modules,
             source=read_only(source[links]),
@@ -186,7 +241,13 @@ class ModuleHierarchy:
         )
         connected = []
         for step, end in ((dag.adjacency.T.tocsr(), 0), (dag.adjacency, dag.n_layers - 1)):
-            reached = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+            if self.links is None:
+                reached = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+            else:  # along the links: edges lead from every module to every other
+                pairs = self.links if end else self.links[:, ::-1]
+                ones = np.ones(len(pairs), dtype=np.bool_)
+                link = csr_array((ones, tuple(pairs.T)), shape=(self.n_modules, self.n_modules))
+                reached = member + spread(link, link, hops=self.n_modules, skips_layers=True) @ member
             connected.append([_columns(reached, row, among=dag.layer == end) for row in range(self.n_modules)])
         levels = self.graph.levels().tolist()
         return tuple(
@@ -210,26 +271,45 @@ class ModuleHierarchy:
 def detect_modules(
     dag: LayeredDAG,
     *,
+    features: str = "auto",
     clustering: str | Clustering = "linkage",
     hops: int | None = None,
     merge_threshold: float = 0.9,
+    data: ArrayLike | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> ModuleHierarchy:
-    """Find the modules of a pruned network: trim, cluster every layer by reachability, merge across layers.
+    """Find the modules of a pruned network, by its wiring or by the influence that its weights carry.
+
+    *Wiring*: trim, cluster every layer by what its units reach, merge across layers. For networks that were sculpted to
+    their last edges. *Influence*: cluster inputs and outputs by signed sums over paths of products of weights, and give
+    each hidden unit its share in every module (`modgraph.cluster.by_influence`). For networks in which everything
+    reaches everything: those that keep more than a few hundredths of their weights.
 
     Parameters
     ----------
     dag : LayeredDAG
+    features : {"auto", "wiring", "influence", "attributes"}
+        "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
+        on average, and reachability separates inputs and outputs less well than influence does; there is one module
+        where influence shows none beyond chance. ``settings["features"]`` says what was decided and why.
+        "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
+        position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
+        each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
+        `clustering` and `hops` are left alone.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
-        How the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the reachability
-        rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and returns a
-        label for each row. The units of the output layer start as clusters of one.
+        For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
+        reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
+        returns a label for each row. The units of the output layer start as clusters of one. "auto" takes wiring if
+        this is anything but "linkage".
     hops : int ≥ 1, optional
-        Longest path that counts, in edges; by default all paths to the outputs.
+        For wiring: longest path that counts, in edges; by default all paths to the outputs. "auto" takes wiring if
+        this is less.
     merge_threshold : float, in (0, 1]
-        See `modgraph.modules.merge_clusters`.
+        For wiring: see `modgraph.modules.merge_clusters`.
+    data : array_like of float, shape (n_samples, n_inputs), optional
+        For influence: measure it by mean Jacobians over these inputs instead of path sums; needs activations.
     random_state : int, Generator or None
-        Seed for clusterings that draw at random: "leiden" and "blockmodel".
+        Seed for what draws at random: influence, "leiden" and "blockmodel".
 
     Returns
     -------
@@ -238,7 +318,8 @@ def detect_modules(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or `clustering` returns anything but a label for each row.
+        If an argument is out of its range, `clustering` returns anything but a label for each row, or influence is
+        asked for and the network has no weights.
 
     Examples
     --------
@@ -257,21 +338,97 @@ def detect_modules(
         method = METHODS[clustering]
     else:
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
+    if features not in FEATURES:
+        raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
     limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
+    if features == "influence" and dag.weights is None:
+        raise ValueError('`dag` must have weights for `features` "influence"')
+    has_attributes = dag.positions is not None and dag.weights is not None and clustering == "linkage" and hops is None
+    if features == "attributes" or (features == "auto" and has_attributes):
+        reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
+        return _by_attributes(dag, reason=reason)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
-    clusters, notes = method(trimmed, hops=limit, rng=rng)
-    modules = merge_clusters(trimmed, clusters, threshold=merge_threshold)
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept], cluster_labels[kept] = modules, clusters
     name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
+    settings = {"clustering": name, "hops": limit, "merge_threshold": merge_threshold}
+    reason = "asked for"
+    if features != "wiring":
+        if data is not None:
+            data = np.asarray(data, dtype=np.float64)
+            if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
+                raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
+            data = data[:, kept[: dag.layer_sizes[0]]]
+        used, reason = "influence", "asked for"
+        if features == "auto":
+            used, reason = _tells_more(trimmed, clustering=name, hops=limit)
+        if used == "influence":
+            modules = modules_by_influence(trimmed, data=data, random_state=rng)
+            if features == "influence" or wiring_modularity(trimmed) < modules.groups.modularity:
+                return _by_influence(dag, kept, modules, settings=settings, reason=reason)
+            reason = "reachability separates inputs and outputs better than influence does"
+    clusters, notes = method(trimmed, hops=limit, rng=rng)
+    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
+    labels[kept], cluster_labels[kept] = merge_clusters(trimmed, clusters, threshold=merge_threshold), clusters
     return ModuleHierarchy(
         dag=dag,
         labels=read_only(labels),
         cluster_labels=read_only(cluster_labels),
-        settings={"clustering": name, "hops": limit, "merge_threshold": merge_threshold, **notes},
+        settings={**settings, "features": f"wiring: {reason}", **notes},
+    )
+
+
+def _tells_more(dag: LayeredDAG, *, clustering: str, hops: int) -> tuple[str, str]:
+    """Say whether influence is worth a try in a trimmed network, and why or why not."""
+    if dag.weights is None:
+        return "wiring", "the network has no weights"
+    if clustering != "linkage" or hops < dag.n_layers - 1:
+        return "wiring", "a clustering or hops were asked for"
+    if dag.layer_sizes[0] * dag.layer_sizes[-1] > LARGEST:
+        return "wiring", "too many pairs of an input and an output to measure influence"
+    n_paths = paths_per_pair(dag)
+    joined = f"{n_paths:.3g} paths join an input and an output on average"
+    return ("influence" if n_paths >= SATURATED else "wiring"), joined
+
+
+def _by_influence(
+    dag: LayeredDAG, kept: BoolArray, modules: InfluenceModules, *, settings: dict[str, Any], reason: str
+) -> ModuleHierarchy:
+    """Make a hierarchy of the modules of the trimmed network."""
+    groups = modules.groups
+    found = f"{counted(groups.n_groups, 'group')} of inputs" if groups.n_groups > 1 else "no groups beyond chance"
+    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
+    labels[kept] = modules.labels
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    shares = np.zeros((dag.n_units, modules.membership.shape[1]))
+    shares[kept] = modules.membership
+    shuffled = f"{groups.n_shuffled} networks with shuffled weights"
+    compared = f"modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled}"
+    return ModuleHierarchy(
+        dag=dag,
+        labels=read_only(labels),
+        cluster_labels=read_only(cluster_labels),
+        settings={**settings, "features": f"influence: {reason}; {found} ({compared})"},
+        shares=read_only(shares),
+        links=modules.links,
+    )
+
+
+def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
+    """Find modules that may span layers in a graph that knows token positions."""
+    from modgraph.cluster.attributed import attributed_modules
+
+    labels = attributed_modules(dag)
+    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    return ModuleHierarchy(
+        dag=dag,
+        labels=labels,
+        cluster_labels=read_only(cluster_labels),
+        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
     )
 
 

@@ -24,6 +24,12 @@ def published_index() -> list[dict[str, Any]]:
     return index
 
 
-def published_dag(entry: dict[str, Any]) -> LayeredDAG:
+def published_dag(entry: dict[str, Any], *, weights: bool = False) -> LayeredDAG:
+    levels = range(len(entry["layer_sizes"]) - 1)
     with np.load(FOLDER / entry["file"]) as arrays:
-        return LayeredDAG.from_masks([arrays[f"mask{i}"] for i in range(len(entry["layer_sizes"]) - 1)])
+        return LayeredDAG.from_masks(
+            [arrays[f"mask{i}"] for i in levels],
+            weights=[arrays[f"weight{i}"] for i in levels] if weights else None,
+            biases=[arrays[f"bias{i}"] for i in levels] if weights else None,
+            activations=["relu"] * (len(levels) - 1) + ["sigmoid"] if weights else None,
+        )

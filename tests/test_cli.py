@@ -38,7 +38,8 @@ def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.Capt
     found = detect_modules(load_network(file))
     printed = capsys.readouterr().out
     assert f"{found.n_modules} modules" in printed
-    assert len(printed.splitlines()) == 1 + found.n_modules
+    assert printed.splitlines()[1] == f"by {found.settings['features']}"
+    assert len(printed.splitlines()) == 2 + found.n_modules
     assert load_hierarchy(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
 
 
@@ -47,6 +48,7 @@ def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     document = json.loads(capsys.readouterr().out)
     found = detect_modules(load_network(file, threshold=0.2), clustering="published", hops=1)
     assert document["labels"] == found.labels.tolist()
+    assert document["settings"] == found.settings
     assert [module["units"] for module in document["modules"]] == [m.units.tolist() for m in found.modules]
 
 
@@ -165,6 +167,7 @@ def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["detect", "FILE", "--hops", "0"], "modgraph: `--hops` must be an int ≥ 1"),
         (["detect", "FILE", "--hops", "x"], "modgraph: Invalid value for '--hops'"),
         (["detect", "FILE", "--clustering", "odd"], "modgraph: `--clustering` must be one of"),
+        (["detect", "FILE", "--features", "odd"], "modgraph: `--features` must be one of"),
         (["detect", "FILE", "--wrong"], "modgraph: No such option: --wrong"),
         (["odd"], "modgraph: No such command 'odd'"),
         (["score", "FILE", "separate"], "modgraph: `TARGET` must be a published function (got 'separate'; nearest"),

@@ -318,7 +318,7 @@ def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["labels"] = document["labels"][:-1]
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="`labels` must have a label for each of 10 units"):
+    with pytest.raises(ValueError, match="there must be 10 labels, one a unit"):
         load_hierarchy(path)
 
 

@@ -34,6 +34,15 @@ def test_linkage_differs_only_where_distances_are_equal() -> None:
 
 
 @needs_published
+def test_weights_leave_the_default_as_it_is() -> None:
+    for entry in published_index():
+        bare, with_weights = published_dag(entry), published_dag(entry, weights=True)
+        found = detect_modules(with_weights)
+        assert found.settings["features"].startswith("wiring: ")
+        assert found.labels.tolist() == detect_modules(bare).labels.tolist(), entry["file"]
+
+
+@needs_published
 @pytest.mark.parametrize("seed", range(2))
 def test_linkage_does_not_see_the_order_of_units(seed: int) -> None:
     # A sample here; tests/long/permute_units.py does all of them, many times.

@@ -19,7 +19,7 @@ from modgraph.modules import Module, ModuleHierarchy
 NAME = "a hierarchy"
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
 _MOST_LAYERS = 1_000_000
-_UNIT_FIELDS = ("biases", "activations", "unit_names")
+_UNIT_FIELDS = ("biases", "activations", "unit_names", "positions")
 
 
 def matches(start: bytes, path: Path) -> bool:
@@ -72,6 +72,8 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
         },
         "labels": found.labels.tolist(),
         "cluster_labels": found.cluster_labels.tolist(),
+        "shares": None if found.shares is None else found.shares.tolist(),
+        "links": None if found.links is None else found.links.tolist(),
         "modules": [module_record(module) for module in found.modules],
     }
     write_whole(path, json.dumps(document))
@@ -100,11 +102,15 @@ def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
         if document["format"] != FORMAT or not isinstance(document["settings"], dict):
             raise ValueError("not of that format")
         dag = _dag(document["dag"])
+        # Files of earlier versions have neither shares nor links.
+        shares, links = document.get("shares"), document.get("links")
         return ModuleHierarchy(
             dag=dag,
             labels=_ints(document["labels"], length=dag.n_units),
             cluster_labels=_ints(document["cluster_labels"], length=dag.n_units),
             settings=document["settings"],
+            shares=None if shares is None else read_only(np.array(shares, dtype=np.float64)),
+            links=None if links is None else read_only(np.array(links, dtype=np.int64).reshape(-1, 2)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f": {error}" if type(error) is ValueError else ""

@@ -1,6 +1,6 @@
 """Verification by intervention on the 832 published networks, and decomposition on random functions.
 
-``python -m tests.long.verification [hierarchies|alternatives|planted|cost|decompose] …`` prints the figures of
+``python -m tests.long.verification [hierarchies|alternatives|planted|cost|decompose|digits] …`` prints the figures of
 these parts, by default of all.
 """
 
@@ -22,7 +22,7 @@ from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph, SubFunction, decompose, published, published_names, random
 from modgraph.interventions import Bench, Claim, sample_inputs
 from modgraph.labels import by_first_unit
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.score import criteria
 from modgraph.verify import CONTROL_SHARE, Verification, verify
 from tests.networks import FOLDER, published_index
@@ -279,12 +279,55 @@ def decomposition() -> None:
             print(f"  {n_inputs} inputs, {n_outputs} outputs, {kind}: median {1e3 * median(values):.1f} ms")
 
 
+def digits() -> None:
+    """Two digits side by side, sculpted: how much does the state of each module depend on either digit's pixels?
+
+    Dependence on a digit: mean square change of the state when the digit is that of another validation sample, as a
+    share of its change when both are. Controls: random units, as many from each layer.
+    """
+    from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
+
+    task = digit_pairs(load_digits8(), pairs=(50, 20, 20))
+    settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=40, give_up=15, tolerance=0.02)
+    out = sculpt_wide(task, hidden=(64, 64, 64), seed=0, settings=settings)
+    dag = out.network.dag
+    found = detect_modules(dag, merge_threshold=0.6)
+    print(f"  {dag!r}, {out.test_accuracy:.3f} of the test bits right, {found.n_modules} modules")
+    rows = task.validation.inputs.numpy().astype(np.float64)
+    rng = np.random.default_rng(0)
+    other = rows[rng.permutation(len(rows))]
+    left = np.arange(rows.shape[1]) % task.image_shape[1] < task.image_shape[1] // 2
+    values = Replay(dag, rows)
+    changed = [values.for_inputs(np.where(part, other, rows)) for part in (left, ~left, left | ~left)]
+    bench = Bench(found, values, rows, exhaustive=False, has_target=False, threshold=None)
+
+    def dependence(member: np.ndarray[Any, Any]) -> tuple[float, float]:
+        units = bench.boundary(member)
+        squares = [((one[:, units] - values.values[:, units]) ** 2).sum() for one in changed]
+        return squares[0] / max(squares[2], 1e-12), squares[1] / max(squares[2], 1e-12)
+
+    for module in found.modules:
+        inputs = module.units[dag.layer[module.units] == 0]
+        if inputs.size and (dag.layer[module.units] > 0).any():
+            member = found.labels == module.id
+            on_left, on_right = dependence(member)
+            controls = np.array([dependence(regrouped) for regrouped in bench.regroupings(module, 20, rng)])
+            foreign = 1 if left[inputs].mean() > 0.5 else 0
+            print(
+                f"  module {module.id}: {inputs.size} inputs, {left[inputs].mean():.2f} of them left; depends on the "
+                f"left digit {on_left:.3f}, on the right {on_right:.3f}; on the foreign digit "
+                f"{(on_left, on_right)[foreign]:.3f}, random regroupings {controls[:, foreign].mean():.3f} "
+                f"(least {controls[:, foreign].min():.3f})"
+            )
+
+
 PARTS = {
     "hierarchies": judge,
     "alternatives": alternatives,
     "planted": planted,
     "cost": cost,
     "decompose": decomposition,
+    "digits": digits,
 }
 
 

@@ -25,6 +25,7 @@ ORDER = (
     ("influence",),
     ("cluster",),
     ("modules",),
+    ("interventions",),
     ("compare", "evidence", "subspace", "verify"),
     ("score",),
     ("io", "sculpt"),

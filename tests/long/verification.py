@@ -122,10 +122,11 @@ def planted() -> None:
         print(f"  {', '.join(key)}: {count}")
 
 
-def joined(graph: FunctionGraph) -> FunctionGraph:
-    """Make sub-functions that depend on the same inputs one sub-function of several bits, shown by identities.
+def joined(graph: FunctionGraph, *, identities: bool) -> FunctionGraph:
+    """Make sub-functions that depend on the same inputs one sub-function of several bits.
 
-    This is how the published `reuse` and `levels` functions are drawn.
+    The outputs show its bits, or with `identities`, sub-functions of their own that pass on one bit each. This is how
+    the published `levels` functions are drawn for few and for many hidden layers.
     """
     groups: dict[tuple[int, ...], list[SubFunction]] = defaultdict(list)
     for sub in graph.sub_functions:
@@ -157,10 +158,14 @@ def joined(graph: FunctionGraph) -> FunctionGraph:
         subs += [
             SubFunction(sub.name, [f"{owner[sub.name]}.{columns[sub.name]}"], function="identity")
             for sub in group
-            if sub.name in graph.shown
+            if identities and sub.name in graph.shown
         ]
+    outputs = list(graph.outputs)
+    if not identities:
+        bare = [(text.startswith("~"), text.removeprefix("~")) for text in outputs]
+        outputs = ["~" * sign + (f"{owner[n]}.{columns[n]}" if n in owner else n) for sign, n in bare]
     return FunctionGraph(
-        name=f"{graph.name}, joined", inputs=graph.inputs, sub_functions=_used(subs, graph), outputs=graph.outputs
+        name=f"{graph.name}, joined", inputs=graph.inputs, sub_functions=_used(subs, outputs), outputs=outputs
     )
 
 
@@ -171,10 +176,11 @@ def _lookup(table: np.ndarray[Any, Any], strides: list[int]) -> Callable[..., An
     return looked_up
 
 
-def _used(subs: list[SubFunction], graph: FunctionGraph) -> list[SubFunction]:
+def _used(subs: list[SubFunction], outputs: list[str]) -> list[SubFunction]:
     """Leave out sub-functions that nothing reads or shows any more."""
     while True:
-        read = {parent.partition(".")[0] for sub in subs for parent in sub.parents} | set(graph.shown)
+        read = {name.partition(".")[0] for sub in subs for name in sub.parents}
+        read |= {name.removeprefix("~").partition(".")[0] for name in outputs}
         kept = [sub for sub in subs if sub.name in read]
         if len(kept) == len(subs):
             return kept
@@ -186,7 +192,7 @@ def alternatives() -> None:
     graphs: dict[str, list[FunctionGraph]] = {}
     for name in published_names():
         finest = decompose(published(name).truth_table()[1], name=f"{name}, decomposed")
-        graphs[name] = [finest, joined(finest)]
+        graphs[name] = [finest, joined(finest, identities=True), joined(finest, identities=False)]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry, found, target in hierarchies():
         family = entry["function"].split("_use")[0]
@@ -204,12 +210,12 @@ def alternatives() -> None:
         column["not exact"] += 1
         checked = [verify(found, target=graph, n_controls=0) for graph in graphs[entry["function"]]]
         column["all modules certified, drawn graph"] += drawn.certified_share == 1
-        column["all modules certified, finest"] += checked[0].certified_share == 1
-        column["all modules certified, joined"] += checked[1].certified_share == 1
+        for kind, one in zip(("finest", "joined", "joined, shown directly"), checked, strict=True):
+            column[f"all modules certified, {kind}"] += one.certified_share == 1
+            column[f"functional, {kind}"] += bool(one.functional)
         certified = [any(bool(v.modules[m].certified) for v in (drawn, *checked)) for m in range(found.n_modules)]
         column["all modules certified, any graph for each"] += all(certified)
-        column["functional, drawn"] += bool(drawn.functional)
-        column["functional, finest or joined"] += any(bool(v.functional) for v in checked)
+        column["functional, any of these"] += any(bool(v.functional) for v in (drawn, *checked))
     for family, column in sorted(counts.items()):
         print(f"  {family}: " + "; ".join(f"{name} {count}" for name, count in column.items()))
 

@@ -34,8 +34,8 @@ from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
-from modgraph.verify import Verification, verify
 from modgraph.subspace import subspaces
+from modgraph.verify import Verification, verify
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -74,8 +74,8 @@ __all__ = [
     "save_network",
     "score",
     "sculpt",
-    "verify",
     "subspaces",
+    "verify",
 ]
 
 

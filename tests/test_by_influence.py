@@ -48,7 +48,8 @@ def superposed(
     used = n_dimensions * n_modules
     weights = [rotations[0][:, :used] @ write]
     weights += [
-        two[:, :used] @ core @ one[:, :used].T for (one, two), core in zip(itertools.pairwise(rotations), inner, strict=True)
+        two[:, :used] @ core @ one[:, :used].T
+        for (one, two), core in zip(itertools.pairwise(rotations), inner, strict=True)
     ]
     weights.append(read @ rotations[-1][:, :used].T)
     for matrix in weights:

@@ -140,9 +140,7 @@ def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) ->
     )
 
 
-def save_supernodes(
-    found: ModuleHierarchy, path: str | os.PathLike[str], *, source: str | os.PathLike[str]
-) -> None:
+def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> None:
     """Write an attribution graph again, with the modules as its groups (``qParams.supernodes``).
 
     Every module of at least two nodes becomes a group. A group is named after the text (``clerp``) of its nodes that

@@ -82,6 +82,7 @@ def judge() -> None:
         print(f"  {', '.join(map(str, key))}: {len(shares)}, {np.mean(shares):.3f}, {functional}")
     exact_, share_ = np.array([s[0] for s in scores]), np.array([s[1] for s in scores])
     functional_ = np.array([s[2] for s in scores])
+    print(f"functional: {(functional_ & exact_).sum()} exact ones, {(functional_ & ~exact_).sum()} others")
     rng = np.random.default_rng(0)
     for name, values in (("certified share", share_), ("functional", functional_.astype(float))):
         drawn = []

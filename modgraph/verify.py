@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -295,37 +295,37 @@ def _check(
     claim, measured = _best_claim(bench, module, units, state, claims, rng, member)
     controls = [_Control(bench, regrouped, claim, rng) for regrouped in bench.regroupings(module, n_controls, rng)]
     reached = np.zeros(bench.outputs.shape[1], dtype=np.bool_)
-    reached[claim.reach if claim is not None else module.outputs - bench.first_output] = True
+    reached[module.outputs - bench.first_output] = True
     effect = bench.ablated(units)
     control_effect = np.mean([control.effect for control in controls], axis=0) if controls else None
     if bench.exhaustive:
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
         inputs = module.inputs
-    card = {
-        "module": module.id,
-        "boundary": read_only(units),
-        "inputs": read_only(inputs),
-        "outputs": read_only(np.flatnonzero(effect > 0)),
-        "n_states": int(state.max()) + 1,
-        "bits": entropy(np.bincount(state)),
-        "explained": bench.explained(units, module.outputs - bench.first_output),
-        "ablation": Ablation(
+    card = ModuleCheck(
+        module=module.id,
+        boundary=read_only(units),
+        inputs=read_only(inputs),
+        outputs=read_only(np.flatnonzero(effect > 0)),
+        n_states=int(state.max()) + 1,
+        bits=entropy(np.bincount(state)),
+        explained=bench.explained(units, module.outputs - bench.first_output),
+        ablation=Ablation(
             reached=_mean(effect, reached),
             unreached=_mean(effect, ~reached),
             control_reached=_mean(control_effect, reached),
             control_unreached=_mean(control_effect, ~reached),
         ),
-    }
+    )
     if claim is None or measured is None:
-        return ModuleCheck(**card), None  # type: ignore[arg-type]
+        return card, None
     share = sum(control.passes for control in controls) / len(controls) if controls else None
     self_contained = _is_self_contained(bench, units, member, claim)
     names = ("sufficiency", "support", "interchange")
     means = {name: _rounded_mean([getattr(c, name) for c in controls]) for name in names}
     return (
-        ModuleCheck(
-            **card,  # type: ignore[arg-type]
+        replace(
+            card,
             sub_functions=claim.names,
             sufficiency=_bits_measure(measured.sufficiency, bench, control=means["sufficiency"]),
             support=_share_measure(measured.support, len(bench.rows), exact=bench.exhaustive, control=means["support"]),

@@ -295,8 +295,8 @@ def digits() -> None:
     from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
 
     task = digit_pairs(load_digits8(), pairs=(50, 20, 20))
-    settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=40, give_up=15, tolerance=0.02)
-    out = sculpt_wide(task, hidden=(64, 64, 64), seed=0, settings=settings)
+    settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=60, give_up=20, tolerance=0.02)
+    out = sculpt_wide(task, hidden=(64, 64, 64, 64), seed=1, settings=settings)
     dag = out.network.dag
     found = detect_modules(dag, merge_threshold=0.6)
     print(f"  {dag!r}, {out.test_accuracy:.3f} of the test bits right, {found.n_modules} modules")
@@ -319,6 +319,9 @@ def digits() -> None:
             member = found.labels == module.id
             on_left, on_right = dependence(member)
             controls = np.array([dependence(regrouped) for regrouped in bench.regroupings(module, 20, rng)])
+            if not controls.size:
+                print(f"  module {module.id}: all units of its layers")
+                continue
             foreign = 1 if left[inputs].mean() > 0.5 else 0
             print(
                 f"  module {module.id}: {inputs.size} inputs, {left[inputs].mean():.2f} of them left; depends on the "

@@ -48,7 +48,8 @@ def superposed(
     used = n_dimensions * n_modules
     weights = [rotations[0][:, :used] @ write]
     weights += [
-        two[:, :used] @ core @ one[:, :used].T for (one, two), core in zip(itertools.pairwise(rotations), inner, strict=True)
+        two[:, :used] @ core @ one[:, :used].T
+        for (one, two), core in zip(itertools.pairwise(rotations), inner, strict=True)
     ]
     weights.append(read @ rotations[-1][:, :used].T)
     for matrix in weights:
@@ -208,7 +209,7 @@ def test_blocks_of_wiring_are_left_to_wiring() -> None:
     dag = LayeredDAG.from_masks(weights, weights=weights, activations=["relu"] * 3)
     assert paths_per_pair(dag) == 12 * 12 / 2
     found = detect_modules(dag)
-    assert found.settings["features"].startswith("wiring: reachability")
+    assert found.settings["features"].startswith("wiring: edges keep to modules")
     assert found.labels.tolist() == detect_modules(dag, features="wiring").labels.tolist()
 
 

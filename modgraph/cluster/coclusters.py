@@ -157,14 +157,20 @@ class _Groups:
         return int(self.rows.max()) + 1
 
 
-def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> float:
-    """Return the largest Q for any number of groups up to `most`; rows and columns without influence don't count."""
+def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> tuple[float, float]:
+    """Return the largest Q for up to `most` groups, and the share of the influence that is inside these groups.
+
+    Rows and columns without influence don't count.
+    """
     rows, columns = (np.flatnonzero((influence != 0).any(axis=axis)) for axis in (1, 0))
     if min(len(rows), len(columns)) < 2:
-        return 0.0
+        return 0.0, 1.0
     shares = _shares(influence[np.ix_(rows, columns)])
     tree = _tree(shares)
-    return max(_best_groups(shares, tree, k).modularity for k in range(1, min(most, *shares.shape) + 1))
+    found = [_best_groups(shares, tree, k) for k in range(1, min(most, *shares.shape) + 1)]
+    best = max(found, key=lambda groups: groups.modularity)
+    inside = shares[best.rows[:, None] == best.columns].sum() / len(shares)
+    return best.modularity, float(inside)
 
 
 def best_groups(influence: FloatArray, k: int) -> tuple[IntArray, IntArray]:

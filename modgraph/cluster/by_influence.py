@@ -102,11 +102,11 @@ def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
     float
     """
     unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
-    matrices = [to_outputs(unweighted) > 0]
+    matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
     matrices += [_dense(block).T for (one, two), block in weight_blocks(unweighted).weights.items() if two > one]
     best = 0.0
     for matrix in matrices:
-        modularity, inside = best_modularity(matrix.astype(np.float64))
+        modularity, inside = best_modularity(matrix)
         if inside > threshold:
             best = max(best, modularity)
     return best

@@ -26,10 +26,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.labels import roots
 
 LEAST_EXCESS = 0.5
 """How far Q has to be above that of shuffled networks, as a share of theirs."""
@@ -243,13 +244,22 @@ def _tree(shares: FloatArray) -> FloatArray:
     return tree
 
 
+def _cut(tree: FloatArray, k: int) -> IntArray:
+    """Return the k clusters that all but the last k − 1 merges of the tree make."""
+    n_merges = len(tree) + 1 - k
+    parent = np.arange(2 * len(tree) + 1)
+    parent[tree[:n_merges, :2].astype(np.int64)] = len(tree) + 1 + np.arange(n_merges)[:, None]
+    clusters: IntArray = np.unique(roots(parent)[: len(tree) + 1], return_inverse=True)[1].astype(np.int64)
+    return clusters
+
+
 def _best_groups(shares: FloatArray, tree: FloatArray, k: int) -> _Groups:
     """Start from k clusters of the tree, then move rows and columns to their best groups until Q stops growing."""
     excess = _excess(shares)
     flipped = len(shares) > shares.shape[1]
     if flipped:
         excess = excess.T
-    rows = cut_tree(tree, n_clusters=k)[:, 0]
+    rows = _cut(tree, k)
     best = _Groups(np.zeros(len(excess), dtype=np.int64), np.zeros(excess.shape[1], dtype=np.int64), 0.0)
     # Each round adds to Q, so that this ends.
     while True:

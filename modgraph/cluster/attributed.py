@@ -263,8 +263,8 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
         members.append(members[one] + members[two])
         joined = inner[-1] / whole - resolution * float(rows[-1].sum() / whole) ** 2
         apart = gain[one] + gain[two]
-        # Where both are as good, join: a difference of rounding must not decide.
-        join = joined >= apart - 1e-12
+        # Where both are as good, keep apart: nothing speaks for joining, and rounding must not decide.
+        join = joined > apart + 1e-12
         gain.append(joined if join else apart)
         parts.append([len(members) - 1] if join else parts[one] + parts[two])
     labels = np.empty(n, dtype=np.int64)

@@ -156,7 +156,7 @@ def check_finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatAr
     return vector
 
 
-def check_ints(name: str, values: ArrayLike, *, length: int) -> IntArray:
+def check_int_vector(name: str, values: ArrayLike, *, length: int) -> IntArray:
     """Copy `length` ints into a vector."""
     vector = np.array(values)
     if vector.shape != (length,) or vector.dtype.kind not in "iu":

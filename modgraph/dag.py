@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
-from modgraph.checks import check_finite_vector, check_int, check_ints, check_mask, check_texts
+from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -328,7 +328,9 @@ class LayeredDAG:
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
-            positions=None if positions is None else read_only(check_ints("positions", positions, length=layer.size)),
+            positions=None
+            if positions is None
+            else read_only(check_int_vector("positions", positions, length=layer.size)),
             notes=tuple(notes),
         )
 

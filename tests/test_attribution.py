@@ -25,7 +25,8 @@ needs_real = pytest.mark.skipif(not REAL, reason="the shared attribution graphs 
 
 def node(name: str, layer: str, position: int, kind: str = "cross layer transcoder", text: str = "") -> dict[str, Any]:
     return {
-        "node_id": name, "jsNodeId": f"js-{name}", "layer": layer, "ctx_idx": position, "feature_type": kind, "clerp": text
+        "node_id": name, "jsNodeId": f"js-{name}", "layer": layer, "ctx_idx": position, "feature_type": kind,
+        "clerp": text,
     }  # fmt: skip
 
 
@@ -68,7 +69,9 @@ def test_a_graph_is_read_as_it_is(tmp_path: Path) -> None:
     dag = load_network(write(tmp_path, document()))
     assert dag.layer_names == ("embeddings", "layer 0", "layer 3", "logits")
     assert dag.layer_sizes == (3, 3, 4, 2)
-    assert dag.unit_names is not None and dag.positions is not None and dag.weights is not None
+    assert dag.unit_names is not None
+    assert dag.positions is not None
+    assert dag.weights is not None
     assert dag.unit_names.tolist() == [
         "tok-a", "tok-b", "tok-c", "a1", "b1", "c1", "a2", "b2", "err", "c2", "out-b", "out-a"
     ]  # fmt: skip
@@ -82,7 +85,8 @@ def test_a_graph_is_read_as_it_is(tmp_path: Path) -> None:
 def test_positions_stay_with_their_units(tmp_path: Path) -> None:
     dag = load_network(write(tmp_path, document()))
     part = dag.trim()
-    assert dag.positions is not None and part.positions is not None
+    assert dag.positions is not None
+    assert part.positions is not None
     assert part.positions.tolist() == dag.positions[part.unit_index].tolist()
     assert dag.keep_edges(np.zeros(dag.n_edges, dtype=bool)).positions is dag.positions
     found = detect_modules(dag)
@@ -107,7 +111,8 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
         "1 link of magnitude 0 or less were left out",
     ]
     assert dag.n_edges == len(document()["links"])
-    assert dag.weights is not None and dag.weights[0] == 2.5
+    assert dag.weights is not None
+    assert dag.weights[0] == 2.5
 
 
 def by_hand(dag: LayeredDAG) -> ModuleHierarchy:
@@ -125,8 +130,11 @@ def test_modules_span_layers_and_are_split_by_layer_into_clusters(tmp_path: Path
     assert dag.unit_names is not None
     label = dict(zip(dag.unit_names.tolist(), found.labels.tolist(), strict=True))
     assert label["err"] == -1
-    assert label["a1"] == label["a2"] and label["b1"] == label["b2"]
-    assert label["a1"] != label["b1"] and label["a1"] != label["c1"] and label["b1"] != label["c1"]
+    assert label["a1"] == label["a2"]
+    assert label["b1"] == label["b2"]
+    assert label["a1"] != label["b1"]
+    assert label["a1"] != label["c1"]
+    assert label["b1"] != label["c1"]
     assert len({label[name] for name in ("tok-a", "tok-b", "out-a", "out-b", "a1", "b1")}) == 6
     modules, clusters = found.labels, found.cluster_labels
     alike = (modules[:, None] == modules) & (dag.layer[:, None] == dag.layer) & (modules >= 0)
@@ -231,7 +239,8 @@ def attributed(draw: st.DrawFn) -> LayeredDAG:
 @given(attributed(), st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_the_units_changes_nothing(dag: LayeredDAG, seed: int) -> None:
-    assert dag.weights is not None and dag.positions is not None
+    assert dag.weights is not None
+    assert dag.positions is not None
     order = np.lexsort((np.random.default_rng(seed).random(dag.n_units), dag.layer))
     place = np.argsort(order)
     other = LayeredDAG.from_edges(

@@ -4,11 +4,11 @@ People who read attribution graphs draw groups of features that do the same thin
 room finds such groups from structure alone:
 
 1. Influence: with B the weights, those that enter a unit scaled to a sum of magnitudes of 1, (I − B)⁻¹ holds the sum
-   over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms
-   (signed, square roots of it with the sign kept, and with all weights positive), which stress strong and weak influence
+   over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms:
+   signed, square roots with the sign kept, and with all weights positive. They stress strong and weak influence
    differently.
-2. Similarity: for each of the nine pairs of an incoming and an outgoing form, the mean cosine, plus half a point for the
-   same token position, plus up to half a point for close layers.
+2. Similarity: for each of the nine pairs of an incoming and an outgoing form, the mean cosine, plus half a point for
+   the same token position, plus up to half a point for close layers.
 3. Agreement: average linkage of each similarity, cut at three sizes; how often two units come out together.
 4. Partition: average linkage of the agreement, cut branch by branch where modularity with resolution 2 is largest
    (Reichardt and Bornholdt 2006, with the configuration model as the null).
@@ -19,6 +19,7 @@ well they do on graphs that they were not chosen on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -151,7 +152,7 @@ def _clusters(
 
 
 def canonical_kinds(dag: LayeredDAG) -> IntArray:
-    """Number the units by what tells them apart: layer, position, weights and, round by round, neighbours.
+    """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
     Colour refinement (Weisfeiler and Leman 1968) with exact weights: two units have the same number where no chain of
     such facts tells them apart. The numbers don't depend on the order of the units.
@@ -181,10 +182,10 @@ def canonical_kinds(dag: LayeredDAG) -> IntArray:
 
 
 def _ranks(facts: Sequence[tuple[object, ...]]) -> list[int]:
-    """Number things by the order of what is known of them; equal ones share a number."""
-    order = sorted(range(len(facts)), key=lambda at: facts[at])  # type: ignore[arg-type, return-value]  # like tuples
+    """Return the rank of each fact; equal facts share one."""
+    order = sorted(range(len(facts)), key=lambda at: facts[at])
     rank = [0] * len(facts)
-    for one, two in zip(order, order[1:], strict=False):
+    for one, two in itertools.pairwise(order):
         rank[two] = rank[one] + (facts[one] != facts[two])
     return rank
 

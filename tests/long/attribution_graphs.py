@@ -2,8 +2,8 @@
 
 Usage: python -m tests.long.attribution_graphs [FOLDER]
 
-FOLDER holds attribution graphs with groups (``qParams.supernodes``); by default ``../shared/attribution_graphs``. Scored
-are the nodes that people put in a group (a node in several counts in the first), by the adjusted Rand index; graphs
+FOLDER holds attribution graphs with groups (``qParams.supernodes``); by default ``../shared/attribution_graphs``.
+Scored are the nodes that people put in a group (a node in several counts in the first), by the adjusted Rand index; graphs
 with fewer than 8 such nodes, or with one group, don't count. Node texts are not read.
 """
 
@@ -26,7 +26,9 @@ from modgraph.cluster import attributed
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "attribution_graphs"
 
-GRID = list(itertools.product((0.25, 0.5, 1.0), (0.25, 0.5, 1.0), ((1.6, 2.0, 2.4), (1.2, 1.6, 2.0, 2.4, 3.0)), (1.7, 2.0, 2.3)))
+GRID = list(
+    itertools.product((0.25, 0.5, 1.0), (0.25, 0.5, 1.0), ((1.6, 2.0, 2.4), (1.2, 1.6, 2.0, 2.4, 3.0)), (1.7, 2.0, 2.3))
+)
 """Position weight, layer weight, cuts, resolution."""
 
 CHOSEN = (attributed.POSITION_WEIGHT, attributed.LAYER_WEIGHT, attributed.CUTS, attributed.RESOLUTION)
@@ -115,7 +117,8 @@ def main() -> int:
     means = tried.mean(axis=1)
     print(
         f"modgraph: the default settings. left out: those of {len(GRID)} that are best on the other graphs.\n"
-        "position: one group a token position. edges: cosine of weights, complete linkage, cut fixed on the other graphs.\n"
+        "position: one group a token position.\n"
+        "edges: cosine of weights, complete linkage, cut fixed on the other graphs.\n"
         f"all {len(GRID)} settings: mean {means.mean():.3f}, from {means.min():.3f} to {means.max():.3f}; "
         f"the default is {means[GRID.index(CHOSEN)]:.3f}"
     )

@@ -7,8 +7,8 @@ room finds such groups from structure alone:
    over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms:
    signed, square roots with the sign kept, and with all weights positive. They stress strong and weak influence
    differently.
-2. Similarity: for each of the nine pairs of an incoming and an outgoing form, the mean cosine, plus half a point for
-   the same token position, plus up to half a point for close layers.
+2. Similarity: the mean cosine of an incoming and an outgoing form, plus a bonus for the same token position, plus one
+   for close layers. No form and no bonus is best everywhere, so all are tried.
 3. Agreement: average linkage of each similarity, cut at three sizes; how often two units come out together.
 4. Partition: average linkage of the agreement, cut branch by branch where modularity with resolution 2 is largest
    (Reichardt and Bornholdt 2006, with the configuration model as the null).
@@ -31,10 +31,10 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
-POSITION_WEIGHT = 0.5
+POSITION_BONUSES = (0.25, 0.5, 1.0)
 """What the same token position adds to a similarity, where equal influence adds 1."""
 
-LAYER_WEIGHT = 0.5
+LAYER_BONUSES = (0.25, 0.5)
 """What the same layer adds; it falls linearly to 0 for the first and the last layer."""
 
 CUTS = (1.6, 2.0, 2.4)
@@ -50,8 +50,8 @@ DIGITS = 9
 def attributed_modules(
     dag: LayeredDAG,
     *,
-    position_weight: float = POSITION_WEIGHT,
-    layer_weight: float = LAYER_WEIGHT,
+    position_bonuses: Sequence[float] = POSITION_BONUSES,
+    layer_bonuses: Sequence[float] = LAYER_BONUSES,
     cuts: Sequence[float] = CUTS,
     resolution: float = RESOLUTION,
 ) -> IntArray:
@@ -61,7 +61,7 @@ def attributed_modules(
     ----------
     dag : LayeredDAG
         With weights and positions. Nothing is trimmed.
-    position_weight, layer_weight : float ≥ 0
+    position_bonuses, layer_bonuses : sequence of float ≥ 0
     cuts : sequence of float > 0
     resolution : float > 0
 
@@ -103,7 +103,12 @@ def attributed_modules(
     inside[np.setdiff1d(np.arange(dag.n_units), dag.targets)] = False
     if inside.any():
         labels[inside] = dag.n_units + _clusters(
-            dag, inside, position_weight=position_weight, layer_weight=layer_weight, cuts=cuts, resolution=resolution
+            dag,
+            inside,
+            position_bonuses=position_bonuses,
+            layer_bonuses=layer_bonuses,
+            cuts=cuts,
+            resolution=resolution,
         )
     known = labels >= 0
     labels[known] = by_first_unit(labels[known])
@@ -114,8 +119,8 @@ def _clusters(
     dag: LayeredDAG,
     inside: BoolArray,
     *,
-    position_weight: float,
-    layer_weight: float,
+    position_bonuses: Sequence[float],
+    layer_bonuses: Sequence[float],
     cuts: Sequence[float],
     resolution: float,
 ) -> IntArray:
@@ -131,19 +136,18 @@ def _clusters(
     average = np.zeros((len(kinds), len(units)))
     average[member, np.arange(len(units))] = 1 / np.bincount(member)[member]
     layer, position = dag.layer[units], dag.positions[units]
-    nearby = position_weight * (position[:, None] == position) + layer_weight * (
-        1 - np.abs(layer[:, None] - layer) / (dag.n_layers - 1)
+    close = 1 - np.abs(layer[:, None] - layer) / (dag.n_layers - 1)
+    same_position, close_layer = (average @ matrix @ average.T for matrix in (position[:, None] == position, close))
+    incoming, outgoing = (
+        [average @ cosines @ average.T for cosines in forms] for forms in _profile_cosines(dag, order, units)
     )
-    whole = 1 + position_weight + layer_weight
-    incoming, outgoing = _profile_cosines(dag, order, units)
     together = np.zeros((len(kinds), len(kinds)))
-    for one in incoming:
-        for two in outgoing:
-            similarity = average @ (((one + two) / 2 + nearby) / whole) @ average.T
-            tree = _tree(np.round(similarity, DIGITS))
-            for cut in cuts:
-                labels = fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
-                together += labels[:, None] == labels
+    for one, two, bonus, other in itertools.product(incoming, outgoing, position_bonuses, layer_bonuses):
+        similarity = ((one + two) / 2 + bonus * same_position + other * close_layer) / (1 + bonus + other)
+        tree = _tree(np.round(similarity, DIGITS))
+        for cut in cuts:
+            labels = fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
+            together += labels[:, None] == labels
     together /= together.max()
     found = _best_partition(_tree(together), together, resolution=resolution)
     result = np.empty(dag.n_units, dtype=np.int64)

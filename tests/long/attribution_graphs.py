@@ -3,8 +3,8 @@
 Usage: python -m tests.long.attribution_graphs [FOLDER]
 
 FOLDER holds attribution graphs with groups (``qParams.supernodes``); by default ``../shared/attribution_graphs``.
-Scored are the nodes that people put in a group (a node in several counts in the first), by the adjusted Rand index; graphs
-with fewer than 8 such nodes, or with one group, don't count. Node texts are not read.
+Scored are the nodes that people put in a group (a node in several counts in the first), by the adjusted Rand index;
+graphs with fewer than 8 such nodes, or with one group, don't count. Node texts are not read.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from modgraph.cluster import attributed
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "attribution_graphs"
 
 GRID = list(
-    itertools.product((0.25, 0.5, 1.0), (0.25, 0.5, 1.0), ((1.6, 2.0, 2.4), (1.2, 1.6, 2.0, 2.4, 3.0)), (1.7, 2.0, 2.3))
+    itertools.product(
+        ((0.25, 0.5, 1.0), (0.5,)), ((0.25, 0.5), (0.5, 1.0)), ((1.6, 2.0, 2.4), (1.2, 2.0, 3.0)), (1.7, 2.0, 2.3)
+    )
 )
-"""Position weight, layer weight, cuts, resolution."""
+"""Position bonuses, layer bonuses, cuts, resolution."""
 
-CHOSEN = (attributed.POSITION_WEIGHT, attributed.LAYER_WEIGHT, attributed.CUTS, attributed.RESOLUTION)
+CHOSEN = (attributed.POSITION_BONUSES, attributed.LAYER_BONUSES, attributed.CUTS, attributed.RESOLUTION)
 
 
 def drawn_groups(path: Path, dag: LayeredDAG) -> tuple[IntArray, IntArray]:
@@ -100,7 +102,7 @@ def main() -> int:
         grid.append([])
         for position, layer, cuts, resolution in GRID:
             labels = attributed.attributed_modules(
-                dag, position_weight=position, layer_weight=layer, cuts=cuts, resolution=resolution
+                dag, position_bonuses=position, layer_bonuses=layer, cuts=cuts, resolution=resolution
             )
             grid[-1].append(agreement(labels, units, groups))
         print(f"{path.stem}: {rows[-1][0]:.3f}", file=sys.stderr, flush=True)

@@ -96,10 +96,7 @@ def check_positive(name: str, value: Any) -> float:
     Traceback (most recent call last):
     ValueError: `resolution` must be a number > 0 (got 0)
     """
-    number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
-    if not number or not 0 < value < np.inf:
-        raise ValueError(f"`{name}` must be a number > 0 (got {value!r})")
-    return float(value)
+    return check_number(name, value, lambda x: 0 < x < np.inf, wanted="a number > 0")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:

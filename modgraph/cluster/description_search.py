@@ -12,7 +12,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
-from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits, resolvable
+from modgraph.cluster import description
+from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.sparse import LayerTree, layer_tree
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
@@ -64,8 +65,8 @@ def described_linkage(
         Trimmed.
     hops : int ≥ 1
     small : callable
-        Given the network and a layer, returns a label for each unit of it; asked for the layers that are not
-        `resolvable`. The description takes their partitions as given.
+        Given the network and a layer, returns a label for each unit of it; asked for the layers of fewer than
+        `modgraph.cluster.description.SMALLEST_LAYER` units. The description takes their partitions as given.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def described_linkage(
     description : Description or None
         Of the network; None where no layer before the outputs was large enough.
     """
-    large = resolvable(dag)
+    large = np.array(dag.layer_sizes) >= description.SMALLEST_LAYER
     labels = np.full(dag.n_units, -1, dtype=np.int64)
     starts = dag.layer_starts.tolist()
     for level, (start, stop) in enumerate(itertools.pairwise(starts)):
@@ -82,17 +83,17 @@ def described_linkage(
             labels[start:stop] = small(dag, level)
     if not large[-1]:
         labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
-    description = None
+    found = None
     if large[:-1].any():
         # Labels may be any ints: −1 must mean "not decided" only.
         decided = ~large[dag.layer]
         labels[decided] = by_first_unit(labels[decided])
-        description = shortest_description(dag, hops=hops, held=labels)
-        labels = description.labels.copy()
+        found = shortest_description(dag, hops=hops, held=labels)
+        labels = found.labels.copy()
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
     _, names = np.unique(np.column_stack([dag.layer, labels]), axis=0, return_inverse=True)
-    return read_only(by_first_unit(names)), description
+    return read_only(by_first_unit(names)), found
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:
@@ -307,6 +308,7 @@ class _Search:
             layer.sizes,
             layer.all_sizes,
             layer.linked_pairs(),
+            layer.degrees,
             layer.costs,
             layer.one_cluster_less,
         )
@@ -325,7 +327,7 @@ class _Search:
         if n_clusters == 1:
             return clusters
         one, two, change = best_merges(
-            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.costs, layer.one_cluster_less
+            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.degrees, layer.costs, layer.one_cluster_less
         )
         mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
         one, two, change = one[mutual], two[mutual], change[mutual]

@@ -328,7 +328,9 @@ class LayeredDAG:
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
-            positions=None if positions is None else read_only(check_int_vector("positions", positions, length=layer.size)),
+            positions=None
+            if positions is None
+            else read_only(check_int_vector("positions", positions, length=layer.size)),
             notes=tuple(notes),
         )
 

@@ -27,9 +27,7 @@ from modgraph.cluster import attributed
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "attribution_graphs"
 
 GRID = list(
-    itertools.product(
-        ((0.25, 0.5, 1.0), (0.5,)), ((0.25, 0.5), (0.5, 1.0)), ((1.6, 2.0, 2.4), (1.2, 2.0, 3.0)), (1.7, 2.0, 2.3)
-    )
+    itertools.product(((0.25, 0.5, 1.0), (0.5,)), ((0.25, 0.5),), ((1.6, 2.0, 2.4), (1.2, 2.0, 3.0)), (1.7, 2.0, 2.3))
 )
 """Position bonuses, layer bonuses, cuts, resolution."""
 

@@ -193,9 +193,9 @@ def broken(part: str, at: int, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"nodes": 3, "links": []}, "must have a list of 'nodes'"),
-        ({"nodes": [], "links": []}, "at least two layers"),
-        ({"nodes": [1], "links": []}, "node 0 must be an object"),
+        ({"nodes": 3, "links": [], "key": "node_id"}, "must have a list of 'nodes'"),
+        ({"nodes": [], "links": [], "key": "node_id"}, "at least two layers"),
+        ({"nodes": [1], "links": [], "key": "node_id"}, "node 0 must be an object"),
         (broken("nodes", 2, node_id=None), "`node_id` of node 2 must be a text"),
         (broken("nodes", 2, node_id="a2"), "a `node_id` of its own .got 'a2' twice"),
         (broken("nodes", 2, layer="first"), "`layer` of node 2 must be 'E' or a whole number .got 'first'"),

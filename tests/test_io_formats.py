@@ -139,6 +139,7 @@ def test_published_networks_are_read_as_they_are() -> None:
         assert found.tolist() == detect_modules(built, clustering="published", hops=entry["hops"]).labels.tolist()
 
 
+@pytest.mark.filterwarnings("ignore")  # fifty steps of training are enough here
 @pytest.mark.parametrize("scaler", ["StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"])
 def test_a_pipeline_is_its_last_step_with_the_scaler_folded_in(scaler: str, tmp_path: Path) -> None:
     from sklearn import preprocessing

@@ -17,7 +17,7 @@ import pytest
 from modgraph import detect_modules
 from modgraph.forward import forward
 from modgraph.io import load_network, save_graph
-from tests.io_networks import assert_same, network
+from tests.io_networks import assert_same, network, nnet_text
 
 WEB = nx.DiGraph(
     [("grass", "hare", {"weight": 2.0}), ("hare", "fox", {"weight": 1.5}), ("grass", "snail", {"weight": 0.1})]
@@ -109,13 +109,9 @@ def test_broken_files_get_one_sentence(name: str, content: str, message: str, tm
 def test_nnet_files_compute_what_they_say(tmp_path: Path) -> None:
     net = network()
     means, ranges = np.arange(5) / 2, np.arange(1.0, 6)
-    sizes = net.dag.layer_sizes
-    lines = ["// an ACAS Xu network", f"{len(sizes) - 1},5,3,7,", ",".join(map(str, sizes)) + ",", "0,"]
-    lines += ["-1," * 5, "1," * 5, ",".join(map(str, [*means, 2.5])) + ",", ",".join(map(str, [*ranges, 4])) + ","]
-    for weight, bias in zip(net.weights, net.biases, strict=True):
-        lines += [",".join(f"{number:.9g}" for number in row) + "," for row in weight]
-        lines += [f"{number:.9g}," for number in bias]
-    (tmp_path / "net.nnet").write_text("\n".join(lines) + "\n")
+    lines = nnet_text(net).splitlines()
+    lines[6], lines[7] = (",".join(map(str, row)) + "," for row in ([*means, 2.5], [*ranges, 4]))
+    (tmp_path / "net.nnet").write_text("\n".join(lines))
     dag = load_network(tmp_path / "net.nnet")
     assert (dag.edges == net.dag.edges).all()
     inputs = np.random.default_rng(0).normal(size=(4, 5))

@@ -1,10 +1,10 @@
-# `make demo` and `make test` are all that a fresh machine needs: each makes .venv and installs what it uses.
+# Every target creates .venv and installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow bench docs lint types graph-tool check clean
+.PHONY: demo test slow long bench docs lint types graph-tool check clean
 
 demo: $(READY)
 	$(BIN)/python examples/exemplars.py --out out
@@ -15,16 +15,20 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
+# Checks that take minutes to hours and print the figures that the documentation quotes.
+long: $(READY)
+	$(BIN)/python -m tests.long
+
 bench: $(READY)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -o addopts="-rA --strict-markers"
 
-# The pages, their code blocks and the gallery are all run; a warning is an error.
+# Runs the code blocks of the pages and the gallery; a warning is an error.
 SPHINX := $(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/doctrees
 docs: $(READY)
 	rm -rf docs/auto_examples docs/api/generated
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b doctest docs docs/_build/doctest
-	$(BIN)/python -m scripts.check_docs
+	$(BIN)/python -m tests.check_docs
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,7 +37,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# graph-tool is not on PyPI: Debian's package, for Debian's Python, needs numpy 1. Its importer warns.
+# graph-tool is not on PyPI. Debian's package is for Debian's Python and needs numpy 1; importing it warns.
 graph-tool:
 	dpkg -s python3-graph-tool >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq python3-graph-tool python3-venv; }
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)-graph-tool
@@ -42,7 +46,7 @@ graph-tool:
 
 check: test lint types
 
-# torch first: a later resolution must find it there and leave it alone.
+# torch is installed first, so that the second command keeps this version.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -35,6 +35,7 @@ from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
 from modgraph.subspace import subspaces
+from modgraph.verify import Verification, verify
 
 if TYPE_CHECKING:
     from modgraph import sculpt as sculpt
@@ -51,6 +52,7 @@ __all__ = [
     "PathCore",
     "PathCounts",
     "Score",
+    "Verification",
     "cluster",
     "compare_clusterings",
     "criteria",
@@ -73,6 +75,7 @@ __all__ = [
     "score",
     "sculpt",
     "subspaces",
+    "verify",
 ]
 
 

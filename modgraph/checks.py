@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modgraph.arrays import FloatArray, StrArray
+from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 
 def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
@@ -28,6 +28,41 @@ def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = Non
     return int(value)
 
 
+def check_ints(name: str, values: Iterable[int], *, at_least: int) -> tuple[int, ...]:
+    """Return `values` as a tuple of one or more ints, none below `at_least`.
+
+    Examples
+    --------
+    >>> check_ints("hidden", [24, 0], at_least=1)
+    Traceback (most recent call last):
+    ValueError: `hidden` must be a sequence of ints ≥ 1, at least one of them (got [24, 0])
+    """
+    wanted = f"`{name}` must be a sequence of ints ≥ {at_least}, at least one of them"
+    try:
+        numbers = tuple(values)
+    except TypeError:
+        raise TypeError(f"{wanted} (got {values!r})") from None
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers)
+    if not numbers or not whole or min(numbers) < at_least:
+        raise ValueError(f"{wanted} (got {list(numbers)})")
+    return tuple(int(number) for number in numbers)
+
+
+def check_number(name: str, value: Any, accepts: Callable[[float], bool], *, wanted: str) -> float:
+    """Return `value` as a number for which `accepts` is true; `wanted` says in words which these are.
+
+    Examples
+    --------
+    >>> check_number("learning_rate", 0, lambda x: x > 0, wanted="a number > 0")
+    Traceback (most recent call last):
+    ValueError: `learning_rate` must be a number > 0 (got 0)
+    """
+    number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
+    if not number or not accepts(value):
+        raise ValueError(f"`{name}` must be {wanted} (got {value!r})")
+    return float(value)
+
+
 def check_share(name: str, value: Any, *, above_zero: bool = False) -> float:
     """Return `value` as a number from 0 (or above it) to 1.
 
@@ -37,10 +72,63 @@ def check_share(name: str, value: Any, *, above_zero: bool = False) -> float:
     Traceback (most recent call last):
     ValueError: `merge_threshold` must be a number in (0, 1] (got 1.5)
     """
-    number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
-    if not number or not (value > 0 if above_zero else value >= 0) or not value <= 1:
-        raise ValueError(f"`{name}` must be a number in {'(0' if above_zero else '[0'}, 1] (got {value!r})")
-    return float(value)
+    wanted = f"a number in {'(0' if above_zero else '[0'}, 1]"
+    return check_number(name, value, lambda x: (0 < x <= 1) or (x == 0 and not above_zero), wanted=wanted)
+
+
+def check_hops(hops: int | None, *, n_layers: int) -> int:
+    """Return `hops` as a number of steps that can differ from fewer ones: at most ``n_layers − 1``, also for None.
+
+    Examples
+    --------
+    >>> check_hops(None, n_layers=4), check_hops(2, n_layers=4), check_hops(9, n_layers=4)
+    (3, 2, 3)
+    """
+    return n_layers - 1 if hops is None else min(check_int("hops", hops, at_least=1), n_layers - 1)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a finite number above 0.
+
+    Examples
+    --------
+    >>> check_positive("resolution", 0)
+    Traceback (most recent call last):
+    ValueError: `resolution` must be a number > 0 (got 0)
+    """
+    return check_number(name, value, lambda x: 0 < x < np.inf, wanted="a number > 0")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Examples
+    --------
+    >>> check_choice("direction", "up", ["outwards", "inwards"])
+    Traceback (most recent call last):
+    ValueError: `direction` must be "outwards" or "inwards" (got 'up')
+    """
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (f'"{choice}"' for choice in choices)
+        raise ValueError(f"`{name}` must be {', '.join(first)} or {last} (got {value!r})")
+    return value
+
+
+def check_mask(name: str, mask: ArrayLike, *, length: int, item: str) -> BoolArray:
+    """Return `mask` as an array with one boolean for each item.
+
+    Examples
+    --------
+    >>> check_mask("kept", [0, 1], length=2, item="unit")
+    Traceback (most recent call last):
+    ValueError: `kept` must be 2 booleans, one for each unit (got shape (2,), int64)
+    """
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != (length,):
+        raise ValueError(
+            f"`{name}` must be {length} booleans, one for each {item} (got shape {array.shape}, {array.dtype})"
+        )
+    return array
 
 
 def check_texts(name: str, texts: Sequence[str] | StrArray, *, length: int) -> StrArray:
@@ -56,12 +144,21 @@ def check_texts(name: str, texts: Sequence[str] | StrArray, *, length: int) -> S
 def check_finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatArray:
     """Copy `length` finite numbers into a vector."""
     try:
-        vector = np.array(values, dtype=np.float64)
+        with np.errstate(over="ignore"):  # a longdouble beyond the range of float64 becomes infinite
+            vector = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must be {length} finite numbers (got {values!r})") from None
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise ValueError(f"`{name}` must be {length} finite numbers (got shape {vector.shape})")
     return vector
+
+
+def check_int_vector(name: str, values: ArrayLike, *, length: int) -> IntArray:
+    """Copy `length` ints into a vector."""
+    vector = np.array(values)
+    if vector.shape != (length,) or vector.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` must be {length} ints (got shape {vector.shape}, {vector.dtype})")
+    return vector.astype(np.int64)
 
 
 def require(library: str, *, purpose: str, extra: str) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClusteringComparison:
-    """What `compare_clusterings` finds: one entry a method in everything, in the order of `methods`.
+    """The result of `compare_clusterings`; every field has one entry for each method, in the order of `methods`.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ def compare_clusterings(
     methods: Sequence[str | Clustering] = ("linkage", "published", "leiden"),
     hops: int | None = None,
     merge_threshold: float = 0.9,
-    random_state: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> ClusteringComparison:
     """Cluster one network by several methods and set the results side by side.
 
@@ -109,8 +109,8 @@ def compare_clusterings(
         As `clustering` of `detect_modules`; a callable goes by its name.
     hops, merge_threshold
         As for `detect_modules`.
-    random_state : int, optional
-        Seed of each method.
+    random_state : int, Generator or None
+        Seed of the methods that draw at random; an int seeds each of them anew.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The layered directed acyclic graph that every other room reads.
+"""`LayeredDAG`, the layered directed acyclic graph that all other rooms use.
 
 A network is a sparse boolean adjacency over all its units plus the layer of each unit. Units are numbered layer by
 layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later layer and may skip layers.
@@ -7,18 +7,19 @@ layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, issparse
 
-from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray, read_only
-from modgraph.checks import check_finite_vector, check_texts
+from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
+from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
+from modgraph.digraph import chosen_nodes, layered, unit_names_of
 
-_UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names")  # one entry a unit
+_UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
 
 
@@ -35,21 +36,23 @@ class LayeredDAG:
     layer : ndarray of int, shape (n_units,)
         The layer of each unit, never decreasing; 0 = inputs.
     unit_index : ndarray of int, shape (n_units,)
-        Who each unit was in the graph as first built (``0 … n_units−1`` until something is trimmed).
+        Number of each unit in the graph as first built (``0 … n_units−1`` until units are dropped).
     n_layers : int
         Number of layers, inputs and outputs included. A layer may be empty after trimming.
     dense_edges : int
-        Edges of the dense network that this one was pruned from; trimming keeps it.
+        Edges of the dense network that this one was pruned from; trimming doesn't change it.
     weights : ndarray of float, shape (n_edges,), or None
         Weight of each edge, in the order of `sources`.
     biases : ndarray of float, shape (n_units,), or None
-        What each unit adds to the weighted sum of its inputs; 0 for inputs.
+        Added to each unit's weighted sum; 0 for inputs.
     activations : ndarray of str, shape (n_units,), or None
-        What each unit does to that sum (names as in `modgraph.forward`); "identity" for inputs.
+        Function applied to that sum (names as in `forward`); "identity" for inputs.
     unit_names : ndarray of str, shape (n_units,), or None
     layer_names : tuple of str, length n_layers, or None
+    positions : ndarray of int, shape (n_units,), or None
+        The token position of each unit, in graphs of language models.
     notes : tuple of str
-        What reading the network could not know or left out, one sentence each.
+        What could not be known when the network was read, or was left out; one sentence each.
 
     Examples
     --------
@@ -71,14 +74,15 @@ class LayeredDAG:
     activations: StrArray | None = None
     unit_names: StrArray | None = None
     layer_names: tuple[str, ...] | None = None
+    positions: IntArray | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
     def from_masks(
         cls,
-        masks: Sequence[ArrayLike],
+        masks: Sequence[Matrix],
         *,
-        weights: Sequence[ArrayLike] | None = None,
+        weights: Sequence[Matrix] | None = None,
         biases: Sequence[ArrayLike] | None = None,
         activations: Sequence[str] | None = None,
         unit_names: Sequence[str] | None = None,
@@ -88,15 +92,15 @@ class LayeredDAG:
 
         Parameters
         ----------
-        masks : sequence of array_like, shapes (out, in)
+        masks : sequence of array_like, scipy sparse matrices or torch tensors, shapes (out, in)
             One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks,
             or the pruned weights themselves.
-        weights : sequence of array_like, shapes as `masks`, optional
+        weights : sequence of the same kinds, shapes as `masks`, optional
             The weight of every edge; entries where the mask is zero are ignored, but must be finite.
         biases : sequence of array_like, shapes (out,), optional
             One vector per weight layer.
         activations : sequence of str, optional
-            One name per weight layer, such as "relu" (see `modgraph.forward`).
+            One name per weight layer, such as "relu" (see `forward`).
         unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
             One more than there are masks: inputs first.
@@ -108,8 +112,8 @@ class LayeredDAG:
         Raises
         ------
         ValueError
-            If there is no mask, a layer without units, shapes that do not chain, a NaN or infinite entry, or as many
-            biases or names as don't fit.
+            If there is no mask or a layer has no units; if shapes do not chain, or an entry is not finite as a
+            64-bit float; if the number of biases or names is wrong.
         """
         matrices = _matrices("masks", masks)
         sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
@@ -125,18 +129,18 @@ class LayeredDAG:
         sources, targets = [], []
         kept = []
         for position, matrix in enumerate(matrices):
-            # Transposed, so that edges come sorted by source, then target: the order of the CSR arrays.
-            source, target = np.nonzero(matrix.T)
+            # Transposed, so that edges are sorted by source, then target.
+            source, target = np.nonzero(matrix.T) if not issparse(matrix) else _sorted_entries(matrix)
             sources.append(source + starts[position])
             targets.append(target + starts[position + 1])
             if weights is not None:
-                kept.append(np.asarray(values[position].T[source, target], dtype=np.float64))
+                kept.append(np.asarray(values[position][target, source], dtype=np.float64))
         return cls.from_sorted_edges(
             np.concatenate(sources),
             np.concatenate(targets),
             layer=np.repeat(np.arange(len(sizes)), sizes),
             n_layers=len(sizes),
-            dense_edges=sum(m.size for m in matrices),
+            dense_edges=sum(m.shape[0] * m.shape[1] for m in matrices),
             weights=None if weights is None else np.concatenate(kept),
             biases=None if biases is None else _all_biases(biases, sizes=sizes),
             activations=None if names is None else np.repeat(np.array(["identity", *names]), sizes),
@@ -156,6 +160,8 @@ class LayeredDAG:
         activations: Sequence[str] | None = None,
         unit_names: Sequence[str] | None = None,
         layer_names: Sequence[str] | None = None,
+        positions: ArrayLike | None = None,
+        notes: Sequence[str] = (),
     ) -> LayeredDAG:
         """Build a graph from an edge list; edges may skip layers.
 
@@ -167,13 +173,17 @@ class LayeredDAG:
             The layer of every unit, never decreasing, starting at 0, none empty.
         weights : array_like of float, shape (n_edges,), optional
             The weight of each edge, finite. With it no edge may be repeated.
-        dense_edges : int, optional
+        dense_edges : int ≥ n_edges, optional
             Edges of the network before pruning; by default all pairs of units in the pairs of layers that are
             next to each other or joined by an edge.
         biases : array_like of float, shape (n_units,), optional
             Finite; 0 for inputs.
         activations, unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
+        positions : array_like of int, shape (n_units,), optional
+            The token position of each unit.
+        notes : sequence of str
+            What reading could not know or left out.
 
         Returns
         -------
@@ -214,11 +224,7 @@ class LayeredDAG:
         repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
         values = None
         if weights is not None:
-            values = np.asarray(weights, dtype=np.float64)
-            if values.shape != (order.size,) or not np.isfinite(values).all():
-                raise ValueError(
-                    f"`weights` must be {order.size} finite numbers, one an edge (got shape {values.shape})"
-                )
+            values = check_finite_vector("weights", weights, length=order.size)
             if repeated.any():
                 source, target = pairs[1:][repeated][0].tolist()
                 raise ValueError(f"`edges` must not repeat an edge that has a weight (got {source} → {target} twice)")
@@ -236,7 +242,71 @@ class LayeredDAG:
             activations=activations,
             unit_names=unit_names,
             layer_names=layer_names,
+            positions=positions,
+            notes=notes,
         )
+
+    @classmethod
+    def from_digraph(
+        cls,
+        edges: Iterable[tuple[Hashable, Hashable]] | ArrayLike,
+        *,
+        inputs: str | Iterable[Hashable] | Callable[[Any], bool] = "sources",
+        outputs: str | Iterable[Hashable] | Callable[[Any], bool] = "sinks",
+        weights: ArrayLike | None = None,
+    ) -> LayeredDAG:
+        """Build a graph from the edges of any directed graph, cycles too.
+
+        Nodes on a common cycle become one unit. A unit's layer is the longest path that leads to it; outputs are in
+        the last layer.
+
+        Parameters
+        ----------
+        edges : sequence of pairs of nodes, or array_like of int, shape (n_edges, 2)
+            Source and target of each edge. Nodes are any hashable values; repeats count once, with the sum of their
+            weights.
+        inputs : "sources", nodes, or function of a node
+            Layer 0. Edges that enter inputs are left out.
+        outputs : "sinks", nodes, or function of a node
+            The last layer. An output that has successors is shown there by a copy with one edge.
+        weights : array_like of float, shape (n_edges,), optional
+            Finite.
+
+        Returns
+        -------
+        LayeredDAG
+            Its unit names are the nodes, its notes say what became of cycles and what was left out.
+
+        Raises
+        ------
+        ValueError
+            If there is no input, output or edge between units, or an argument is not of that form.
+
+        Examples
+        --------
+        >>> dag = LayeredDAG.from_digraph([("a", "b"), ("b", "c"), ("c", "b"), ("b", "d")])
+        >>> dag.unit_names.tolist(), dag.notes
+        (['a', 'b + c', 'd'], ('1 cycle became one unit each: b, c.',))
+        """
+        rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
+        if any(isinstance(row, str) or len(row) != 2 for row in rows):
+            raise ValueError("`edges` must be pairs of nodes, source and target")
+        nodes: list[Any] = list(dict.fromkeys(node for row in rows for node in row))
+        if all(isinstance(node, int) for node in nodes):
+            nodes.sort()
+        place = {node: at for at, node in enumerate(nodes)}
+        names = [str(node) for node in nodes]
+        found = layered(
+            np.array([[place[source], place[target]] for source, target in rows], dtype=np.int64).reshape(-1, 2),
+            names=names,
+            inputs=chosen_nodes("inputs", inputs, nodes, default="sources"),
+            outputs=chosen_nodes("outputs", outputs, nodes, default="sinks"),
+            weights=None if weights is None else check_finite_vector("weights", weights, length=len(rows)),
+        )
+        dag = cls.from_edges(
+            found.edges, layer=found.layer, weights=found.weights, unit_names=unit_names_of(found, names)
+        )
+        return replace(dag, notes=tuple(found.notes))
 
     @classmethod
     def from_sorted_edges(
@@ -253,33 +323,58 @@ class LayeredDAG:
         activations: Sequence[str] | StrArray | None = None,
         unit_names: Sequence[str] | StrArray | None = None,
         layer_names: Sequence[str] | None = None,
+        positions: ArrayLike | None = None,
         notes: Sequence[str] = (),
     ) -> LayeredDAG:
-        """Build from edges that are known to be valid, unique, and sorted by source, then target.
+        """Build a graph from edges that are known to be valid, unique and sorted; they are not checked.
 
-        For readers that produce edges in this order; `from_edges` checks and sorts. Only biases and names are checked.
+        For code that produces edges in this order. `from_edges` checks and sorts them.
 
         Parameters
         ----------
         sources, targets : ndarray of int, shape (n_edges,)
+            Source and target unit of each edge, sorted by source, then target, without repeats; the target's layer
+            is later than the source's.
         layer : ndarray of int, shape (n_units,)
-        n_layers, dense_edges : int
+            The layer of every unit, never decreasing, from 0 to ``n_layers − 1``; layers may be empty.
+        n_layers : int
+        dense_edges : int ≥ 1 and ≥ n_edges
+            Edges of the network before pruning.
         weights : ndarray of float, shape (n_edges,), or None
+            Finite.
         unit_index : ndarray of int, shape (n_units,), optional
+            Number of each unit in the graph as first built; by default 0 … n_units − 1.
         biases : array_like of float, shape (n_units,), optional
+            Finite; 0 for inputs.
         activations, unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
-        notes : sequence of str
-            What reading could not know or left out.
+        positions : array_like of int, shape (n_units,), optional
+            The token position of each unit.
+        notes : sequence of str, optional
+            What could not be known when the network was read, or was left out.
 
         Returns
         -------
         LayeredDAG
+
+        Raises
+        ------
+        ValueError
+            If `dense_edges` is below its bounds, `biases` are not finite, or names are not as many as needed.
+
+        Examples
+        --------
+        >>> units = np.array([0, 1])
+        >>> LayeredDAG.from_sorted_edges(
+        ...     units, units + 2, layer=np.array([0, 0, 1, 1]), n_layers=2, dense_edges=4, weights=None
+        ... )
+        LayeredDAG([2, 2], 2 edges, density 0.5)
         """
         units = [
             None if names is None else read_only(check_texts(name, names, length=layer.size))
             for name, names in (("activations", activations), ("unit_names", unit_names))
         ]
+        check_int("dense_edges", dense_edges, at_least=max(1, sources.size))
         if biases is not None:
             biases = read_only(check_finite_vector("biases", biases, length=layer.size))
         if layer_names is not None:
@@ -290,12 +385,15 @@ class LayeredDAG:
             layer=read_only(layer.astype(np.int64)),
             unit_index=read_only(np.arange(layer.size) if unit_index is None else unit_index),
             n_layers=n_layers,
-            dense_edges=dense_edges,
+            dense_edges=int(dense_edges),
             weights=None if weights is None else read_only(weights),
             biases=biases,
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
+            positions=None
+            if positions is None
+            else read_only(check_int_vector("positions", positions, length=layer.size)),
             notes=tuple(notes),
         )
 
@@ -347,19 +445,19 @@ class LayeredDAG:
     def trim(self) -> LayeredDAG:
         """Drop the units that lie on no path from an input to an output.
 
-        Outputs always stay. The result is the fixpoint of dropping units without incoming or without outgoing
-        edges (paper, section 3.1), found in O(edges): a unit is kept where it can be reached from layer 0 and
-        can reach the last layer.
+        Outputs always stay. The result is the same as dropping units without incoming or without outgoing edges
+        until nothing changes (paper, section 3.1). It takes O(edges): a unit is kept if it can be reached from layer 0
+        and can reach the last layer.
 
         Returns
         -------
         LayeredDAG
-            Its `unit_index` says who each unit was; layers keep their numbers, also where one is empty now.
+            Its `unit_index` has the former number of each unit. Layers keep their numbers, also empty ones.
         """
         return self.subgraph(self.on_path())
 
     def on_path(self) -> BoolArray:
-        """Which units `trim` keeps: outputs, and units on a path from an input to an output.
+        """Find the units that `trim` keeps: outputs, and units on a path from an input to an output.
 
         Returns
         -------
@@ -393,11 +491,7 @@ class LayeredDAG:
         ValueError
             If `kept` is not of that form.
         """
-        kept = np.asarray(kept)
-        if kept.dtype != np.bool_ or kept.shape != (self.n_units,):
-            raise ValueError(
-                f"`kept` must be {self.n_units} booleans, one a unit (got shape {kept.shape}, {kept.dtype})"
-            )
+        kept = check_mask("kept", kept, length=self.n_units, item="unit")
         new_number = np.cumsum(kept) - 1
         part = self.keep_edges(kept[self.sources] & kept[self.targets])
         return replace(
@@ -423,11 +517,7 @@ class LayeredDAG:
         ValueError
             If `kept` is not of that form.
         """
-        kept = np.asarray(kept)
-        if kept.dtype != np.bool_ or kept.shape != (self.n_edges,):
-            raise ValueError(
-                f"`kept` must be {self.n_edges} booleans, one an edge (got shape {kept.shape}, {kept.dtype})"
-            )
+        kept = check_mask("kept", kept, length=self.n_edges, item="edge")
         return replace(self, **self._selected(_EDGE_FIELDS, kept))
 
     def _selected(self, fields: Sequence[str], kept: BoolArray) -> dict[str, Any]:
@@ -447,9 +537,9 @@ class LayeredDAG:
         return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
 
 
-def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
-    """Check that `arrays` are finite matrices whose shapes chain."""
-    matrices = [np.asarray(array) for array in arrays]
+def _matrices(name: str, arrays: Sequence[Matrix]) -> list[Matrix]:
+    """Return `arrays` as finite numpy or CSR matrices whose shapes chain."""
+    matrices = [as_matrix(array) for array in arrays]
     if not matrices:
         raise ValueError(f"`{name}` must hold at least one (out, in) array (got none)")
     for position, matrix in enumerate(matrices):
@@ -457,9 +547,16 @@ def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
             raise ValueError(f"`{name}[{position}]` must be a non-empty (out, in) array (got shape {matrix.shape})")
         if matrix.dtype.kind not in "biuf":
             raise ValueError(f"`{name}[{position}]` must hold real numbers (got dtype {matrix.dtype})")
-        if matrix.dtype.kind == "f" and not np.isfinite(matrix).all():
-            row, column = np.argwhere(~np.isfinite(matrix))[0].tolist()
-            raise ValueError(f"`{name}[{position}]` must be finite (got {matrix[row, column]} at ({row}, {column}))")
+        # Sparse matrices list the entries that are not zero, dense ones all entries.
+        entries = matrix.tocoo().data if issparse(matrix) else matrix.ravel()
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(entries.astype(np.float64, copy=False))
+        if not finite.all():
+            place = int(np.argmin(finite))
+            row, column = (
+                [int(at[place]) for at in matrix.tocoo().coords] if issparse(matrix) else divmod(place, matrix.shape[1])
+            )
+            raise ValueError(f"`{name}[{position}]` must be finite (got {entries[place]} at ({row}, {column}))")
     for position, (one, two) in enumerate(itertools.pairwise(matrices)):
         if two.shape[1] != one.shape[0]:
             raise ValueError(
@@ -469,8 +566,16 @@ def _matrices(name: str, arrays: Sequence[ArrayLike]) -> list[NDArray[Any]]:
     return matrices
 
 
+def _sorted_entries(matrix: csr_array) -> tuple[IntArray, IntArray]:
+    """Return column and row of each nonzero entry of a sparse matrix, sorted by column, then row."""
+    by_column = matrix.tocsc()
+    by_column.eliminate_zeros()
+    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(by_column.indptr))
+    return columns, by_column.indices.astype(np.int64)
+
+
 def _all_biases(biases: Sequence[ArrayLike], *, sizes: Sequence[int]) -> FloatArray:
-    """Join the biases of all layers but the inputs', which have 0."""
+    """Join the biases of all layers; inputs have 0."""
     if len(biases) != len(sizes) - 1:
         raise ValueError(f"`biases` must be {len(sizes) - 1} vectors, one a weight layer (got {len(biases)})")
     vectors = [check_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]

@@ -4,43 +4,57 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.checks import require
+from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
 from modgraph.layout import (
     DOT,
     EDGE,
+    LONGEST_LAYER,
+    MAX_WIDTH,
     PAD,
-    WIDEST,
     Box,
     arrange,
     bands,
     boxes,
     check_image_shape,
     colours,
+    end_names,
     fan_out,
     figure_width,
-    gathered,
     image_size,
+    merge_inputs,
     module_names,
     names_layers,
     order,
     places,
-    unit_names,
     waypoints,
 )
+from modgraph.marks import CERTIFIED, Evidence, Marks, edge_strength, explain, marks, negative_edges, second_modules
 from modgraph.modules import ModuleHierarchy
+from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
+from modgraph.verify import Verification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TITLE, _MODULE, _NAME, _ROW = 10, 9, 8, 7  # points
-_THICK = 2.5  # points that the line of most edges is thicker than that of one
+# Font sizes in points.
+_TITLE: Final = 10
+_MODULE: Final = 9
+_NAME: Final = 8  # of inputs and outputs
+_LAYER: Final = 7
+
+_TITLE_HEIGHT: Final = 0.36  # inches above the drawing for a title of one line
+_LINE_HEIGHT: Final = 0.16  # inches for every other line of the title
+_EXTRA_WIDTH: Final = 2.5  # points by which the line for the most edges is wider than the line for one
 
 
 def draw(
@@ -50,31 +64,40 @@ def draw(
     target: FunctionGraph | None = None,
     names: Sequence[str] | None = None,
     image_shape: tuple[int, int] | None = None,
+    evidence: Evidence | None = None,
+    verification: Verification | None = None,
 ) -> Axes:
-    """Draw the trimmed network layer by layer, inputs at the bottom, every module in boxes of its own colour.
+    """Draw the trimmed network layer by layer, inputs at the bottom, each module in boxes of one colour.
 
-    The units of one module in one layer stand together in a box labelled with the module; where the module goes on
-    in the next layer, a band joins the boxes. Edges have the colour of the module they leave; where one skips a
-    layer, it passes between the boxes. The title has the layer sizes after trimming, the density and the number of
-    modules. Texts are left out where they do not fit.
+    The units of a module in one layer share a box with the module's name; a band joins the boxes of a module in
+    adjacent layers. Edges have the colour of the module they leave; an edge that skips a layer passes between the
+    boxes. If the network has weights, edges of larger weight are wider, compared with those between the same layers,
+    and edges of negative weight are dashed. A unit that serves several modules (``found.shared``) has a rim in the
+    colour of the module in which it has the second largest share.
+
+    The title shows the layer sizes after trimming, the density and the number of modules. Texts that don't fit are
+    left out.
 
     Parameters
     ----------
     found : ModuleHierarchy
     ax : matplotlib.axes.Axes, optional
-        What to draw on, filled as large as it is now (a layout engine that resizes it later leaves gaps); by default
-        that of a new figure (``ax.figure``), as large as the network needs and unknown to pyplot.
+        Axes to draw on, at their present size (a layout engine that resizes them later leaves gaps). By default the
+        axes of a new figure (``ax.figure``), as large as the network needs and unknown to pyplot.
     target : FunctionGraph, optional
-        The function the network was trained on: inputs have its names, outputs those of the bits they show, and
-        modules that of the sub-function `modgraph.score` matched them with, with ``?`` where they are not quite
-        alike. Otherwise inputs and outputs have the names of the graph, or are x0, x1, … and y0, y1, …, and a module
-        is ``#`` and its id.
+        The function that the network was trained on. Inputs get its names, outputs the names of the bits they show,
+        and modules the name of the sub-function that `modgraph.score` matches them with (``?`` marks an inexact
+        match). Without a target inputs and outputs are named as in `modgraph.report`, and a module is ``#`` and its id.
     names : sequence of str, optional
-        What to call the modules instead, by id.
+        Names of the modules by id, instead of the above.
     image_shape : (int, int), optional
-        Rows and columns, where the inputs are the pixels of an image, row by row: they are drawn as one, in the
-        colours of their modules, pale where trimming removed them. The pixels of a module share a box above the
-        image, and the lines from there stand for all their edges: the thicker, the more.
+        Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image, in the
+        colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
+        a line from there stands for all their edges to a unit, thicker for more edges.
+    evidence : result of `modgraph.significance`, optional
+        Modules with weak evidence get a dashed outline and a pale box; the title shows the p-value and the effect size.
+    verification : Verification, optional
+        A result of `modgraph.verify`: certified modules are marked ``✓``.
 
     Returns
     -------
@@ -84,7 +107,8 @@ def draw(
     ------
     ValueError
         If `target` has another number of inputs or outputs than the network, `names` another number of names than
-        there are modules, or `image_shape` another number of pixels than there are inputs.
+        there are modules, `image_shape` another number of pixels than there are inputs, or `evidence` or
+        `verification` another number of modules.
     ImportError
         If matplotlib is not installed.
 
@@ -97,31 +121,29 @@ def draw(
     '4–3–2 · density 50 % · 2 modules'
     >>> ax.figure.savefig("modules.png")  # doctest: +SKIP
     """
-    try:
-        from matplotlib.collections import EllipseCollection, LineCollection
-        from matplotlib.figure import Figure
-        from matplotlib.patches import FancyBboxPatch, PathPatch
-        from matplotlib.path import Path
-    except ImportError as error:
-        raise ImportError("`draw` needs matplotlib: pip install 'modgraph-nn[draw]'") from error
-    texts = module_names(found, target, names)  # the first to look at `target`
-    known = unit_names(found.dag, target)
-    kept, colour_of = found.labels >= 0, colours(found.n_modules)
+    require("matplotlib", purpose="`draw`", extra="draw")
+    from matplotlib.figure import Figure
+
+    texts = module_names(found, target, names)
+    known = marks(found, evidence=evidence, verification=verification)
+    texts = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
+    kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
-    own = [known.get(unit, "") for unit in np.flatnonzero(kept).tolist()]
-    facts = f"density {100 * dag.density:.3g} % · {found.n_modules} module{'s' * (found.n_modules != 1)}"
-    title = f"{'–'.join(map(str, dag.layer_sizes))} · {facts}"
-    n_inputs = dag.layer_sizes[0]
+    shown = np.array(unit_names(found.dag, **end_names(target)))[kept].tolist()
+    density, n_inputs = dag.density, dag.layer_sizes[0]
+    title = f"{'–'.join(map(str, dag.layer_sizes))} · density {100 * density:.3g} % · "
+    title += counted(found.n_modules, "module")
+    n_pixels = n_edges = np.ones(0, dtype=np.int64)
     if image_shape is not None:
         check_image_shape(found.dag, image_shape)
-        dag, labels, n_pixels, n_edges = gathered(dag, labels, np.flatnonzero(kept)[:n_inputs] % image_shape[1])
-        own = dag.layer_sizes[0] * [""] + own[n_inputs:]
+        columns = np.flatnonzero(kept)[:n_inputs] % image_shape[1]
+        dag, labels, n_pixels, n_edges = merge_inputs(dag, labels, columns)
+        shown = dag.layer_sizes[0] * [""] + shown[n_inputs:]
     text_widths = [_text_width(text, _MODULE, bold=True) + 0.04 for text in texts]
-    name_widths = np.array([_text_width(name, _NAME) for name in own])
+    at_end = dag.layer % (dag.n_layers - 1) == 0
+    name_widths = np.array([_text_width(n, _NAME) if end else 0.0 for n, end in zip(shown, at_end, strict=True)])
     rows = boxes(dag, labels, order(dag, labels), texts, text_widths)
-    width, height = WIDEST, None
-    if ax is not None:
-        width, height = ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi
+    width, height = (MAX_WIDTH, None) if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
     if image_shape is not None:
         _count_pixels(rows[0], n_pixels, width=width)
     if ax is None:
@@ -130,8 +152,20 @@ def draw(
     height, angles = arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
     if _text_width(title, _TITLE) > width - 0.2:
         title = title.replace(" · ", "\n", 1)
+    drawing = _Drawing(
+        dag=dag,
+        labels=labels,
+        rows=rows,
+        colours=colours(found.n_modules),
+        second=second_modules(found)[kept] if image_shape is None else np.full(dag.n_units, -1),
+        marks=known,
+        size=(width, height),
+    )
+    lines = explain(negative=bool(negative_edges(dag).any()), shared=bool((drawing.second >= 0).any()))
+    notes = [*known.notes, lines] if lines else known.notes
+    title = "\n".join([title, *itertools.chain(*(_wrapped(note, width - 0.2) for note in notes))])
     if ax is None:
-        total = height + 0.36 + 0.16 * title.count("\n")
+        total = height + _TITLE_HEIGHT + _LINE_HEIGHT * title.count("\n")
         ax = Figure(figsize=(width, total)).add_axes((0, 0, 1, height / total))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.set_axis_off()
@@ -139,71 +173,142 @@ def draw(
     if image_shape is not None:
         corner, pixel = ((width - image[0]) / 2, EDGE), image[0] / image_shape[1]
         ax.add_collection(squares(image_shape, pixel_colours(found), corner=corner, pixel=pixel), autolim=False)
+    _draw_boxes(ax, drawing, image=image_shape is not None)
+    _draw_edges(ax, drawing, n_edges)
+    _draw_units(ax, drawing, inputs=image_shape is None)
+    _draw_names(ax, drawing, shown, angles)
+    if names_layers(width) and height > 0.15 * dag.n_layers:
+        for row, name in zip(rows, layer_names(found.dag), strict=True):
+            if row:
+                ax.text(
+                    EDGE,
+                    row[0].y,
+                    short(name, longest=LONGEST_LAYER),
+                    fontsize=_LAYER,
+                    va="center",
+                    color="0.45",
+                    **_TEXT,
+                )
+    return ax
 
-    style: dict[str, Any] = {"zorder": 5, "color": "0.1", "parse_math": False}
-    for box in itertools.chain(*rows):
-        colour = colour_of[box.module]
+
+_TEXT: Final[dict[str, Any]] = {"zorder": 5, "parse_math": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Drawing:
+    """A network that `arrange` has placed."""
+
+    dag: LayeredDAG
+    labels: IntArray  # module of each unit, (n_units,)
+    rows: list[list[Box]]
+    colours: FloatArray  # of the modules, (n_modules, 3)
+    second: IntArray  # module with the second largest share of each shared unit, else −1, (n_units,)
+    marks: Marks
+    size: tuple[float, float]  # width and height in inches
+
+
+def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
+    """Draw the boxes of the modules, their names, and the bands between boxes of the same module."""
+    from matplotlib.patches import FancyBboxPatch, PathPatch
+    from matplotlib.path import Path
+
+    for box in itertools.chain(*drawing.rows):
+        colour, weak = drawing.colours[box.module], drawing.marks.weak[box.module]
         patch = FancyBboxPatch(
             (box.left, box.y - box.height / 2),
             box.width,
             box.height,
             boxstyle=f"round,pad=0,rounding_size={0.3 * box.height}",
-            facecolor=0.78 + 0.22 * colour,
+            facecolor=0.95 + 0.05 * colour if weak else 0.78 + 0.22 * colour,
             edgecolor=colour,
+            linestyle=(0, (3, 2)) if weak else "solid",
             gid=f"module-{box.module}-{box.layer}",
             zorder=2,
         )
         ax.add_patch(patch)
         if box.text:
-            inside = style | {"fontsize": _MODULE, "fontweight": "bold", "va": "center_baseline"}
-            alone = image_shape is not None and box.layer == 0  # without dots
-            x = box.left + (box.width / 2 if alone else PAD * box.pitch + 0.02)
-            ax.text(x, box.y, box.text, ha="center" if alone else "left", **inside)
-    for module, corners in bands(rows):
+            centred = image and box.layer == 0  # a box above an image has no units
+            x = box.left + (box.width / 2 if centred else PAD * box.pitch + 0.02)
+            style = _TEXT | {"fontsize": _MODULE, "fontweight": "bold", "color": "0.1"}
+            ax.text(x, box.y, box.text, ha="center" if centred else "left", va="center_baseline", **style)
+    for module, corners in bands(drawing.rows):
         path = Path(corners, [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3])
-        ax.add_patch(PathPatch(path, color=colour_of[module], alpha=0.14, linewidth=0, gid="band", zorder=1))
-    xy, pitch = places(dag, rows)
-    thin = 1 / np.sqrt(max(dag.n_edges, 1))
-    lines, thick = waypoints(dag, rows, xy), np.full(dag.n_edges, np.clip(16 * thin, 0.35, 1.3))
-    dots = np.arange(dag.n_units)
-    if image_shape is not None:
-        fan_out(dag, rows[0], lines)
-        thick += _THICK * min(1, height / width) * (n_edges - 1) / max(n_edges.max(initial=1) - 1, 1)
-        dots = np.flatnonzero(dag.layer > 0)
+        colour = drawing.colours[module]
+        ax.add_patch(PathPatch(path, color=colour, alpha=0.14, linewidth=0, gid="band", zorder=1))
+
+
+def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
+    """Draw the edges; with an image, each line stands for `n_edges` edges."""
+    from matplotlib.collections import LineCollection
+
+    dag, (width, height) = drawing.dag, drawing.size
+    lines = waypoints(dag, drawing.rows, places(dag, drawing.rows)[0])
+    thin = 1 / np.sqrt(max(dag.n_edges, 1))  # many edges are thinner and paler
+    linewidths = np.clip(16 * thin, 0.35, 1.3) * edge_strength(dag)
+    if n_edges.size:
+        fan_out(dag, drawing.rows[0], lines)
+        linewidths += _EXTRA_WIDTH * min(1, height / width) * (n_edges - 1) / max(n_edges.max() - 1, 1)
+    alphas = np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))
     edges = LineCollection(
         [_bent(points) for points in lines],
-        colors=np.column_stack([colour_of[labels[dag.sources]], np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))]),
-        linewidths=thick,
+        colors=np.column_stack([drawing.colours[drawing.labels[dag.sources]], alphas]),
+        linewidths=linewidths,
+        linestyles=[(0, (4, 1.5)) if negative else "solid" for negative in negative_edges(dag).tolist()],
         gid="edges",
         zorder=3,
     )
+    ax.add_collection(edges, autolim=False)
+
+
+def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
+    """Draw a dot for each unit, with or without the inputs."""
+    from matplotlib.collections import EllipseCollection
+
+    xy, pitch = places(drawing.dag, drawing.rows)
+    shown = np.flatnonzero(drawing.dag.layer >= (0 if inputs else 1))
+    diameters, second = DOT * pitch[shown], drawing.second[shown]
+    shared = second >= 0
     units = EllipseCollection(
-        *(DOT * pitch[dots], DOT * pitch[dots], 0 * pitch[dots]),
+        diameters,
+        diameters,
+        np.zeros(shown.size),
         units="xy",
-        offsets=xy[dots],
+        offsets=xy[shown],
         offset_transform=ax.transData,
-        facecolors=colour_of[labels[dots]],
-        edgecolors="white",
-        linewidths=np.clip(2.5 * pitch[dots], 0.2, 0.8),
+        facecolors=drawing.colours[drawing.labels[shown]],
+        edgecolors=np.where(shared[:, None], drawing.colours[second], 1.0),
+        linewidths=np.where(shared, 0.2 * 72 * diameters, np.clip(2.5 * pitch[shown], 0.2, 0.8)),
         gid="units",
         zorder=4,
     )
-    for collection in (edges, units):
-        ax.add_collection(collection, autolim=False)
-    for row, angle, up in ((rows[0], angles[0], -1), (rows[-1], angles[1], 1)):
+    ax.add_collection(units, autolim=False)
+
+
+def _draw_names(ax: Axes, drawing: _Drawing, names: Sequence[str], angles: Sequence[int | None]) -> None:
+    """Write the names of inputs and outputs, where `angles` says that they have room."""
+    for row, angle, side in ((drawing.rows[0], angles[0], -1), (drawing.rows[-1], angles[1], 1)):
         for box in row if angle is not None else ():
-            side = style | {"fontsize": _NAME, "rotation": angle, "ha": "center", "va": "bottom" if up > 0 else "top"}
+            style = _TEXT | {"fontsize": _NAME, "rotation": angle, "ha": "center", "color": "0.1"}
+            y, va = box.y + side * (box.height / 2 + EDGE / 2), "bottom" if side > 0 else "top"
             for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                ax.text(x, box.y + up * (box.height / 2 + EDGE / 2), own[unit], **side)
-    titles = ["inputs", *(f"layer {level}" for level in range(1, dag.n_layers - 1)), "outputs"]
-    for row, text in zip(rows, titles, strict=True):
-        if row and names_layers(width) and height > 0.15 * dag.n_layers:
-            ax.text(EDGE, row[0].y, text, fontsize=_ROW, va="center", zorder=5, color="0.45")
-    return ax
+                ax.text(x, y, names[unit], va=va, **style)
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Break a text into lines of at most `width` inches."""
+    lines = [""]
+    for word in text.split(" "):  # not at no-break spaces
+        longer = f"{lines[-1]} {word}".strip()
+        if _text_width(longer, _TITLE) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _count_pixels(row: Sequence[Box], n_pixels: IntArray, *, width: float) -> None:
-    """Say in each box, which has no dots, how many pixels it stands for, if there is room; nothing in those of one."""
+    """Add the number of pixels to the name in each box, if there is room; boxes of one pixel get no text."""
     counts = [int(n_pixels[box.units[0]]) for box in row]
     names = [box.text * (n > 1) for box, n in zip(row, counts, strict=True)]
     long = [f"{name} · {n} pixels" if name else "" for name, n in zip(names, counts, strict=True)]
@@ -214,7 +319,7 @@ def _count_pixels(row: Sequence[Box], n_pixels: IntArray, *, width: float) -> No
 
 
 def _bent(points: FloatArray) -> FloatArray:
-    """Lead a line through `points`, upright in each."""
+    """Return a smooth line through `points`, vertical in each."""
     t = np.linspace(0, 1, 15)[:, None]
     bend = np.hstack([t * t * (3 - 2 * t), t])
     return np.concatenate([start + bend * (end - start) for start, end in itertools.pairwise(points)])
@@ -222,7 +327,7 @@ def _bent(points: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=4096)
 def _text_width(text: str, size: int, *, bold: bool = False) -> float:
-    """Width of one line of text in inches."""
+    """Return the width of one line of text in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 

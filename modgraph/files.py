@@ -1,8 +1,10 @@
-"""Files that are never there by half."""
+"""Atomic file writes, and a check of what is read."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +13,45 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a place to write `path`, which is replaced once that is done; after an error it is as it was.
+    """Write to a temporary file, then replace `path`; on error `path` is unchanged.
+
+    A symbolic link stays, and the file that it points to is replaced. A device or a pipe is written into.
 
     Parameters
     ----------
     path : path-like
-        What is written beside the place given goes beside `path`.
 
     Yields
     ------
     pathlib.Path
-        Of the same name.
+        A place of the same name. Other files that are written beside it go beside `path`.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; the error names `path`.
     """
-    target = Path(path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
-        yield Path(folder) / target.name
-        for written in Path(folder).iterdir():
-            written.replace(target.parent / written.name)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    is_special = target.exists() and not target.is_file()
+    try:
+        with tempfile.TemporaryDirectory(dir=None if is_special else target.parent, prefix=".part-") as folder:
+            yield Path(folder) / target.name
+            for written in Path(folder).iterdir():
+                if is_special and written.name == target.name:
+                    with written.open("rb") as source, target.open("wb") as into:
+                        shutil.copyfileobj(source, into)
+                    continue
+                place = target.parent / written.name
+                if place.exists():
+                    shutil.copymode(place, written)
+                written.replace(place)
+    except OSError as error:
+        if error.errno is not None and error.filename is not None and ".part-" not in str(error.filename):
+            raise  # about another file
+        code = errno.EIO if error.errno is None else error.errno
+        raise OSError(code, error.strerror or str(error) or os.strerror(code), os.fspath(path)) from error
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -40,3 +64,21 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_regular_file(path: str | os.PathLike[str]) -> None:
+    """Check that `path` is a file with an end: not a pipe or a device, nor a link to one.
+
+    Raises
+    ------
+    ValueError
+        If it isn't.
+    OSError
+        If it doesn't exist or is a folder.
+    """
+    file = Path(path)
+    file.stat()
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not file.is_file():
+        raise ValueError(f"`path` must be a regular file, not a pipe or a device (got {os.fspath(path)!r})")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.special import erf, expit, log_softmax, ndtr, softmax
 
-from modgraph.arrays import FloatArray, StrArray, read_only
+from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray, read_only
 from modgraph.dag import LayeredDAG
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
@@ -246,3 +247,100 @@ def _apply(name: str, values: FloatArray) -> FloatArray:
         function, _, number = part.partition(":")
         values = ACTIVATIONS[function](values, *([float(number)] if number else []))
     return values
+
+
+class Replay:
+    """A network with the values of its units on some inputs, ready to compute what changes when units are set.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        As in `forward`. Units from which no output can be reached stay 0.
+    inputs : array_like of float, shape (n_samples, n_inputs)
+    activations : sequence of str, optional
+        As in `forward`.
+
+    Attributes
+    ----------
+    values : ndarray of float, shape (n_samples, n_units)
+        The value of every unit, read-only.
+    activations : ndarray of str, shape (n_units,)
+        What each unit does to its sum.
+    """
+
+    _DENSE = 1_000_000  # entries; the weights into larger layers are kept sparse
+
+    def __init__(self, dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None) -> None:
+        names, values = start(dag, inputs, activations=activations)
+        self.activations = names
+        weights = dag.weights
+        assert weights is not None  # `start` checks
+        useful = dag.layer == dag.n_layers - 1
+        for level in range(dag.n_layers - 1, 0, -1):
+            into = (dag.layer[dag.targets] == level) & useful[dag.targets]
+            useful[dag.sources[into]] = True
+        self._layer = dag.layer
+        self._n_outputs = dag.layer_sizes[-1]
+        self._steps: list[tuple[IntArray, IntArray, Any, FloatArray, list[tuple[str, Any]]]] = []
+        column = np.zeros(dag.n_units, dtype=np.int64)
+        row = np.zeros(dag.n_units, dtype=np.int64)
+        for level in range(1, dag.n_layers):
+            units = np.flatnonzero(useful & (dag.layer == level))
+            edges = np.flatnonzero((dag.layer[dag.targets] == level) & useful[dag.targets])
+            sources = np.unique(dag.sources[edges])
+            column[sources], row[units] = np.arange(sources.size), np.arange(units.size)
+            matrix: Any = csr_array(
+                (weights[edges], (column[dag.sources[edges]], row[dag.targets[edges]])),
+                shape=(sources.size, units.size),
+            )
+            if sources.size * units.size <= self._DENSE:
+                matrix = matrix.toarray()
+            biases = np.zeros(units.size) if dag.biases is None else dag.biases[units]
+            of_layer = np.unique(names[units]).tolist()
+            groups = [(name, slice(None) if len(of_layer) == 1 else names[units] == name) for name in of_layer]
+            self._steps.append((units, sources, matrix, biases, groups))
+        self._compute(values, first_layer=1)
+        self.values: FloatArray = read_only(values)
+
+    def outputs(self, rows: IntArray, units: IntArray, states: FloatArray) -> FloatArray:
+        """Compute the outputs for some of the inputs, with some units set.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Which inputs.
+        units : ndarray of int, shape (k,)
+            Which units are set.
+        states : ndarray of float, shape (n, k)
+            To which values.
+
+        Returns
+        -------
+        ndarray of float, shape (n, n_outputs)
+        """
+        values = self.values[rows]
+        values[:, units] = states
+        is_set = np.zeros(self._layer.size, dtype=np.bool_)
+        is_set[units] = True
+        first = int(self._layer[units].min()) + 1 if units.size else self._layer.size
+        self._compute(values, first_layer=first, is_set=is_set)
+        return values[:, -self._n_outputs :]
+
+    def for_inputs(self, inputs: FloatArray) -> FloatArray:
+        """Compute the values of all units for other inputs, shape (n, n_inputs); returns shape (n, n_units)."""
+        values = np.zeros((len(inputs), self._layer.size))
+        values[:, : inputs.shape[1]] = inputs
+        self._compute(values, first_layer=1)
+        return values
+
+    def _compute(self, values: FloatArray, *, first_layer: int, is_set: BoolArray | None = None) -> None:
+        """Compute the layers from `first_layer` on, in place, but for the units that are set."""
+        for units, sources, matrix, biases, groups in self._steps[first_layer - 1 :]:
+            result = values[:, sources] @ matrix + biases
+            for name, members in groups:
+                result[:, members] = _apply(name, result[:, members])
+            if is_set is None:
+                values[:, units] = result
+            else:
+                free = ~is_set[units]
+                values[:, units[free]] = result[:, free]

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, hstack, issparse
 
 from modgraph.arrays import FloatArray
+from modgraph.checks import check_hops
 from modgraph.dag import LayeredDAG
 from modgraph.forward import push_through, run, start
-from modgraph.reach import check_hops
 
 Matrix = Any  # a scipy csr_array or a numpy ndarray of float: one set of operators serves both
 
@@ -93,7 +93,7 @@ def influence(
         raise ValueError("`dag` must have weights")
     if not 0 <= level < dag.n_layers:
         raise ValueError(f"`level` must be a layer from 0 to {dag.n_layers - 1} (got {level})")
-    limit = check_hops(hops, dag)
+    limit = check_hops(hops, n_layers=dag.n_layers)
     if direction not in ("outwards", "inwards"):
         raise ValueError(f'`direction` must be "outwards" or "inwards" (got {direction!r})')
     if kind == "paths":

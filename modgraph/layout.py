@@ -1,6 +1,6 @@
-"""Where a layered drawing has its units: names, colours, order, places. `draw` and `report` put the ink.
+"""Layered drawings: colours, the order of the units in each layer (`order`) and their places in inches (`arrange`).
 
-Two steps: the order of the units in each layer (`order`), and where that is in inches (`arrange`).
+`draw`, `pixels` and `report` share it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,33 @@ from modgraph.modules import ModuleHierarchy
 from modgraph.score import score
 
 _OKABE_ITO: Final = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00", "F0E442", "4D4D4D")
-_SWEEPS: Final = 12  # over all layers, from each end
-# Inches. From unit to unit: at most, and what the texts of a row give way to; a figure; row to row; margins.
-_PITCH, _TIGHT, _NARROWEST, WIDEST, _TALLEST, _STEPS, _LEFT, EDGE = 0.34, 0.1, 3.2, 11.0, 12.0, (0.8, 1.5), 0.66, 0.08
-_IMAGE: Final = 2.8  # that an image is high, at most; where the height is given, a share of it
-_IMAGE_SHARE: Final = 0.4
-_WITH_IMAGE: Final = 0.8  # height : width of a figure with an image, about
-_GAP, PAD, DOT = 0.65, 0.25, 0.64  # pitches: between boxes (and an EDGE), within them, across a unit
+LONGEST_LAYER: Final = 11  # characters of a layer's name that the margin has room for
+_SWEEPS: Final = 12  # sweeps over all layers, starting from each end
+
+# Lengths in inches.
+MAX_WIDTH: Final = 11.0  # of a figure
+_MIN_WIDTH: Final = 3.2  # of a figure
+_MAX_HEIGHT: Final = 12.0  # of a figure
+_MAX_PITCH: Final = 0.34  # distance between neighbouring units of a box
+_MIN_PITCH: Final = 0.1  # the texts of a row are left out before its units come closer than this
+_LAYER_STEP: Final = (0.8, 1.5)  # smallest and largest distance between layers
+_LEFT: Final = 0.66  # margin for the names of the layers
+EDGE: Final = 0.08  # other margins
+_IMAGE_HEIGHT: Final = 2.8  # maximum height of an image
+_IMAGE_SHARE: Final = 0.4  # maximum height of an image, as a share of a given figure height
+_IMAGE_FIGURE: Final = 0.8  # height / width of a figure with an image, about
+
+# Lengths in pitches.
+_GAP: Final = 0.65  # distance between boxes (and EDGE)
+PAD: Final = 0.25  # padding within a box
+DOT: Final = 0.64  # diameter of a unit
 
 
 def colours(n: int) -> FloatArray:
-    """Colours (sRGB, 0…1) of modules 0 … n − 1, shape (n, 3): those of Okabe and Ito, made for all kinds of eyes.
+    """Return colours (sRGB, 0…1) for modules 0 … n − 1, shape (n, 3).
 
-    More than eight are spread over hue, by the golden angle, and three lightnesses of the OKLCH space, so that modules
-    with ids close to each other look different.
+    Up to eight modules have the colours of Okabe and Ito, which colour-blind people can tell apart. More modules get
+    hues at multiples of the golden angle and three lightnesses of the OKLCH space, so that neighbouring ids differ.
     """
     if n <= len(_OKABE_ITO):
         return np.array([list(bytes.fromhex(code)) for code in _OKABE_ITO[:n]]).reshape(n, 3) / 255
@@ -47,12 +60,12 @@ def colours(n: int) -> FloatArray:
 
 
 def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Sequence[str] | None = None) -> list[str]:
-    """Name modules after the sub-function they match, with ``?`` where they are not quite alike, else by their id.
+    """Name modules after the sub-function that they match (``?`` marks an inexact match), else ``#`` and the id.
 
-    Names `given` as `names` replace all that.
+    If names are `given` (as the argument `names`), they are used instead.
     """
     if given is not None and len(given) != found.n_modules:
-        raise ValueError(f"`names` must be {found.n_modules} texts, one a module (got {len(given)})")
+        raise ValueError(f"`names` must be {found.n_modules} texts, one for each module (got {len(given)})")
     names = [f"#{module}" for module in range(found.n_modules)]
     for match in score(found, target).matching if target is not None else ():
         if match.similarity > 0:
@@ -60,55 +73,48 @@ def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Se
     return names if given is None else list(given)
 
 
-def unit_names(dag: LayeredDAG, target: FunctionGraph | None) -> dict[int, str]:
-    """Names of inputs and outputs, by unit: those of the target, of the graph, or x0, x1, … and y0, y1, …."""
-    names = {}
-    for sign, level, told in (("x", 0, target and target.inputs), ("y", -1, target and target.outputs)):
-        start = int(dag.layer_starts[:-1][level])
-        for at in range(dag.layer_sizes[level]):
-            name = "" if dag.unit_names is None else str(dag.unit_names[start + at])
-            numbered = not name or name.endswith(f".{at}")  # as readers of files number units: "layers.0.3"
-            names[start + at] = told[at] if told else f"{sign}{at}" if numbered else name
-    return names
+def end_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
+    """Return the arguments by which `modgraph.names.unit_names` names inputs and outputs after a target."""
+    return {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
 
 
-# --- Images: inputs that are pixels -----------------------------------------------------------------------------------
+# --- Images: networks whose inputs are pixels -------------------------------------------------------------------------
 
 
 def check_image_shape(dag: LayeredDAG, image_shape: tuple[int, int]) -> None:
-    """Refuse a shape of another number of pixels than the network has inputs."""
+    """Raise an error unless `image_shape` has as many pixels as the network has inputs."""
     n_inputs = dag.layer_sizes[0]
     if len(image_shape) != 2 or min(image_shape) < 1 or image_shape[0] * image_shape[1] != n_inputs:
         got = f"got {tuple(image_shape)} for {n_inputs}"
         raise ValueError(f"`image_shape` must have as many pixels as the network has inputs ({got})")
 
 
-def gathered(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
-    """Make one unit of all inputs of a module, so that an image is not a thousand dots and ten thousand lines.
+def merge_inputs(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
+    """Replace all inputs of a module by one unit, so that an image needs few dots and lines.
 
     Parameters
     ----------
     dag : LayeredDAG
     labels : ndarray of int, shape (n_units,)
     along : ndarray of int, shape (n_inputs,)
-        The new units are sorted by the mean of this over their inputs.
+        The new units are sorted by the mean of `along` over their inputs.
 
     Returns
     -------
     dag : LayeredDAG
+        The smaller graph; the other results describe it.
     labels : ndarray of int, shape (n_units,)
-        Of this graph, as the others.
     n_inputs : ndarray of int, shape (n_inputs,)
-        How many inputs each input stands for.
+        Number of inputs that each input replaces.
     n_edges : ndarray of int, shape (n_edges,)
-        How many edges each edge stands for.
+        Number of edges that each edge replaces.
     """
-    split = dag.layer_sizes[0]
-    modules, member, n_inputs = np.unique(labels[:split], return_inverse=True, return_counts=True)
+    n_old = dag.layer_sizes[0]
+    modules, member, n_inputs = np.unique(labels[:n_old], return_inverse=True, return_counts=True)
     by_place = np.argsort(np.bincount(member, along, minlength=len(modules)) / n_inputs, kind="stable")
-    unit = np.concatenate([np.argsort(by_place)[member], len(modules) + np.arange(dag.n_units - split)])
+    unit = np.concatenate([np.argsort(by_place)[member], len(modules) + np.arange(dag.n_units - n_old)])
     (sources, targets), n_edges = np.unique(unit[dag.edges.T], axis=1, return_counts=True)
-    layer = np.concatenate([np.zeros(len(modules), dtype=np.int64), dag.layer[split:]])
+    layer = np.concatenate([np.zeros(len(modules), dtype=np.int64), dag.layer[n_old:]])
     small = LayeredDAG(
         sources=sources,
         targets=targets,
@@ -117,18 +123,18 @@ def gathered(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[Layere
         n_layers=dag.n_layers,
         dense_edges=dag.dense_edges,
     )
-    return small, np.concatenate([modules[by_place], labels[split:]]), n_inputs[by_place], n_edges
+    return small, np.concatenate([modules[by_place], labels[n_old:]]), n_inputs[by_place], n_edges
 
 
 def image_size(
-    image_shape: tuple[int, int] | None, *, width: float = WIDEST, height: float | None = None
+    image_shape: tuple[int, int] | None, *, width: float = MAX_WIDTH, height: float | None = None
 ) -> tuple[float, float]:
-    """Width and height in inches of an image on a page of this size; 0 without one."""
+    """Return width and height in inches of an image in a figure of this size; 0 if there is no image."""
     if image_shape is None:
         return 0.0, 0.0
-    high = _IMAGE if height is None else _IMAGE_SHARE * height
-    wide = width - 2 * (_LEFT if names_layers(width) else EDGE)
-    pixel = min(_PITCH, high / image_shape[0], wide / image_shape[1])
+    most_high = _IMAGE_HEIGHT if height is None else _IMAGE_SHARE * height
+    most_wide = width - 2 * (_LEFT if names_layers(width) else EDGE)
+    pixel = min(_MAX_PITCH, most_high / image_shape[0], most_wide / image_shape[1])
     return pixel * image_shape[1], pixel * image_shape[0]
 
 
@@ -136,25 +142,25 @@ def image_size(
 
 
 def order(dag: LayeredDAG, labels: IntArray) -> IntArray:
-    """Place the units of each layer, from 0, so that those of a module stand together and few edges cross.
+    """Return the place of each unit in its layer, from 0: the units of a module are neighbours, and few edges cross.
 
     Sweeps up and down sort the modules of a layer, and the units of each, by the mean place of their neighbours
-    (barycentres: Sugiyama, Tagawa, Toda 1981). They start from the structure, so the order of hidden units in the
-    network does not matter. The best order met is returned, never worse than the start.
+    (barycentres: Sugiyama, Tagawa, Toda 1981). They start from an order by structure, so that the order of hidden units
+    in the network doesn't matter. The order with the fewest crossings is returned.
     """
-    group = np.unique(dag.layer * (labels.max() + 1) + labels, return_inverse=True)[1]
-    still = np.zeros(dag.n_units)
-    start = _placed(dag, group, _structure(dag), still, still)
+    box = np.unique(dag.layer * (labels.max() + 1) + labels, return_inverse=True)[1]
+    equal = np.zeros(dag.n_units)
+    start = _sorted(dag, box, _structural_rank(dag), equal, equal)
     best, fewest = start, _crossings(dag, start)
     for upwards in (True, False):
         place = start
         for sweep in range(_SWEEPS):
-            place = _sweep(dag, group, place, upwards=upwards == (sweep % 2 == 0))
+            place = _sweep(dag, box, place, upwards=upwards == (sweep % 2 == 0))
             if (crossings := _crossings(dag, place)) < fewest:
                 best, fewest = place, crossings
-    for level in (0, dag.n_layers - 1):  # inputs and outputs in the order of their names, where that costs nothing
-        named = _placed(dag, group, best, np.where(dag.layer == level, np.arange(dag.n_units), best), still)
-        best = named if _crossings(dag, named) <= fewest else best
+    for level in (0, dag.n_layers - 1):  # keep inputs and outputs in their own order where that adds no crossing
+        unsorted = _sorted(dag, box, best, np.where(dag.layer == level, np.arange(dag.n_units), best), equal)
+        best = unsorted if _crossings(dag, unsorted) <= fewest else best
     return best
 
 
@@ -162,15 +168,15 @@ def _crossings(dag: LayeredDAG, place: IntArray) -> int:
     """Count the pairs of edges between the same two layers that cross: O(E log E)."""
     between = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
     by_source = np.lexsort((place[dag.targets], place[dag.sources], between))
-    # Larger numbers for later pairs of layers, so that these add no inversions.
+    # Numbers grow with the pair of layers, so that edges of different pairs count as no inversion.
     return _inversions((between * (place.max() + 1) + place[dag.targets])[by_source])
 
 
 def _inversions(values: IntArray) -> int:
-    """Count the pairs of a value and a later, smaller one (all ≥ 0), by the highest bit in which they differ."""
+    """Count the pairs of a value and a smaller one after it (all ≥ 0), by the highest bit in which they differ."""
     total = 0
     for bit in reversed(range(int(values.max(initial=0)).bit_length())):
-        # Sorted by the higher bits so far, otherwise in the order given.
+        # `values` are sorted by their higher bits, and otherwise in the original order.
         higher, ones = values >> (bit + 1), (values >> bit) & 1
         before = np.concatenate([[0], np.cumsum(ones)])
         total += int((before[:-1] - before[np.searchsorted(higher, higher)])[ones == 0].sum())
@@ -178,40 +184,43 @@ def _inversions(values: IntArray) -> int:
     return total
 
 
-def _placed(
-    dag: LayeredDAG, group: IntArray, place: IntArray, unit_key: FloatArray | IntArray, group_key: FloatArray
+def _sorted(
+    dag: LayeredDAG, box: IntArray, place: IntArray, unit_key: FloatArray | IntArray, box_key: FloatArray
 ) -> IntArray:
-    """Sort the groups of each layer, and the units of each group, by their keys; on ties they stand as in `place`."""
-    first = np.full(group.max() + 1, dag.n_units)
-    np.minimum.at(first, group, place)
+    """Sort the boxes of each layer, and the units of each box, by their keys; equal keys stay in the order of `place`.
+
+    `box` numbers the pairs of a layer and a module, shape (n_units,).
+    """
+    first = np.full(box.max() + 1, dag.n_units)
+    np.minimum.at(first, box, place)
     result = np.empty(dag.n_units, dtype=np.int64)
-    result[np.lexsort((place, unit_key, first[group], group_key, dag.layer))] = np.arange(dag.n_units)
+    result[np.lexsort((place, unit_key, first[box], box_key, dag.layer))] = np.arange(dag.n_units)
     return result - dag.layer_starts[dag.layer]
 
 
-def _sweep(dag: LayeredDAG, group: IntArray, place: IntArray, *, upwards: bool) -> IntArray:
-    """Sort each layer, from one end to the other, by the mean place of the neighbours in the layers passed."""
-    here, there = (dag.targets, dag.sources) if upwards else (dag.sources, dag.targets)
+def _sweep(dag: LayeredDAG, box: IntArray, place: IntArray, *, upwards: bool) -> IntArray:
+    """Sort each layer, from one end to the other, by the mean place of the neighbours in layers already sorted."""
+    ends, neighbours = (dag.targets, dag.sources) if upwards else (dag.sources, dag.targets)
     size = np.array(dag.layer_sizes)[dag.layer]
     for level in range(1, dag.n_layers) if upwards else reversed(range(dag.n_layers - 1)):
-        edges = dag.layer[here] == level
-        across, means = ((place + 0.5) / size)[there[edges]], []
-        for number in (np.arange(dag.n_units), group):
-            count = np.bincount(number[here[edges]], minlength=dag.n_units)
-            total = np.bincount(number[here[edges]], across, minlength=dag.n_units)
-            # Rounded, so that equal means are equal whatever the order of the sum.
+        edges = dag.layer[ends] == level
+        across, means = ((place + 0.5) / size)[neighbours[edges]], []
+        for number in (np.arange(dag.n_units), box):
+            count = np.bincount(number[ends[edges]], minlength=dag.n_units)
+            total = np.bincount(number[ends[edges]], across, minlength=dag.n_units)
+            # Rounded, so that the order of summation makes no difference.
             means.append(np.round(total / np.maximum(count, 1), 9)[number])
-        place = np.where(dag.layer == level, _placed(dag, group, place, means[0], means[1]), place)
+        place = np.where(dag.layer == level, _sorted(dag, box, place, means[0], means[1]), place)
     return place
 
 
-def _structure(dag: LayeredDAG) -> IntArray:
-    """Rank inputs and outputs as they come, hidden units by their neighbours (Weisfeiler–Lehman), layer by layer."""
+def _structural_rank(dag: LayeredDAG) -> IntArray:
+    """Rank inputs and outputs in their own order, hidden units by their neighbours (Weisfeiler–Lehman)."""
     by_target = np.argsort(dag.targets, kind="stable")
     cuts = [np.searchsorted(ends, np.arange(1, dag.n_units)) for ends in (dag.sources, dag.targets[by_target])]
-    near = [*zip(np.split(dag.targets, cuts[0]), np.split(dag.sources[by_target], cuts[1]), strict=True)]
-    named = dag.layer % (dag.n_layers - 1) == 0
-    keys: list[Any] = [*zip(dag.layer.tolist(), np.where(named, np.arange(dag.n_units), 0).tolist(), strict=True)]
+    neighbours = [*zip(np.split(dag.targets, cuts[0]), np.split(dag.sources[by_target], cuts[1]), strict=True)]
+    at_end = dag.layer % (dag.n_layers - 1) == 0
+    keys: list[Any] = [*zip(dag.layer.tolist(), np.where(at_end, np.arange(dag.n_units), 0).tolist(), strict=True)]
     n_ranks = 0
     while True:
         rank_of = {key: rank for rank, key in enumerate(sorted(set(keys)))}
@@ -221,41 +230,41 @@ def _structure(dag: LayeredDAG) -> IntArray:
         n_ranks = len(rank_of)
         keys = [
             (rank, *(tuple(sorted(ranks[units].tolist())) for units in both))
-            for rank, both in zip(ranks.tolist(), near, strict=True)
+            for rank, both in zip(ranks.tolist(), neighbours, strict=True)
         ]
 
 
-# --- Layout: where that is, in inches ---------------------------------------------------------------------------------
+# --- Places, in inches ---------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
 class Box:
-    """The units of one module in one layer, from left to right; `arrange` says where."""
+    """The units of one module in one layer, from left to right; `arrange` places it."""
 
     layer: int
     module: int
     _: KW_ONLY
     text: str
-    text_width: float  # 0 where there is none
+    text_width: float  # 0 without text
     units: list[int] = field(default_factory=list)
-    pitch: float = _PITCH
-    gap: float = _GAP * _PITCH + EDGE  # to the next box
+    pitch: float = _MAX_PITCH
+    gap: float = _GAP * _MAX_PITCH + EDGE  # distance to the next box
     left: float = 0.0
     y: float = 0.0
 
     @property
     def width(self) -> float:
-        """Text and units."""
+        """Width of the text and the units."""
         return self.text_width + (len(self.units) + 2 * PAD) * self.pitch
 
     @property
     def height(self) -> float:
-        """Of its units and its text, whichever is larger."""
+        """Height of the units or the text, whichever is larger."""
         return max(1.25 * self.pitch, 0.19 if self.text else 0)
 
     @property
     def xs(self) -> FloatArray:
-        """Where its units stand."""
+        """Horizontal places of the units."""
         steps: FloatArray = np.arange(len(self.units), dtype=np.float64) + 0.5 + PAD
         return self.left + self.text_width + steps * self.pitch
 
@@ -263,7 +272,7 @@ class Box:
 def boxes(
     dag: LayeredDAG, labels: IntArray, place: IntArray, texts: Sequence[str], text_widths: Sequence[float]
 ) -> list[list[Box]]:
-    """Put the units of each layer in boxes, from left to right, with the text of their module."""
+    """Put the units of each layer in boxes, from left to right, labelled with the text of their module."""
     rows: list[list[Box]] = [[] for _ in range(dag.n_layers)]
     for unit in np.lexsort((place, dag.layer)).tolist():
         layer, module = int(dag.layer[unit]), int(labels[unit])
@@ -274,20 +283,20 @@ def boxes(
 
 
 def _packed(row: Sequence[Box]) -> list[float]:
-    """How far the left sides of boxes are from that of the first, and at last the width of the row."""
+    """Return the distances of the boxes of a row from its left end, and the width of the row."""
     *ends, last = itertools.accumulate((box.width + box.gap for box in row), initial=0.0)
     return [*ends, last - (row[-1].gap if row else 0)]
 
 
 def names_layers(width: float) -> bool:
-    """Whether there is room for the names of the layers."""
+    """Return whether a figure has room for the names of the layers."""
     return width > 2.5
 
 
-def figure_width(rows: Sequence[Sequence[Box]], *, image: float = 0.0, widest: float = WIDEST) -> float:
-    """Add up what the rows take, or an image of this width, within what a page can hold."""
+def figure_width(rows: Sequence[Sequence[Box]], *, image: float = 0.0, widest: float = MAX_WIDTH) -> float:
+    """Return the width that the rows, and an image of width `image`, need, within the bounds of a figure."""
     needed = max(_LEFT + max(_packed(row)[-1] for row in rows) + 2 * EDGE, image + 2 * _LEFT)
-    return float(np.clip(needed, _NARROWEST, widest))
+    return float(np.clip(needed, _MIN_WIDTH, widest))
 
 
 def arrange(
@@ -299,26 +308,26 @@ def arrange(
     height: float | None,
     below: float = 0.0,
 ) -> tuple[float, list[int | None]]:
-    """Place the boxes, with so much room `below` them.
+    """Place the boxes in a figure of this `width` and `height` (None = the height they need), above a margin `below`.
 
-    Returns the height of it all (if None: what it takes) and how names at both ends turn (None: no room).
+    Returns the height, and the angles of the names of inputs and outputs: 0, 90, or None where they have no room.
     """
     height = None if height is None else height - below
     left, right = _LEFT if names_layers(width) else EDGE, width - 2 * EDGE
-    step = max(0.75 * (height or _TALLEST) - 4 * EDGE, 0.1) / dag.n_layers  # at least, beside names and margins
+    step = max(0.75 * (height or _MAX_HEIGHT) - 4 * EDGE, 0.1) / dag.n_layers  # of a layer, at least, without names
     for row in rows:
         slots = _GAP * (len(row) - 1) + sum(len(box.units) + 2 * PAD for box in row)
-        apart = min(EDGE, 0.2 * (right - left) / max(len(row), 1))  # where a pitch is next to nothing
+        apart = min(EDGE, 0.2 * (right - left) / max(len(row), 1))  # smaller than EDGE in a row of many boxes
         for size in sorted({0, *(len(box.units) for box in row)}):
-            for box in row:  # texts give way, those of the smallest boxes first
+            for box in row:  # leave out texts, those of the smallest boxes first
                 if len(box.units) <= size or step <= 0.21:
                     box.text, box.text_width = "", 0.0
             texts = sum(box.text_width for box in row)
             pitch = (right - left - texts - apart * (len(row) - 1)) / slots
-            if pitch >= _TIGHT or texts < 0.15 * (right - left):
+            if pitch >= _MIN_PITCH or texts < 0.15 * (right - left):
                 break
         for box in row:
-            box.pitch = min(_PITCH, pitch, 0.62 * step)
+            box.pitch = min(_MAX_PITCH, pitch, 0.62 * step)
             box.gap = _GAP * box.pitch + apart
         *at, total = _packed(row)
         for box, x in zip(row, at, strict=True):
@@ -327,15 +336,15 @@ def arrange(
     margins = []
     for row in (rows[0], rows[-1]):
         wide = name_widths[[unit for box in row for unit in box.units]]
-        gaps = np.diff([x for box in row for x in box.xs])  # boxes will only move apart
+        gaps = np.diff([x for box in row for x in box.xs])  # boxes move apart later, never together
         flat = (gaps > (wide[1:] + wide[:-1]) / 2 + 0.05).all()
         reach = 0.13 if flat else float(wide.max())
         fits = (flat or gaps.min() > 0.12) and (height is None or reach < height / 5)
         angles.append((0 if flat else 90) if fits else None)
         margins.append(reach * fits + max((box.height / 2 for box in row), default=0) + 2 * EDGE)
     if height is None:
-        step = (_WITH_IMAGE * width - below) / dag.n_layers if below else 0.17 * width
-        height = min(sum(margins) + float(np.clip(step, *_STEPS)) * (dag.n_layers - 1), _TALLEST)
+        step = (_IMAGE_FIGURE * width - below) / dag.n_layers if below else 0.17 * width
+        height = min(sum(margins) + float(np.clip(step, *_LAYER_STEP)) * (dag.n_layers - 1), _MAX_HEIGHT)
     for row, y in zip(rows, np.linspace(margins[0], height - margins[1], dag.n_layers).tolist(), strict=True):
         for box in row:
             box.y = below + y
@@ -344,7 +353,7 @@ def arrange(
 
 
 def _align(dag: LayeredDAG, rows: Sequence[Sequence[Box]], *, span: tuple[float, float]) -> None:
-    """Move boxes sideways, in their order, towards the units that theirs are joined with (least squares)."""
+    """Move boxes sideways, without changing their order, towards the units theirs are joined with (least squares)."""
     from sklearn.isotonic import isotonic_regression
 
     one, two = np.concatenate([dag.edges, dag.edges[:, ::-1]]).T
@@ -363,7 +372,7 @@ def _align(dag: LayeredDAG, rows: Sequence[Sequence[Box]], *, span: tuple[float,
 
 
 def places(dag: LayeredDAG, rows: Sequence[Sequence[Box]]) -> tuple[FloatArray, FloatArray]:
-    """Where each unit is, shape (n_units, 2), and the pitch of its box."""
+    """Return the place of each unit, shape (n_units, 2), and the pitch of its box, shape (n_units,)."""
     xy, pitch = np.empty((dag.n_units, 2)), np.empty(dag.n_units)
     for box in itertools.chain(*rows):
         xy[box.units, 0], xy[box.units, 1], pitch[box.units] = box.xs, box.y, box.pitch
@@ -371,9 +380,9 @@ def places(dag: LayeredDAG, rows: Sequence[Sequence[Box]]) -> tuple[FloatArray, 
 
 
 def bands(rows: Sequence[Sequence[Box]]) -> Iterator[tuple[int, list[tuple[float, float]]]]:
-    """Join the boxes of a module in layers next to each other.
+    """Yield a band between every two boxes of a module in adjacent layers: the module and eight points.
 
-    Gives the module and eight points: a start, a cubic curve (three points), a line, and a cubic curve.
+    The points are a start, a cubic curve (three points), the end of a line, and a cubic curve.
     """
     for low, high in itertools.chain(*(itertools.product(*pair) for pair in itertools.pairwise(rows))):
         if low.module == high.module:
@@ -383,7 +392,7 @@ def bands(rows: Sequence[Sequence[Box]]) -> Iterator[tuple[int, list[tuple[float
 
 
 def waypoints(dag: LayeredDAG, rows: Sequence[Sequence[Box]], xy: FloatArray) -> list[FloatArray]:
-    """Both ends of each edge, and between them the nearest free place in every layer that it skips."""
+    """Return the points of each edge: both ends, and the nearest gap between boxes in every layer that it skips."""
     lines = []
     for source, target in dag.edges.tolist():
         points = [xy[source]]
@@ -400,7 +409,7 @@ def waypoints(dag: LayeredDAG, rows: Sequence[Sequence[Box]], xy: FloatArray) ->
 
 
 def fan_out(dag: LayeredDAG, row: Sequence[Box], lines: Sequence[FloatArray]) -> None:
-    """Let the lines that leave a box of one unit begin all along its upper side, in the order of where they lead."""
+    """Spread the starts of the lines that leave a box of one unit along its upper side, in the order of their ends."""
     for box in row:
         leaving = sorted(np.flatnonzero(dag.sources == box.units[0]).tolist(), key=lambda edge: lines[edge][1][0])
         for edge, share in zip(leaving, (np.arange(len(leaving)) + 0.5) / max(len(leaving), 1), strict=True):

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
-from modgraph.checks import check_share, require
+from modgraph.checks import check_hops, check_share, require
 from modgraph.cluster import METHODS, Clustering
 from modgraph.cluster.by_influence import (
     LARGEST,
@@ -27,12 +27,12 @@ from modgraph.cluster.methods import Method, by_layer
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit, roots
 from modgraph.names import counted
-from modgraph.reach import check_hops, spread
+from modgraph.reach import spread
 
 if TYPE_CHECKING:
     import networkx
 
-FEATURES = ("auto", "wiring", "influence")
+FEATURES = ("auto", "wiring", "influence", "attributes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ class Module:
     inputs, outputs : ndarray of int
         The input units it depends on and the output units that depend on it (its own included), sorted.
     level : int
-        0 where no other module feeds it, else one more than the highest module that does.
+        0 if no other module feeds it, else one more than the highest level of the modules that do.
     """
 
     id: int
@@ -137,7 +137,7 @@ class ModuleHierarchy:
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
-        What the detection was asked for, and what it decided.
+        The arguments of `detect_modules`, and what it decided.
     shares : ndarray of float, shape (n_units, n_modules), or None
         Where modules were found by influence: how far each unit belongs to each module, as in `membership`; a hidden
         unit's label is then the module in which it has the largest share. None where every unit is in one module.
@@ -152,7 +152,7 @@ class ModuleHierarchy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shares: FloatArray | None = None
     links: IntArray | None = None
-    # Results of `graph` and `modules`, which every caller may read as often as it likes.
+    # Results of `graph` and `modules`, computed on first use.
     _computed: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -239,16 +239,16 @@ class ModuleHierarchy:
             (np.ones(kept.size, dtype=np.bool_), (self.labels[kept], np.arange(kept.size))),
             shape=(self.n_modules, kept.size),
         )
-        touched = []
+        connected = []
         for step, end in ((dag.adjacency.T.tocsr(), 0), (dag.adjacency, dag.n_layers - 1)):
             if self.links is None:
-                met = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
+                reached = member + spread(member @ step, step, hops=dag.n_layers - 1, skips_layers=True)
             else:  # along the links: edges lead from every module to every other
                 pairs = self.links if end else self.links[:, ::-1]
                 ones = np.ones(len(pairs), dtype=np.bool_)
                 link = csr_array((ones, tuple(pairs.T)), shape=(self.n_modules, self.n_modules))
-                met = member + spread(link, link, hops=self.n_modules, skips_layers=True) @ member
-            touched.append([_columns(met, row, among=dag.layer == end) for row in range(self.n_modules)])
+                reached = member + spread(link, link, hops=self.n_modules, skips_layers=True) @ member
+            connected.append([_columns(reached, row, among=dag.layer == end) for row in range(self.n_modules)])
         levels = self.graph.levels().tolist()
         return tuple(
             Module(
@@ -259,7 +259,7 @@ class ModuleHierarchy:
                 outputs=read_only(kept[outputs]),
                 level=levels[label],
             )
-            for label, (inputs, outputs) in enumerate(zip(*touched, strict=True))
+            for label, (inputs, outputs) in enumerate(zip(*connected, strict=True))
             for units in [_columns(member, label)]
         )
 
@@ -288,17 +288,21 @@ def detect_modules(
     Parameters
     ----------
     dag : LayeredDAG
-    features : {"auto", "wiring", "influence"}
+    features : {"auto", "wiring", "influence", "attributes"}
         "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
         on average, and edges keep to modules less well than influence does; there is one module where influence shows
         none beyond chance. ``settings["features"]`` says what was decided and why.
+        "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
+        position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
+        each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
+        `clustering` and `hops` are left alone.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
         reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
         returns a label for each row. The units of the output layer start as clusters of one. "auto" takes wiring if
         this is anything but "linkage".
     hops : int ≥ 1, optional
-        For wiring: how far a unit's reach counts, in edges; by default as far as the outputs. "auto" takes wiring if
+        For wiring: longest path that counts, in edges; by default all paths to the outputs. "auto" takes wiring if
         this is less.
     merge_threshold : float, in (0, 1]
         For wiring: see `modgraph.modules.merge_clusters`.
@@ -336,10 +340,14 @@ def detect_modules(
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
-    limit = check_hops(hops, dag)
+    limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
     if features == "influence" and dag.weights is None:
         raise ValueError('`dag` must have weights for `features` "influence"')
+    has_attributes = dag.positions is not None and dag.weights is not None and clustering == "linkage" and hops is None
+    if features == "attributes" or (features == "auto" and has_attributes):
+        reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
+        return _by_attributes(dag, reason=reason)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
@@ -410,13 +418,29 @@ def _by_influence(
     )
 
 
+def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
+    """Find modules that may span layers in a graph that knows token positions."""
+    from modgraph.cluster.attributed import attributed_modules
+
+    labels = attributed_modules(dag)
+    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    return ModuleHierarchy(
+        dag=dag,
+        labels=labels,
+        cluster_labels=read_only(cluster_labels),
+        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
+    )
+
+
 def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.9) -> IntArray:
     """Merge clusters of different layers that feed each other almost exclusively (the 0.9 rule).
 
     Cluster j joins the module of an earlier cluster i if more than `threshold` of the edges that leave i lead to j
     and more than `threshold` of the edges that enter j come from i; for output units the second condition is enough
-    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of a
-    half several i may qualify: the one that sends most edges counts, and none where two send as many.
+    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of
+    0.5 several i may qualify: j joins the one that sends most edges, and none where two send equally many.
 
     Parameters
     ----------
@@ -425,7 +449,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     clusters : ndarray of int ≥ 0, shape (n_units,)
         The cluster of each unit, numbered by first unit without gaps; no cluster spans two layers.
     threshold : float, in (0, 1]
-        A cluster without edges is its own module, whatever the threshold.
+        A cluster without edges is always a module of its own.
 
     Returns
     -------
@@ -450,20 +474,20 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     entering = np.bincount(target, edges, minlength=n_clusters)
     is_output = np.zeros(n_clusters, dtype=np.bool_)
     is_output[clusters[dag.layer == dag.n_layers - 1]] = True
-    # One division, correctly rounded, so that nine edges of ten are never more than 0.9.
+    # Divide once, correctly rounded: then nine edges of ten are not more than 0.9.
     joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
     source, target, edges = source[joins], target[joins], edges[joins]
     most = np.zeros(n_clusters)
     np.maximum.at(most, target, edges)
-    best = edges == most[target]
-    alone = np.bincount(target[best], minlength=n_clusters)[target] == 1
+    has_most = edges == most[target]
+    is_untied = np.bincount(target[has_most], minlength=n_clusters)[target] == 1
     parent = np.arange(n_clusters)
-    parent[target[best & alone]] = source[best & alone]
+    parent[target[has_most & is_untied]] = source[has_most & is_untied]
     return read_only(by_first_unit(roots(parent)[clusters]))
 
 
 def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Count the edges between labels, as (source, target, count); edges at units labelled −1 don't count."""
+    """Count the edges between labels, as (source, target, count); edges of units labelled −1 don't count."""
     sources, targets = labels[dag.sources], labels[dag.targets]
     inside = (sources >= 0) & (targets >= 0)
     n_labels = int(labels.max()) + 1
@@ -472,6 +496,6 @@ def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray,
 
 
 def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> IntArray:
-    """Return the sorted columns of one row that are set, of those in `among`."""
+    """Return the sorted columns of one row that are True, of those in `among`."""
     columns = np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int64)
     return columns if among is None else columns[among[columns]]

@@ -56,6 +56,17 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def short(text: str, *, longest: int) -> str:
+    """Cut a text to at most `longest` characters.
+
+    Examples
+    --------
+    >>> short("hidden", longest=4)
+    'hid…'
+    """
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def counted(number: int, thing: str) -> str:
     """Write a number and a noun that agrees with it.
 

@@ -1,4 +1,4 @@
-"""Layered graphs with modules put into them: what a clustering can be measured on, at any size."""
+"""Random layered graphs with known modules, of any size, on which a clustering can be measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from modgraph.arrays import IntArray, read_only
+from modgraph.checks import check_int, check_share
 from modgraph.dag import LayeredDAG
 
 
@@ -17,14 +18,14 @@ def planted_modules(
     n_modules: int | Sequence[int],
     fan_out: int = 4,
     rewired: float = 0.0,
-    random_state: int | np.random.Generator | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> tuple[LayeredDAG, IntArray]:
-    """Draw a layered graph whose edges keep to modules, but for a share of them that lead anywhere.
+    """Draw a layered graph whose edges stay within modules, except for a given share.
 
     A layer of n units and M modules gives unit i to module ⌊iM/n⌋. Every unit has edges to `fan_out` different units
     of its module in the next layer, drawn uniformly; then each edge leads, with probability `rewired`, to a unit drawn
-    uniformly from the whole next layer instead. Between layers of different numbers of modules the edges keep to
-    the larger ones. Time and memory are linear in the number of edges.
+    uniformly from the whole next layer instead. Between layers with different numbers of modules the edges stay
+    within the larger modules. Time and memory are linear in the number of edges.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def planted_modules(
     fan_out : int ≥ 1
         Edges that leave a unit; a module of fewer units in the next layer gets an edge to each of them.
     rewired : float, 0…1
-        1 leaves no trace of the modules. Edges that come to lie on another one count once.
+        1: no trace of the modules is left. Edges that coincide count once.
     random_state : int, Generator or None
 
     Returns
@@ -66,10 +67,8 @@ def planted_modules(
         raise ValueError(f"`n_modules` must be from 1 to the size of each layer (got {n_modules} for {sizes})")
     if any(max(pair) % min(pair) for pair in itertools.pairwise(counts)):
         raise ValueError(f"`n_modules` of adjacent layers must divide each other (got {n_modules})")
-    if fan_out < 1:
-        raise ValueError(f"`fan_out` must be an int ≥ 1 (got {fan_out})")
-    if not 0 <= rewired <= 1:
-        raise ValueError(f"`rewired` must be from 0 to 1 (got {rewired})")
+    check_int("fan_out", fan_out, at_least=1)
+    check_share("rewired", rewired)
     rng = np.random.default_rng(random_state)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     edges = []
@@ -80,7 +79,7 @@ def planted_modules(
         bounds = -(-np.arange(shared + 1) * following // shared)
         targets = bounds[module][:, None] + _distinct(np.diff(bounds)[module], fan_out, rng)
         units = np.broadcast_to(np.arange(size)[:, None], targets.shape)
-        # Where the module has fewer units than `fan_out`, the places beyond them are no edges.
+        # Where the module has fewer units than `fan_out`, numbers from its size on are not edges.
         drawn = targets < bounds[module + 1][:, None]
         pairs = np.column_stack([units[drawn], targets[drawn]])
         moved = rng.random(len(pairs)) < rewired

@@ -8,16 +8,17 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from modgraph.arrays import BoolArray
+from modgraph.checks import check_choice, check_hops, check_int
 from modgraph.dag import LayeredDAG
 
-Matrix = Any  # a scipy csr_array or a numpy ndarray of bool: one set of operators serves both
+BoolMatrix = Any  # a scipy csr_array or a numpy ndarray of bool: both have the operators used here
 
 
 def reachability(dag: LayeredDAG, level: int, *, hops: int | None = None, direction: str = "outwards") -> csr_array:
     """Find the units that each unit of one layer reaches within `hops` steps.
 
-    A breadth-first search as boolean products: the units met first after one step more are the product of the
-    frontier with the adjacency, minus what was reached before, until nothing is new.
+    A breadth-first search by boolean matrix products: the new frontier is the product of the frontier with the
+    adjacency, minus what was reached before. It stops when nothing is new.
 
     Parameters
     ----------
@@ -49,18 +50,16 @@ def reachability(dag: LayeredDAG, level: int, *, hops: int | None = None, direct
     array([[0, 0, 1, 1, 0],
            [0, 0, 0, 1, 0]])
     """
-    if not 0 <= level < dag.n_layers:
-        raise ValueError(f"`level` must be a layer from 0 to {dag.n_layers - 1} (got {level})")
-    limit = check_hops(hops, dag)
-    if direction not in ("outwards", "inwards"):
-        raise ValueError(f'`direction` must be "outwards" or "inwards" (got {direction!r})')
+    check_int("level", level, at_least=0, at_most=dag.n_layers - 1)
+    limit = check_hops(hops, n_layers=dag.n_layers)
+    check_choice("direction", direction, ("outwards", "inwards"))
     step = dag.adjacency if direction == "outwards" else dag.adjacency.T.tocsr()
     start, stop = dag.layer_starts[level : level + 2].tolist()
     return spread(step[start:stop], step, hops=limit, skips_layers=dag.skips_layers)
 
 
-def spread(frontier: Matrix, step: Matrix, *, hops: int, skips_layers: bool) -> Matrix:
-    """Continue from what is reachable in one step to what is reachable in `hops`.
+def spread(frontier: BoolMatrix, step: BoolMatrix, *, hops: int, skips_layers: bool) -> BoolMatrix:
+    """Find what is reachable in `hops` steps, given what is reachable in one.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def spread(frontier: Matrix, step: Matrix, *, hops: int, skips_layers: bool) -> 
     step : of the same kind, shape (n_units, n_units)
     hops : int ≥ 1
     skips_layers : bool
-        False says that no unit can be met at two distances.
+        False: no unit is at two distances from another.
 
     Returns
     -------
@@ -88,7 +87,7 @@ def spread(frontier: Matrix, step: Matrix, *, hops: int, skips_layers: bool) -> 
 
 
 def layers_within(dag: LayeredDAG, hops: int) -> BoolArray:
-    """Find which layers can be met within `hops` steps from each layer.
+    """Find which layers are reachable within `hops` steps from each layer.
 
     Parameters
     ----------
@@ -106,12 +105,3 @@ def layers_within(dag: LayeredDAG, hops: int) -> BoolArray:
     for _ in range(min(hops, dag.n_layers - 1) - 1):
         reached = reached | (reached @ step)
     return reached
-
-
-def check_hops(hops: int | None, dag: LayeredDAG) -> int:
-    """Return `hops` as the number of steps worth taking, or say what is wrong with it."""
-    if hops is None:
-        return dag.n_layers - 1
-    if isinstance(hops, bool) or not isinstance(hops, int | np.integer) or hops < 1:
-        raise ValueError(f"`hops` must be an int ≥ 1 (got {hops!r})")
-    return min(int(hops), dag.n_layers - 1)

@@ -12,9 +12,12 @@ from scipy.optimize import linear_sum_assignment
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
+from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
+from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS
 from modgraph.modules import ModuleHierarchy
 from modgraph.reach import reachability
+from modgraph.verify import verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,10 @@ class Score:
         The same for each layer; 1 for a layer without units.
     matching : tuple of Match
         The best one-to-one matching of modules with sub-functions, in the order of the sub-functions.
+    functional : bool or None
+        Whether interventions on the network confirm the hierarchy as a decomposition of the target:
+        `modgraph.verify`, without random regroupings. None if the network's weights or activations are not known, or
+        if it has more than 12 inputs.
     """
 
     criteria: Criteria
@@ -89,6 +96,7 @@ class Score:
     layer_ari: tuple[float, ...]
     layer_ami: tuple[float, ...]
     matching: tuple[Match, ...]
+    functional: bool | None = None
 
     @property
     def inputs(self) -> bool:
@@ -219,7 +227,18 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
         layer_ari=tuple(layer_ari),
         layer_ami=tuple(layer_ami),
         matching=_match(found, target.at_depth(dag.n_layers - 2) or target),
+        functional=_functional(found, target),
     )
+
+
+def _functional(found: ModuleHierarchy, target: FunctionGraph) -> bool | None:
+    """Whether the hierarchy is verified by intervention; None where the network can't be computed exhaustively."""
+    dag = found.dag
+    if dag.weights is None or dag.activations is None or target.n_inputs > MAX_EXHAUSTIVE_INPUTS:
+        return None
+    if any(name.partition(":")[0] not in ACTIVATIONS for name in np.unique(dag.activations).tolist()):
+        return None
+    return verify(found, target=target, n_controls=0).functional
 
 
 def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:

@@ -8,18 +8,24 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from modgraph import detect_modules
-from modgraph.cli import main
+from modgraph.cli import COMMANDS, main
 from modgraph.functions import published
 from modgraph.io import load_hierarchy, load_network, save_hierarchy
 from tests import io_networks
 from tests.io_networks import network
 
-COMMANDS = ("detect", "score", "draw", "convert", "info", "sculpt", "reproduce")
+
+def start(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "modgraph", *arguments]
+    return subprocess.run(command, **{"capture_output": True, "text": True, "check": False} | settings)
 
 
 @pytest.fixture
@@ -32,7 +38,8 @@ def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.Capt
     found = detect_modules(load_network(file))
     printed = capsys.readouterr().out
     assert f"{found.n_modules} modules" in printed
-    assert len(printed.splitlines()) == 1 + found.n_modules
+    assert printed.splitlines()[1] == f"by {found.settings['features']}"
+    assert len(printed.splitlines()) == 2 + found.n_modules
     assert load_hierarchy(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
 
 
@@ -41,7 +48,17 @@ def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     document = json.loads(capsys.readouterr().out)
     found = detect_modules(load_network(file, threshold=0.2), clustering="published", hops=1)
     assert document["labels"] == found.labels.tolist()
+    assert document["settings"] == found.settings
     assert [module["units"] for module in document["modules"]] == [m.units.tolist() for m in found.modules]
+
+
+def test_compare_shows_methods_side_by_side(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(file), "--methods", "linkage,published", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in document["methods"]] == ["linkage", "published"]
+    assert document["methods"][1]["modules"] == detect_modules(load_network(file), clustering="published").n_modules
+    assert main(["compare", str(file), "--methods", "linkage"]) == 0
+    assert capsys.readouterr().out.startswith("method ")
 
 
 def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,11 +74,44 @@ def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys
     assert capsys.readouterr().out.startswith("Score(")
 
 
+def test_verify_speaks_json_with_and_without_a_target(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_target = ["verify", str(file), "separable", "--activations", "relu,sigmoid", "--n-controls", "2"]
+    assert main([*with_target, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["functional"] is False
+    assert len(document["modules"]) == detect_modules(load_network(file)).n_modules
+    assert 0 <= document["modules"][0]["interchange"]["value"] <= 1
+    assert main(with_target) == 0
+    assert capsys.readouterr().out.startswith("Verification(")
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).random((20, 4)))
+    without = ["verify", str(file), "--data", str(tmp_path / "data.npy"), "--activations", "relu,sigmoid", "--json"]
+    assert main(without) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["modules"][0]["certified"] is None
+    assert document["modules"][0]["bits"] > 0
+
+
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_draw_makes_a_picture(suffix: str, file: Path, tmp_path: Path) -> None:
     picture = tmp_path / f"modules.{suffix}"
     assert main(["draw", str(file), str(picture), "--target", "separable"]) == 0
     assert picture.read_bytes()[:4] in (b"<?xm", b"\x89PNG")
+
+
+def test_commands_that_write_files_speak_json(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    n_modules = detect_modules(load_network(file)).n_modules
+    for command, suffix, facts in (
+        ("draw", "svg", {"n_modules": n_modules}),
+        ("report", "html", {"n_modules": n_modules}),
+        ("convert", "npz", {"modules": False}),
+        ("convert", "csv", {"modules": False}),
+    ):
+        out = str(tmp_path / f"out.{suffix}")
+        assert main([command, str(file), out, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"file": out, **facts}
+    assert main(["draw", str(file), "-", "--json"]) == 2
 
 
 @pytest.mark.parametrize("modules", [True, False])
@@ -114,16 +164,20 @@ def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         (["detect", "no.npz"], "modgraph: No such file or directory: 'no.npz'"),
         (["detect"], "modgraph: Missing argument"),
-        (["detect", "FILE", "--hops", "0"], "modgraph: `hops` must be an int ≥ 1"),
+        (["detect", "FILE", "--hops", "0"], "modgraph: `--hops` must be an int ≥ 1"),
         (["detect", "FILE", "--hops", "x"], "modgraph: Invalid value for '--hops'"),
-        (["detect", "FILE", "--clustering", "odd"], "modgraph: `clustering` must be one of"),
+        (["detect", "FILE", "--clustering", "odd"], "modgraph: `--clustering` must be one of"),
+        (["detect", "FILE", "--features", "odd"], "modgraph: `--features` must be one of"),
         (["detect", "FILE", "--wrong"], "modgraph: No such option: --wrong"),
         (["odd"], "modgraph: No such command 'odd'"),
-        (["score", "FILE", "separate"], "modgraph: `name` must be a published function (got 'separate'; nearest"),
-        (["score", "FILE", "levels_use_2"], "modgraph: `target` must have the 4 inputs of the network"),
+        (["score", "FILE", "separate"], "modgraph: `TARGET` must be a published function (got 'separate'; nearest"),
+        (["score", "FILE", "levels_use_2"], "modgraph: `TARGET` must have the 4 inputs of the network"),
         (["draw", "FILE", "a.xyz"], "modgraph: Format 'xyz' is not supported"),
-        (["convert", "FILE", "a.xyz"], "modgraph: `path` must end in one of .graphml"),
-        (["info", "TRAP"], "modgraph: `path` can't be read as a pickle"),
+        (["draw", "FILE", "a.svg", "--target", "levels_use_2"], "modgraph: `--target` must have the 4 inputs"),
+        (["compare", "FILE", "--methods", "linkage,odd"], "modgraph: `--methods` must be one of"),
+        (["reproduce", "digits", "--width", "0"], "modgraph: `--width` must be ints ≥ 1"),
+        (["convert", "FILE", "a.xyz"], "modgraph: `OUT` must end in one of .graphml"),
+        (["info", "TRAP"], "modgraph: `FILE` can't be read as a pickle"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_status_2(
@@ -168,13 +222,70 @@ def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFix
 
 
 def test_a_process_of_its_own(file: Path) -> None:
-    run = [sys.executable, "-m", "modgraph"]
-    done = subprocess.run([*run, "detect", str(file), "--json"], capture_output=True, text=True, check=False)
+    done = start("detect", str(file), "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["n_modules"] > 0
-    done = subprocess.run([*run, "detect", "no.npz"], capture_output=True, text=True, check=False)
+    done = start("detect", "no.npz")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "modgraph: No such file or directory: 'no.npz'\n"
+
+
+def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert all(f"\n  {command} " in captured.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["info", "FILE"], ["detect", "FILE", "--json"], ["--help"]])
+def test_a_reader_that_stops_reading_is_no_error(arguments: list[str], file: Path) -> None:
+    words = [str(file) if word == "FILE" else word for word in arguments]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = start(*words, capture_output=False, stdout=write, stderr=subprocess.PIPE)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_encode_a_character_replaces_it(file: Path, tmp_path: Path) -> None:
+    named = tmp_path / "→.npz"
+    named.write_bytes(file.read_bytes())
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    for arguments in (["info", str(named)], ["score", str(named), "separable"], ["sculpt", "--help"]):
+        done = start(*arguments, env=environment, encoding="latin-1")
+        assert (done.returncode, done.stderr) == (0, "")
+    picture = str(tmp_path / "→.svg")
+    done = start("draw", str(named), picture, "--json", env=environment, encoding="latin-1")
+    assert json.loads(done.stdout)["file"] == picture
+    done = start("info", str(tmp_path / "→.missing"), env=environment, encoding="latin-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "?.missing" in done.stderr
+
+
+def closed_stdout() -> None:
+    os.close(1)
+
+
+def test_a_closed_standard_output_gets_one_sentence(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "modules.json"
+    sentence = "modgraph: standard output is closed\n"
+    for arguments in (["info", str(file)], ["detect", str(file), "--json"], ["draw", str(file), "-"]):
+        done = start(*arguments, preexec_fn=closed_stdout)
+        assert (done.returncode, done.stderr) == (2, sentence), arguments
+    done = start("draw", str(file), str(tmp_path / "modules.svg"), preexec_fn=closed_stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    start("detect", str(file), "--out", str(out), preexec_fn=closed_stdout)
+    assert load_hierarchy(out).n_modules > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_said_plainly(file: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = start("info", str(file), capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, "modgraph: No space left on device\n")
 
 
 def test_without_typer_the_command_says_what_is_missing() -> None:
@@ -186,7 +297,7 @@ def test_without_typer_the_command_says_what_is_missing() -> None:
 def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") >= 1
-    code = "import sys; from modgraph.cli import main; sys.exit(main(['--show-completion', 'bash']))"
+    code = "import sys; from modgraph.cli import COMMANDS, main; sys.exit(main(['--show-completion', 'bash']))"
     # typer's own switch: take the shell that is named, whatever shell runs the tests.
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=named)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from modgraph.arrays import BoolArray, IntArray
-from modgraph.cluster import linkage, published
+from modgraph.cluster import published_linkage, tied_linkage
 from modgraph.cluster.tree import published_tree, tied_tree
 from tests.refit import modularity, refit_clusters
 
@@ -27,7 +27,7 @@ def same_partition(one: IntArray, two: IntArray) -> bool:
 @settings(max_examples=300)
 @given(rows())
 def test_published_equals_a_new_fit_for_every_k(features: BoolArray) -> None:
-    assert same_partition(published(features), refit_clusters(features))
+    assert same_partition(published_linkage(features), refit_clusters(features))
 
 
 @given(rows())
@@ -63,7 +63,7 @@ def test_copies_are_what_repeated_rows_would_be(features: BoolArray) -> None:
 def test_linkage_does_not_depend_on_the_order_of_rows_or_columns(features: BoolArray, seed: int) -> None:
     rng = np.random.default_rng(seed)
     order, columns = rng.permutation(len(features)), rng.permutation(features.shape[1])
-    assert same_partition(linkage(features)[order], linkage(features[order][:, columns]))
+    assert same_partition(tied_linkage(features)[order], tied_linkage(features[order][:, columns]))
 
 
 @given(rows())
@@ -75,46 +75,46 @@ def test_both_trees_agree_where_nothing_is_tied(features: BoolArray) -> None:
     distances = 1 - (overlap / np.outer(norms, norms))[np.triu_indices(len(features), 1)]
     gaps = np.diff(np.sort(np.concatenate([distances, [0.0]])))
     if gaps.size and gaps.min() > 1e-6 and heights.size > 1:
-        assert same_partition(linkage(features), published(features))
+        assert same_partition(tied_linkage(features), published_linkage(features))
 
 
 def test_rows_in_a_symmetric_tie_share_a_fate() -> None:
     # 1 and 2 are equally near to 0 and mirror images of each other: no rule can tell them apart.
     features = np.array([[1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0], [0, 1, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=bool)
-    labels = linkage(features)
+    labels = tied_linkage(features)
     assert labels[1] == labels[2] or len(set(labels.tolist())) == 4
 
 
 def test_perfect_blocks_are_found() -> None:
     blocks = np.kron(np.eye(4, dtype=bool), np.ones((3, 5), dtype=bool))
-    for method in (linkage, published):
+    for method in (tied_linkage, published_linkage):
         assert same_partition(method(blocks), np.repeat(np.arange(4), 3))
 
 
 def test_equal_rows_are_one_cluster() -> None:
     features = np.ones((5, 3), dtype=bool)
-    for method in (linkage, published):
+    for method in (tied_linkage, published_linkage):
         assert len(np.unique(method(features))) == 1
 
 
 def test_features_are_not_changed() -> None:
     features = np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)
     before = features.copy()
-    for method in (linkage, published):
+    for method in (tied_linkage, published_linkage):
         method(features)
     assert (features == before).all()
 
 
-@pytest.mark.parametrize("method", [linkage, published])
+@pytest.mark.parametrize("method", [tied_linkage, published_linkage])
 def test_bad_arguments_get_one_sentence(method: object) -> None:
     assert callable(method)
     with pytest.raises(ValueError, match="`features` must be a matrix without empty rows"):
         method(np.zeros((2, 2), dtype=bool))
-    with pytest.raises(ValueError, match=r"`modularity_threshold` must be from 0 to 1 \(got 2\)"):
+    with pytest.raises(ValueError, match=r"`modularity_threshold` must be a number in \[0, 1\] \(got 2\)"):
         method(np.ones((2, 2), dtype=bool), modularity_threshold=2)
 
 
 def test_a_hundred_thousand_copies_cluster_as_a_hundred_do() -> None:
     kinds = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 0, 1, 0]], dtype=bool)
-    few, many = (linkage(np.repeat(kinds, copies, axis=0))[::copies] for copies in (100, 40_000))
+    few, many = (tied_linkage(np.repeat(kinds, copies, axis=0))[::copies] for copies in (100, 40_000))
     assert same_partition(few, many)

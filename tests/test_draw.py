@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import builtins
 import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,7 +21,7 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.draw import draw
 from modgraph.functions import published
-from modgraph.layout import _crossings, _inversions, _placed, _structure, colours, order
+from modgraph.layout import _crossings, _inversions, _sorted, _structural_rank, colours, order
 from tests.networks import needs_published, published_dag, published_index
 from tests.strategies import dags, permuted
 
@@ -213,11 +211,11 @@ def test_names_of_the_target_appear() -> None:
 
 def test_names_of_the_graph_and_of_the_modules_appear() -> None:
     names = ["left", "right", "hidden.0", "hidden.1", "out.0", "sum"]
-    halves = detect_modules(LayeredDAG.from_masks([np.eye(2), np.eye(2)], unit_names=names))
+    layers = ["in", "middle", "a layer with a long name"]
+    halves = detect_modules(LayeredDAG.from_masks([np.eye(2), np.eye(2)], unit_names=names, layer_names=layers))
     shown = {text.get_text() for text in draw(halves, names=["one", "two"]).texts}
-    assert {"left", "right", "y0", "sum", "one", "two"} <= shown  # out.0 only numbers the unit
-    assert not shown & {"#0", "#1", "out.0", "x0", "y1"}
-    with pytest.raises(ValueError, match=r"`names` must be 2 texts, one a module \(got 1\)"):
+    assert shown == {"left", "right", "out.0", "sum", "one", "two", "in", "middle", "a layer wi…"}
+    with pytest.raises(ValueError, match=r"`names` must be 2 texts, one for each module \(got 1\)"):
         draw(halves, names=["one"])
 
 
@@ -235,14 +233,7 @@ def test_a_target_that_does_not_fit_is_refused() -> None:
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'modgraph-nn\[draw\]'"):
         draw(HIERARCHIES["separable"])
 
@@ -290,8 +281,8 @@ def test_order_keeps_groups_together_and_is_never_worse_than_its_start(
         assert sorted(place[row]) == list(range(len(row)))
         in_order = labels[row[np.argsort(place[row])]]
         assert len(list(itertools.groupby(in_order))) == len(set(in_order.tolist()))
-    still = np.zeros(dag.n_units)
-    start = _placed(dag, grouped(dag, labels), _structure(dag), still, still)
+    equal = np.zeros(dag.n_units)
+    start = _sorted(dag, grouped(dag, labels), _structural_rank(dag), equal, equal)
     assert _crossings(dag, place) <= _crossings(dag, start)
 
 
@@ -326,8 +317,8 @@ def test_published_networks_have_fewer_crossings_than_in_the_order_given() -> No
     for entry in published_index()[::60]:
         found = detect_modules(published_dag(entry), hops=entry["hops"])
         dag, labels = kept_graph(found)
-        still = np.zeros(dag.n_units)
-        given_order = _placed(dag, grouped(dag, labels), np.arange(dag.n_units), still, still)
+        equal = np.zeros(dag.n_units)
+        given_order = _sorted(dag, grouped(dag, labels), np.arange(dag.n_units), equal, equal)
         crossings = _crossings(dag, given_order), _crossings(dag, order(dag, labels))
         assert crossings[1] <= crossings[0]
         before, after = before + crossings[0], after + crossings[1]

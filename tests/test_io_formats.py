@@ -1,5 +1,7 @@
 """The table of docs/formats.md: one network in every format gives one graph and one hierarchy."""
 
+import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from modgraph import detect_modules
 from modgraph.forward import forward
 from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_hierarchy, save_network
+from modgraph.io.load import READERS
+from modgraph.names import unit_names
 from tests import io_networks
 from tests.io_networks import FILES, assert_same, network
 from tests.networks import FOLDER, needs_published, published_dag, published_index
@@ -23,8 +27,11 @@ def test_every_file_gives_the_same_graph_and_hierarchy(kind: str, tmp_path: Path
     assert detect_modules(dag).labels.tolist() == detect_modules(net.dag).labels.tolist()
     assert dag.layer_names is not None
     assert len(dag.layer_names) == dag.n_layers
-    assert dag.unit_names is not None
-    assert len(set(dag.unit_names.tolist())) == dag.n_units
+    # Only scikit-learn's files name units, the outputs after the classes; the others leave names to `modgraph.names`.
+    named = kind in ("skops", "joblib")
+    assert (dag.unit_names is not None) == named
+    assert unit_names(dag)[:18] == unit_names(net.dag)[:18]
+    assert len(set(unit_names(dag))) == dag.n_units
     inputs = np.random.default_rng(1).normal(size=(9, 5))
     knows = kind.split()[0] in NAMED or kind in NAMED
     assert (dag.activations is not None) == knows
@@ -64,10 +71,10 @@ def test_saved_networks_are_read_back(tmp_path: Path) -> None:
     assert again.activations.tolist() == ["identity"] * 5 + ["relu"] * 13 + ["sigmoid"] * 3
     save_network(again, tmp_path / "again.npz")
     twice = load_network(tmp_path / "again.npz")
-    assert twice.unit_names is not None
-    assert again.unit_names is not None
-    assert twice.unit_names.tolist() == again.unit_names.tolist()
-    assert twice.layer_names == again.layer_names
+    assert twice == again
+    named = replace(again, unit_names=np.array([f"unit {at}" for at in range(again.n_units)]))
+    save_network(named, tmp_path / "named.npz")
+    assert load_network(tmp_path / "named.npz") == named
     with pytest.raises(ValueError, match=r"`path` must end in .npz"):
         save_network(dag, tmp_path / "net.txt")
 
@@ -97,7 +104,8 @@ def test_hierarchies_are_networks_too(tmp_path: Path) -> None:
         ("a.safetensors", b'\x08\0\0\0\0\0\0\0{"a":1}x', "can't be read as a safetensors file"),
         ("a.onnx", b"\xff\xff\xff", "can't be read as an ONNX file"),
         ("a.h5", b"\x89HDF\r\n\x1a\n0000", "can't be read as a Keras file"),
-        ("a.json", b"{}", "can't be read as a hierarchy"),
+        ("a.json", b"{}", "must be a network in one of the formats .*is of another kind"),
+        ("a.json", b'{"format": "modgraph hierarchy 1"}', "can't be read as a hierarchy"),
     ],
 )
 def test_broken_files_get_one_sentence(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -122,10 +130,47 @@ def test_bad_thresholds_get_one_sentence(threshold: float, tmp_path: Path) -> No
 
 @needs_published
 def test_published_networks_are_read_as_they_are() -> None:
-    # A sample here; scripts/read_published.py writes and reads all of them in four formats.
+    # A sample here; tests/long/read_published.py writes and reads all of them in four formats.
     for entry in published_index()[::16]:
         read, built = load_network(FOLDER / entry["file"]), published_dag(entry)
         assert (read.edges == built.edges).all(), entry["file"]
         assert read.layer_sizes == built.layer_sizes
         found = detect_modules(read, clustering="published", hops=entry["hops"]).labels
         assert found.tolist() == detect_modules(built, clustering="published", hops=entry["hops"]).labels.tolist()
+
+
+@pytest.mark.filterwarnings("ignore")  # fifty steps of training are enough here
+@pytest.mark.parametrize("scaler", ["StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"])
+def test_a_pipeline_is_its_last_step_with_the_scaler_folded_in(scaler: str, tmp_path: Path) -> None:
+    from sklearn import preprocessing
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from skops import io as skops_io
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(3, [1, 10, 0.1, 2], size=(50, 4))
+    mlp = MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", max_iter=50, random_state=0)
+    pipeline = make_pipeline(getattr(preprocessing, scaler)(), "passthrough", mlp).fit(inputs, inputs.sum(axis=1))
+    dag = from_estimator(pipeline)
+    assert dag.layer_sizes == (4, 6, 1)
+    np.testing.assert_allclose(forward(dag, inputs)[:, -1], pipeline.predict(inputs), rtol=1e-6)
+    skops_io.dump(pipeline, tmp_path / "net.skops")
+    assert load_network(tmp_path / "net.skops") == dag
+    assert dag.weights is not None
+    assert from_estimator(pipeline, threshold=0.5).n_edges == (np.abs(dag.weights) > 0.5).sum()
+    with pytest.raises(ValueError, match="step PolynomialFeatures of the pipeline is not supported"):
+        from_estimator(make_pipeline(preprocessing.PolynomialFeatures(), mlp).fit(inputs, inputs[:, 0]))
+
+
+def test_every_reader_has_a_name_and_is_asked_in_turn(tmp_path: Path) -> None:
+    names = set()
+    for module in READERS:
+        reader = importlib.import_module(f"modgraph.io.{module}")
+        assert {"NAME", "matches", "read"} <= set(vars(reader)), module
+        names.add(reader.NAME)
+        assert not reader.matches(b"", tmp_path / "empty.onnx"), module
+    assert len(names) == len(READERS)
+    # Whatever is in a directory of readers is in the list.
+    folder = Path(importlib.import_module("modgraph.io").__file__ or "").parent
+    files = {path.stem for path in folder.glob("*.py") if "\ndef matches(" in path.read_text("utf-8")}
+    assert files == set(READERS)

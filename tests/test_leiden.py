@@ -58,7 +58,7 @@ def test_igraph_gets_its_generator_back() -> None:
     assert random.getstate() == before
 
 
-def test_resolution_must_be_over_zero() -> None:
+def test_resolution_must_be_above_zero() -> None:
     dag = planted_modules([4, 4], n_modules=2, random_state=0)[0]
-    with pytest.raises(ValueError, match=r"`resolution` must be over 0 \(got 0\)"):
+    with pytest.raises(ValueError, match=r"`resolution` must be a number > 0 \(got 0\)"):
         leiden_partition(dag, resolution=0)

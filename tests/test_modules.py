@@ -12,7 +12,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
-from modgraph.cluster import published
+from modgraph.cluster import published_linkage
 from modgraph.cluster.methods import SMALL_GRAPH
 from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
 from modgraph.modules import merge_clusters
@@ -212,7 +212,7 @@ def test_a_scikit_learn_clusterer_fits_in() -> None:
 
 
 def test_thresholds_of_a_method_are_set_with_partial() -> None:
-    found = detect_modules(two_strands(), clustering=functools.partial(published, modularity_threshold=0.3))
+    found = detect_modules(two_strands(), clustering=functools.partial(published_linkage, modularity_threshold=0.3))
     assert found.n_modules == 2
 
 
@@ -318,7 +318,7 @@ def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["labels"] = document["labels"][:-1]
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="`labels` must have a label for each of 10 units"):
+    with pytest.raises(ValueError, match="there must be 10 labels, one a unit"):
         load_hierarchy(path)
 
 

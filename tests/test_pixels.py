@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from matplotlib.patches import FancyBboxPatch
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, draw, draw_pixels, save_network
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cli import main
-from modgraph.layout import colours, gathered
+from modgraph.layout import colours, merge_inputs
 
 SHAPE = (4, 6)
 
@@ -120,13 +120,13 @@ def test_more_edges_make_a_thicker_line() -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-def test_gathered_counts_what_it_puts_together(seed: int, n_modules: int) -> None:
+def test_merge_inputs_counts_what_it_puts_together(seed: int, n_modules: int) -> None:
     found = labelled(n_modules, seed=seed)
     kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
     n_inputs = dag.layer_sizes[0]
     along = np.random.default_rng(seed).permutation(n_inputs)
-    small, of, pixels, n_edges = gathered(dag, labels, along)
+    small, of, pixels, n_edges = merge_inputs(dag, labels, along)
     first = small.layer_sizes[0]
     assert {(m, n) for m, n in zip(of[:first].tolist(), pixels.tolist(), strict=True)} == {
         (m, int((labels[:n_inputs] == m).sum())) for m in set(labels[:n_inputs].tolist())
@@ -225,19 +225,12 @@ def test_another_number_of_pixels_is_refused(shape: Any) -> None:
 
 
 def test_another_number_of_names_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`names` must be 2 texts, one a module \(got 1\)"):
+    with pytest.raises(ValueError, match=r"`names` must be 2 texts, one for each module \(got 1\)"):
         draw_pixels(halves(), SHAPE, names=["one"])
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"`draw_pixels` needs matplotlib: pip install 'modgraph-nn\[draw\]'"):
         draw_pixels(halves(), SHAPE)
 

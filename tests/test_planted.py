@@ -57,7 +57,7 @@ def test_the_same_seed_draws_the_same_graph() -> None:
         ({"layer_sizes": [4, 4], "n_modules": 5}, "`n_modules` must be from 1 to the size"),
         ({"layer_sizes": [6, 6], "n_modules": (2, 3)}, "`n_modules` of adjacent layers must divide"),
         ({"layer_sizes": [4, 4], "n_modules": 2, "fan_out": 0}, r"`fan_out` must be an int ≥ 1 \(got 0\)"),
-        ({"layer_sizes": [4, 4], "n_modules": 2, "rewired": 2}, r"`rewired` must be from 0 to 1 \(got 2\)"),
+        ({"layer_sizes": [4, 4], "n_modules": 2, "rewired": 2}, r"`rewired` must be a number in \[0, 1\] \(got 2\)"),
     ],
 )
 def test_bad_arguments_get_one_sentence(arguments: dict[str, object], message: str) -> None:

@@ -45,7 +45,7 @@ def test_weights_leave_the_default_as_it_is() -> None:
 @needs_published
 @pytest.mark.parametrize("seed", range(2))
 def test_linkage_does_not_see_the_order_of_units(seed: int) -> None:
-    # A sample here; scripts/permute_units.py does all of them, many times.
+    # A sample here; tests/long/permute_units.py does all of them, many times.
     rng = np.random.default_rng(seed)
     index = published_index()
     sample = {entry["file"] for entry in rng.choice(np.array(index, dtype=object), 60)} | TIED

@@ -56,5 +56,5 @@ def test_bad_arguments_get_one_sentence(arguments: dict[str, object], message: s
     dag = LayeredDAG.from_masks([[[1]]])
     with pytest.raises(ValueError, match=message):
         reachability(dag, 0, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"`level` must be a layer from 0 to 1 \(got 2\)"):
+    with pytest.raises(ValueError, match=r"`level` must be an int from 0 to 1 \(got 2\)"):
         reachability(dag, 2)

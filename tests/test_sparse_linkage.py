@@ -107,7 +107,7 @@ def test_large_layers_use_the_sparse_graph_without_a_cap() -> None:
 def test_the_cap_first_shortens_the_reach_then_leaves_out_common_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "DENSE_ROWS", 100)
     monkeypatch.setattr(sparse, "DENSE_LIMIT", 100)
-    monkeypatch.setattr(sparse, "ANYWAY", 1)
+    monkeypatch.setattr(sparse, "FREE_STEPS", 1)
     monkeypatch.setattr(sparse, "STEPS_PER_ROW", 40)
     found = big_layer()
     assert (found.hops, found.left_out, found.capped) == (1, 0, True)
@@ -119,7 +119,7 @@ def test_the_cap_first_shortens_the_reach_then_leaves_out_common_columns(monkeyp
 
 
 def test_full_rows_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "FULL_SIZE", 0)
+    monkeypatch.setattr(sparse, "FULL_ENTRIES", 0)
     dag, _ = planted_modules([60, 60, 60, 60], n_modules=2, rewired=0.2, random_state=0)
     packed = layer_tree(dag, 0, hops=3)
     monkeypatch.undo()

@@ -1,10 +1,11 @@
-"""How many clusters: the curve M(k) against the length of the description, on modules that are known."""
+"""How many clusters: the curve M(k) and the description length, on planted modules."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from sketch import BLUE, ORANGE, RED, panels
 
-from modgraph.cluster.description import description_length, shortest_description
+from modgraph.cluster.description import description_length
+from modgraph.cluster.description_search import shortest_description
 from modgraph.cluster.tree import published_tree
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability

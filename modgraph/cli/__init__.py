@@ -1,7 +1,11 @@
-"""The ``modgraph`` command: files in, files or standard output out."""
+"""The ``modgraph`` command: reads files, writes files or standard output.
+
+Each command is a function of the same name in a file of its own, listed in `COMMANDS`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
@@ -9,37 +13,38 @@ from typing import Annotated
 
 try:
     import typer
-except ImportError as error:  # the command is there without its extra, too
+except ImportError as error:
     raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
 
-from modgraph.cli import networks, sculpting
+from modgraph.cli.options import command
+from modgraph.cli.output import prepare_streams
+
+COMMANDS = (
+    "info",
+    "detect",
+    "score",
+    "verify",
+    "compare",
+    "draw",
+    "report",
+    "convert",
+    "sculpt",
+    "reproduce",
+)
 
 app = typer.Typer(
     name="modgraph",
     help="Uncover the hierarchical modules of pruned neural networks.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for _command in (
-    networks.detect,
-    networks.score,
-    networks.draw,
-    networks.report,
-    networks.convert,
-    networks.info,
-    sculpting.sculpt,
-    sculpting.reproduce,
-):
-    app.command()(_command)
+for _name in COMMANDS:
+    app.command()(command(getattr(importlib.import_module(f"modgraph.cli.{_name}"), _name)))
 
 
 @app.callback(invoke_without_command=True)
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         from modgraph import __version__
 
@@ -53,22 +58,27 @@ def main(arguments: list[str] | None = None) -> int:
     Parameters
     ----------
     arguments : list of str, optional
-        By default those of the process.
+        By default those of the process; without any, the help is shown.
 
     Returns
     -------
     int
-        0; 2 for bad input, with one sentence on standard error; 130 when interrupted.
+        Exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with one
+        sentence on standard error; 130 when interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
     try:
-        result = app(given, prog_name="modgraph", standalone_mode=False)
+        result = app(given or ["--help"], prog_name="modgraph", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # Whoever read has left; nothing may be written on the way out either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_gone()
+    except SystemExit as stop:
+        # typer turns a broken pipe into exit status 1.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
@@ -78,13 +88,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def _reader_gone() -> int:
+    """Discard what is still buffered, so that the interpreter doesn't fail when it flushes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
 def _sentence(error: Exception) -> str:
-    """Say what was wrong in one line."""
+    """Describe an error in one line."""
     message = str(error.format_message() if hasattr(error, "format_message") else error)
     if isinstance(error, OSError) and error.strerror:
-        message = f"{error.strerror}: {str(error.filename)!r}"
+        message = error.strerror if error.filename is None else f"{error.strerror}: {str(error.filename)!r}"
     elif not isinstance(error, ValueError | OSError | ImportError) and not hasattr(error, "format_message"):
-        message = f"this should not have happened ({type(error).__name__}: {message}); --debug shows where"
+        message = f"unexpected error ({type(error).__name__}: {message}); --debug shows where"
     return " ".join(message.split()) or type(error).__name__
 
 

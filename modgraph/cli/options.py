@@ -1,26 +1,207 @@
-"""What several commands take, and how they answer programs."""
+"""Options that several commands share, each declared once.
 
-import json
+A command is a function whose parameters are annotated with the aliases below, or with a group of options (a dataclass
+such as `HierarchyOptions`), which stands for all its fields.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
-File = Annotated[Path, typer.Argument(help="A network (.npz .pt .safetensors .onnx .keras .h5 .skops) or a hierarchy.")]
+from modgraph.cli.output import print_notes, working
+from modgraph.cluster import METHODS
+from modgraph.dag import LayeredDAG
+from modgraph.functions import FunctionGraph, published
+from modgraph.io.hierarchy import is_hierarchy, load_hierarchy
+from modgraph.io.load import load_network
+from modgraph.modules import FEATURES, ModuleHierarchy, detect_modules
+
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="A network (.npz .pt .safetensors .onnx .keras .h5 .skops) or a hierarchy."),
+]
 Threshold = Annotated[float, typer.Option(help="Weights of at most this magnitude count as pruned.")]
 Masks = Annotated[Path | None, typer.Option(help="A file of masks for a file of weights; nonzero = kept.")]
 Block = Annotated[str | None, typer.Option(help="The part to read, by name, or layers in order: a,b,c.")]
-Trust = Annotated[bool, typer.Option("--trust-pickle", help="Run code that the file holds, as unpickling does.")]
-Clustering = Annotated[str, typer.Option(help="How units are clustered; see modgraph.detect_modules.")]
-Hops = Annotated[int | None, typer.Option(help="How far a unit's reach counts; by default to the outputs.")]
-Merge = Annotated[float, typer.Option("--merge-threshold", help="The 0.9 rule: share of edges, in (0, 1].")]
-Seed = Annotated[int, typer.Option(help="For clusterings that draw at random.")]
+TrustPickle = Annotated[bool, typer.Option("--trust-pickle", help="Run code that the file holds, as unpickling does.")]
+Features = Annotated[str, typer.Option(help=f"What modules are found by: {', '.join(FEATURES)}.")]
+Clustering = Annotated[str, typer.Option(help=f"How units are clustered: {', '.join(sorted(METHODS))}.")]
+Hops = Annotated[int | None, typer.Option(help="Layers ahead that reachability looks; by default up to the outputs.")]
+MergeThreshold = Annotated[float, typer.Option(help="Share of edges that merges two clusters, in (0, 1].")]
+Seed = Annotated[int, typer.Option(help="Seed of the clusterings that draw random numbers.")]
 ImageShape = Annotated[str | None, typer.Option(help="Rows and columns, where inputs are pixels: 28x56.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="A published function, such as overlap_3_use_8.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="A published function, to name modules after.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
-Target = Annotated[str, typer.Argument(help="A published function, such as overlap_3_use_8.")]
+
+ARGUMENT_NAMES = {
+    "path": "FILE",
+    "name": "TARGET",
+    "random_state": "--seed",
+    "n_jobs": "--jobs",
+    "widths": "--width",
+}
+"""Python arguments that error messages name, and the option or argument that each comes from."""
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Write a document to standard output."""
-    typer.echo(json.dumps(document, ensure_ascii=False))
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The options that read a network."""
+
+    file: File
+    threshold: Threshold = 0.0
+    masks: Masks = None
+    block: Block = None
+    trust_pickle: TrustPickle = False
+
+    def network(self) -> LayeredDAG:
+        """Read the network and print its notes."""
+        names = None if self.block is None else self.block.split(",")
+        with working(f"reading {self.file}"):
+            dag = load_network(
+                self.file,
+                threshold=self.threshold,
+                masks=self.masks,
+                block=names[0] if names is not None and len(names) == 1 else names,
+                trust_pickle=self.trust_pickle,
+            )
+        print_notes(dag)
+        return dag
+
+
+@dataclass(frozen=True, kw_only=True)
+class HierarchyOptions(NetworkOptions):
+    """The options that read a network and detect its modules, or read a saved hierarchy."""
+
+    features: Features = "auto"
+    clustering: Clustering = "linkage"
+    hops: Hops = None
+    merge_threshold: MergeThreshold = 0.9
+    seed: Seed = 0
+
+    def detected(self) -> ModuleHierarchy:
+        """Read the network and detect its modules."""
+        check_clusterings([self.clustering], option="--clustering")
+        dag = self.network()
+        with working("finding modules (the first run compiles code, which takes some seconds)"):
+            return detect_modules(
+                dag,
+                features=self.features,
+                clustering=self.clustering,
+                hops=self.hops,
+                merge_threshold=self.merge_threshold,
+                random_state=self.seed,
+            )
+
+    def hierarchy(self) -> ModuleHierarchy:
+        """Read a saved hierarchy as it is, or detect the modules of a network."""
+        return load_hierarchy(self.file) if is_hierarchy(self.file) else self.detected()
+
+
+def target_graph(name: str | None) -> FunctionGraph | None:
+    """Look up a published function; None if there is no name."""
+    return None if name is None else published(name)
+
+
+def parse_image_shape(text: str | None) -> tuple[int, int] | None:
+    """Read rows and columns, such as 28x56."""
+    if text is None:
+        return None
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise ValueError(f"`--image-shape` must be rows and columns, such as 28x56 (got {text!r})")
+    return int(rows), int(columns)
+
+
+def check_clusterings(names: Sequence[str], *, option: str) -> None:
+    """Raise a ValueError if a clustering is unknown."""
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"`{option}` must be one of {', '.join(sorted(METHODS))} (got {name!r})")
+
+
+def parse_ints(text: str, *, option: str) -> list[int]:
+    """Read ints with commas between."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"`{option}` must be ints with commas between (got {text!r})") from None
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Prepare a function for typer: replace groups by their options, add --debug, let errors speak of options.
+
+    Parameters
+    ----------
+    function : callable
+        Its parameters are annotated with aliases of this module, with groups, or with typer's own annotations.
+
+    Returns
+    -------
+    callable
+        Takes every option by keyword.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    options: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in groups:
+            types = get_type_hints(groups[name], include_extras=True)
+            for field in fields(groups[name]):
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                options.append(_option(field.name, types[field.name], default))
+        else:
+            options.append(_option(name, hints[name], parameter.default))
+    options.append(_option("debug", Debug, False))
+    spoken = ARGUMENT_NAMES | {option.name: _spoken(option) for option in options}
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        values.pop("debug")  # `main` looks at it
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        with speaking_of(spoken):
+            function(**values)
+
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
+    return run
+
+
+@contextmanager
+def speaking_of(names: Mapping[str, str]) -> Iterator[None]:
+    """Let a ValueError speak of options instead of Python arguments: "`hops` must …" becomes "`--hops` must …".
+
+    Parameters
+    ----------
+    names : mapping of str → str
+        What to write instead of each argument.
+    """
+    try:
+        yield
+    except ValueError as error:
+        message = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
+        raise ValueError(message) from error
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _spoken(option: inspect.Parameter) -> str:
+    """Write an option as on the command line: --hops, or FILE for an argument."""
+    (declared,) = option.annotation.__metadata__
+    if isinstance(declared, ArgumentInfo):
+        return str(declared.metavar)
+    return f"--{option.name.replace('_', '-')}"

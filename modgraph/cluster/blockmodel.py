@@ -28,7 +28,7 @@ class NestedBlocks:
     trivial_bits : float
         The same with one block a layer.
     bits_per_edge : float
-        What the blocks gain over that, for each edge; 0 where there is no edge.
+        Bits that the blocks save, (trivial_bits − bits) / edges; 0 where there is no edge.
     """
 
     labels: IntArray
@@ -46,7 +46,7 @@ def nested_blocks(
     dag: LayeredDAG,
     *,
     degree_corrected: bool = False,
-    random_state: int | np.random.Generator | None = None,
+    random_state: int | np.random.Generator | None = 0,
 ) -> NestedBlocks:
     """Fit the nested stochastic block model (Peixoto, Physical Review X 4, 011047, 2014) with graph-tool.
 
@@ -58,9 +58,9 @@ def nested_blocks(
     dag : LayeredDAG
         Trimmed.
     degree_corrected : bool
-        Without it (the default) units that differ only in their number of edges may be in different blocks; with it
-        a block's units may have any numbers of edges, which costs bits that pruned networks, of even degrees,
-        rarely give back.
+        False: units that differ only in their number of edges may be in different blocks. True: the units of a block
+        may have any numbers of edges. Telling those costs bits, and in pruned networks, whose degrees are even, it
+        rarely saves as many.
     random_state : int, Generator or None
         graph-tool's own generator is seeded from it.
 
@@ -87,7 +87,7 @@ def nested_blocks(
     for level in state.get_bs():
         blocks = np.asarray(level)[blocks]
         levels.append(read_only(by_first_unit(blocks)))
-    # What lies above the level at which each layer is one block says nothing.
+    # The trivial model: one block a layer, and one block of those.
     trivial = gt.NestedBlockState(graph, bs=[dag.layer, np.zeros(dag.n_layers, dtype=int)], state_args=arguments)
     bits, trivial_bits = (found.entropy() / math.log(2) for found in (state, trivial))
     return NestedBlocks(
@@ -107,7 +107,7 @@ def blockmodel(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntAr
     dag : LayeredDAG
         Trimmed.
     hops : int
-        Not used: the model sees edges, not reach.
+        Not used: the model describes edges, not reachability.
     rng : numpy.random.Generator
 
     Returns

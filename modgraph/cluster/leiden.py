@@ -1,4 +1,4 @@
-"""Leiden: the alternative to linkage, and a view of the whole graph at once."""
+"""Leiden on each layer, as an alternative to linkage, and on the whole graph at once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import random
 import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray, read_only
-from modgraph.cluster.description import shortest_combination
+from modgraph.checks import check_positive, require
+from modgraph.cluster.description_search import shortest_combination
 from modgraph.cluster.sparse import SimilarityGraph, similarity_graph
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
-# Resolutions that are tried, from the whole layer to no pair joined, evenly spaced on a logarithmic scale.
+# Number of resolutions tried in each layer, from one cluster to units apart, evenly spaced on a logarithmic scale.
 RESOLUTIONS = 24
+# Most iterations of Leiden. Where many partitions are equally good it would go from one to another without an end.
+MAX_ITERATIONS = 50
 
 
 def leiden(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntArray:
@@ -22,9 +25,9 @@ def leiden(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntArray:
     The units of a layer are joined where the cosine of what they reach, and are reached by, within `hops` steps is
     above 0. The quality is that of a constant Potts model, Σ_clusters [Σ_pairs cosine − γ n (n − 1) / 2], which has no
     resolution limit of its own (Traag, Van Dooren and Nesterov, Physical Review E 84, 016114, 2011); the algorithm
-    is Leiden in igraph (Traag, Waltman and van Eck, Scientific Reports 9, 5233, 2019). Of a range of γ, first one for
-    all layers, then one for each layer in turn until nothing changes, those are taken whose clusters have the
-    shortest description (`modgraph.cluster.description`); one cluster a layer counts among them.
+    is Leiden in igraph (Traag, Waltman and van Eck, Scientific Reports 9, 5233, 2019). A range of γ is tried,
+    first the same for all layers, then one for each layer in turn until nothing changes. The clusters with the
+    shortest description are taken (`modgraph.cluster.description`); one cluster a layer is also tried.
 
     Parameters
     ----------
@@ -51,18 +54,18 @@ def leiden(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntArray:
     >>> np.bincount(leiden(dag, hops=2, rng=np.random.default_rng(0))).tolist()[:4]
     [12, 12, 12, 12]
     """
-    profiles = {}
+    candidates = {}
     for level, size in enumerate(dag.layer_sizes):
         if size:
             graph = similarity_graph(dag, level, hops=hops)
-            profiles[level] = [_clusters(graph, gamma, rng) for gamma in _resolutions(graph)]
-    return shortest_combination(dag, profiles)
+            candidates[level] = [_clusters(graph, gamma, rng) for gamma in _resolutions(graph)]
+    return shortest_combination(dag, candidates)
 
 
 def leiden_partition(
-    dag: LayeredDAG, *, resolution: float = 1.0, random_state: int | np.random.Generator | None = None
+    dag: LayeredDAG, *, resolution: float = 1.0, random_state: int | np.random.Generator | None = 0
 ) -> IntArray:
-    """Partition the whole network at once, as a multiplex of its layers of edges: a view to compare with.
+    """Partition the whole network at once, as a multiplex of its layers of edges, to compare with.
 
     Each pair of layers with edges is one directed graph over all units; the modularity of these graphs, in which an
     edge is as likely as its source's outgoing and its target's incoming edges make it, is summed and maximised over
@@ -95,13 +98,9 @@ def leiden_partition(
     >>> leiden_partition(LayeredDAG.from_masks([halves, halves]), random_state=0).tolist()
     [0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1]
     """
-    if not resolution > 0:
-        raise ValueError(f"`resolution` must be over 0 (got {resolution})")
-    try:
-        import igraph
-        import leidenalg
-    except ImportError as error:
-        raise ImportError("leiden_partition needs leidenalg: pip install 'modgraph-nn[graphs]'") from error
+    check_positive("resolution", resolution)
+    igraph = require("igraph", purpose="`leiden_partition`", extra="graphs")
+    leidenalg = require("leidenalg", purpose="`leiden_partition`", extra="graphs")
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
@@ -115,7 +114,7 @@ def leiden_partition(
                 graphs,
                 leidenalg.RBConfigurationVertexPartition,
                 resolution_parameter=resolution,
-                n_iterations=-1,
+                n_iterations=MAX_ITERATIONS,
                 seed=int(rng.integers(1 << 31)),
             )[0]
         )
@@ -128,7 +127,7 @@ def _resolutions(graph: SimilarityGraph) -> FloatArray:
     """Return resolutions from the mean similarity over all pairs (one cluster, about) to the largest."""
     size = len(graph.row_of)
     if not len(graph.cosine):
-        return np.ones(1)  # any: equal rows are together and nothing else
+        return np.ones(1)  # any resolution keeps equal rows together and different rows apart
     one, two = graph.pairs.T
     total = (graph.cosine * graph.copies[one] * graph.copies[two]).sum()
     return np.geomspace(total / (size * (size - 1) / 2), graph.cosine.max(), RESOLUTIONS)
@@ -136,10 +135,7 @@ def _resolutions(graph: SimilarityGraph) -> FloatArray:
 
 def _clusters(graph: SimilarityGraph, resolution: float, rng: np.random.Generator) -> IntArray:
     """Run Leiden on the distinct rows, each as heavy as the units that have it; labels of the units."""
-    try:
-        import igraph
-    except ImportError as error:
-        raise ImportError("the clustering 'leiden' needs igraph: pip install 'modgraph-nn[graphs]'") from error
+    igraph = require("igraph", purpose="the clustering 'leiden'", extra="graphs")
     one, two = graph.pairs.T
     network = igraph.Graph(n=len(graph.copies), edges=graph.pairs)
     # igraph draws from one generator for the whole process: lend it a seeded one.
@@ -150,7 +146,7 @@ def _clusters(graph: SimilarityGraph, resolution: float, rng: np.random.Generato
             weights=graph.cosine * graph.copies[one] * graph.copies[two],
             node_weights=graph.copies.tolist(),
             resolution=resolution,
-            n_iterations=-1,
+            n_iterations=MAX_ITERATIONS,
         )
     finally:
         igraph.set_random_number_generator(random)

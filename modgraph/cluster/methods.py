@@ -8,23 +8,22 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from modgraph.arrays import IntArray, read_only
-from modgraph.cluster.rows import Clustering, linkage, published
+from modgraph.cluster.rows import Clustering, published_linkage, tied_linkage
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 from modgraph.reach import layers_within, reachability, spread
 
-# Up to here a dense boolean product is quicker than the set-up of a sparse one.
+# Most units of a network whose reachability is found by dense matrix products: they are quicker up to here.
 SMALL_GRAPH = 128
-
 
 Clusters = tuple[IntArray, dict[str, bool]]
 
 
 class Method(Protocol):
-    """What a clustering is: a trimmed network, how far reach counts, and a source of randomness → labels and notes.
+    """A clustering of a whole network: takes a trimmed graph, hops and a random generator; returns labels and notes.
 
-    No cluster spans two layers, labels are numbered by first unit, and output units are clusters of one. Notes say what
-    a user should know of this run; they end in `ModuleHierarchy.settings`.
+    No cluster spans two layers, labels are numbered by first unit, and output units are clusters of one. Notes are what
+    a user should know of this run; `detect_modules` adds them to `ModuleHierarchy.settings`.
     """
 
     def __call__(self, dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:
@@ -68,7 +67,7 @@ def cluster_layers(dag: LayeredDAG, method: Clustering, *, hops: int) -> IntArra
                 f"`clustering` must return an int for each of {len(rows)} rows "
                 f"(got shape {found.shape}, dtype {found.dtype})"
             )
-        # A cluster goes by its first unit here, so layers never share one.
+        # The label is the cluster's first unit, so layers never share one.
         first: dict[int, int] = {}
         labels[start:stop] = [first.setdefault(label, unit) for unit, label in enumerate(found.tolist(), start)]
     return read_only(by_first_unit(labels))
@@ -84,14 +83,15 @@ def by_layer(clustering: Clustering) -> Method:
 
 
 def _linkage(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:  # noqa: ARG001 (draws nothing)
-    from modgraph.cluster.description import SMALLEST, described_linkage
+    from modgraph.cluster.description import SMALLEST_LAYER
+    from modgraph.cluster.description_search import described_linkage
 
-    if max(dag.layer_sizes[:-1]) < SMALLEST:
-        return cluster_layers(dag, linkage, hops=hops), {}
+    if max(dag.layer_sizes[:-1]) < SMALLEST_LAYER:
+        return cluster_layers(dag, tied_linkage, hops=hops), {}
     within = layers_within(dag, hops)
 
     def small(dag: LayeredDAG, level: int) -> IntArray:
-        return linkage(reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray())
+        return tied_linkage(reachability(dag, level, hops=hops)[:, within[level][dag.layer]].toarray())
 
     labels, description = described_linkage(dag, hops=hops, small=small)
     return labels, {} if description is None else {"capped": description.capped}
@@ -111,11 +111,11 @@ def _blockmodel(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> C
 
 METHODS: dict[str, Method] = {
     "linkage": _linkage,
-    "published": by_layer(published),
+    "published": by_layer(published_linkage),
     "leiden": _leiden,
     "blockmodel": _blockmodel,
 }
-"""By name. *linkage* (the default) cuts trees of average linkage: in layers that are large enough to tell, where the
-network has the shortest description (`modgraph.cluster.description`), in the others as the paper does, free of unit
-order (`modgraph.cluster.linkage`). *published* is the paper's rule to the letter. *leiden* (igraph) and *blockmodel*
-(graph-tool) are alternatives to compare with."""
+"""The clusterings by name. *linkage* (the default) cuts trees of average linkage. In layers that are large enough it
+takes the cut from which the network has the shortest description (`modgraph.cluster.description`), elsewhere the cut of
+the paper's rule, free of unit order (`modgraph.cluster.tied_linkage`). *published* is the paper's rule to the letter
+(`modgraph.cluster.published_linkage`). *leiden* (igraph) and *blockmodel* (graph-tool) are alternatives."""

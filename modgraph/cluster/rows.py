@@ -1,4 +1,4 @@
-"""Clusters of the rows of one layer: average linkage, and how the paper does it."""
+"""Clusters of the rows of one layer by average linkage: free of unit order, or to the letter of the paper."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.arrays import BoolArray, IntArray
+from modgraph.checks import check_share
 from modgraph.cluster.choose import choose_clusters
 from modgraph.cluster.tree import published_tree, tied_tree
 
 Clustering = Callable[[BoolArray], NDArray[Any]]
 
 
-def linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArray:
-    """Cluster rows by average linkage, the number of clusters chosen as in the paper, whatever the order of the rows.
+def tied_linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArray:
+    """Cluster rows by average linkage and the paper's rule for the number of clusters, whatever the order of the rows.
 
-    What `detect_modules` does by default in tiny layers. It differs from `published` where distances are equal: those
-    are joined at once, in exact arithmetic, instead of by the order of the units (`modgraph.cluster.tree.tied_tree`).
+    `detect_modules` does this by default in tiny layers. It differs from `published_linkage` where distances are equal:
+    those pairs are joined at once, in exact arithmetic, instead of by the order of the units
+    (`modgraph.cluster.tree.tied_tree`).
 
     Parameters
     ----------
@@ -40,30 +42,31 @@ def linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArr
 
     Examples
     --------
-    >>> linkage([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]).tolist()
+    >>> tied_linkage([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]).tolist()
     [0, 0, 1, 1]
     """
-    every = _rows(features, modularity_threshold)
-    # Equal rows are at distance 0, so they are one cluster in any case: one of them with a weight stands for all.
+    all_rows = _checked_rows(features, modularity_threshold)
+    # Equal rows are at distance 0, so they are always one cluster: keep one of them, with the number of copies.
     position: dict[bytes, int] = {}
-    copy_of: IntArray = np.array([position.setdefault(row.tobytes(), len(position)) for row in every])
+    copy_of: IntArray = np.array([position.setdefault(row.tobytes(), len(position)) for row in all_rows])
     copies: IntArray = np.bincount(copy_of)
     if len(copies) == 1:
         return copy_of
     rows = np.frombuffer(b"".join(position), dtype=np.bool_).reshape(len(copies), -1)
     overlap = _overlaps(rows)
+    tree = tied_tree(overlap, copies)
     clusters = choose_clusters(
-        tied_tree(overlap, copies),
+        tree,
         rows,
-        overlap=overlap,
-        copies=len(every) - len(rows),
+        overlaps=overlap[*tree.closest.T],
+        copies=len(all_rows) - len(rows),
         modularity_threshold=modularity_threshold,
     )
     return clusters[copy_of]
 
 
-def published(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArray:
-    """Cluster rows by the paper's rule to the letter, in which the order of the units settles ties.
+def published_linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntArray:
+    """Cluster rows by the paper's rule to the letter, which breaks ties by the order of the units.
 
     Average linkage on cosine distance, the number of clusters from the curve M(k) and two tests (paper, section
     3.2; here with one linkage and the incremental curve instead of a new fit for every k).
@@ -87,23 +90,23 @@ def published(features: BoolArray, *, modularity_threshold: float = 0.2) -> IntA
 
     Examples
     --------
-    >>> published([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]).tolist()
+    >>> published_linkage([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]).tolist()
     [0, 0, 2, 2]
     """
-    rows = _rows(features, modularity_threshold)
+    rows = _checked_rows(features, modularity_threshold)
     if len(rows) == 1:
         return np.zeros(1, dtype=np.int64)
     overlap = _overlaps(rows)
-    return choose_clusters(published_tree(overlap), rows, overlap=overlap, modularity_threshold=modularity_threshold)
+    tree = published_tree(overlap)
+    return choose_clusters(tree, rows, overlaps=overlap[*tree.closest.T], modularity_threshold=modularity_threshold)
 
 
-def _rows(features: BoolArray, modularity_threshold: float) -> BoolArray:
+def _checked_rows(features: BoolArray, modularity_threshold: float) -> BoolArray:
     """Check the arguments of a clustering and return its features as boolean rows."""
     rows = np.asarray(features, dtype=np.bool_)
     if rows.ndim != 2 or not len(rows) or not rows.any(axis=1).all():
         raise ValueError(f"`features` must be a matrix without empty rows (got shape {rows.shape})")
-    if not 0 <= modularity_threshold <= 1:
-        raise ValueError(f"`modularity_threshold` must be from 0 to 1 (got {modularity_threshold!r})")
+    check_share("modularity_threshold", modularity_threshold)
     return rows
 
 

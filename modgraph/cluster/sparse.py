@@ -1,7 +1,7 @@
-"""Average linkage of one layer at any size: equal rows collapsed, only similar pairs kept.
+"""Average linkage of one layer at any size: equal rows are collapsed, and only similar pairs are stored.
 
 Two units are similar if they reach a unit in common. In a pruned network few pairs do, so the similarities are a sparse
-graph, and average linkage needs nothing else: pairs that are not in it are at distance 1, the largest there is.
+graph. Average linkage needs nothing else: pairs that are not in it are at distance 1, the largest there is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.cluster.tree import MergeTree, tied_tree
 from modgraph.dag import LayeredDAG
 
-# Up to here the tree is grown on the full matrix of distances; up to `DENSE_LIMIT` if the sparse graph would explode.
-DENSE_ROWS, DENSE_LIMIT = 3000, 6000
-# Rows that have more entries than this in all, and fill more than this share of their columns, are packed into bits,
-# where those take no more bytes than this.
-FULL_SIZE, FULL, PACKED_BYTES = 1 << 20, 0.1, 1 << 29
-# What the graph of similar rows may cost: for each row so many steps (pairs of rows with a column in common, once for
-# each such column) and so many pairs to be stored, or `ANYWAY` all in all.
-STEPS_PER_ROW, PAIRS_PER_ROW, ANYWAY = 1024, 128, 1 << 24
+# Most distinct rows whose tree is grown on the full matrix of distances.
+DENSE_ROWS = 3000
+# The same where the sparse graph would have too many pairs.
+DENSE_LIMIT = 6000
+# Rows are packed into bits if they have more entries than this in all …
+FULL_ENTRIES = 1 << 20
+# … and fill more than this share of their columns …
+FULL_SHARE = 0.1
+# … and the packed rows take no more bytes than this.
+PACKED_BYTES = 1 << 29
+# Most steps, per row, for finding the similar pairs: one for each pair of rows and column that they have in common.
+STEPS_PER_ROW = 1024
+# Most similar pairs, per row, that are stored.
+PAIRS_PER_ROW = 128
+# Steps or pairs in all that are always allowed.
+FREE_STEPS = 1 << 24
 
 
 Found = TypeVar("Found")
-# For each row where its pairs begin, their other rows, their similarities, and what a similarity of 1 is.
+# For each row where its pairs begin; the other rows; the similarities; the integer that stands for similarity 1.
 _Similarities = tuple[IntArray, NDArray[np.int32], IntArray, int]
 
 
@@ -45,11 +53,12 @@ class LayerTree:
     row_of : ndarray of int, shape (n_units,)
         The row of the tree that each unit of the layer belongs to.
     hops : int
-        How many steps the rows look ahead: fewer than were asked for where more would have made too many pairs similar.
+        Longest path that counts in the rows: shorter than asked for if longer paths make too many pairs similar.
     left_out : int
-        Columns left out, the most common ones, because even within one step too many pairs were similar.
+        Columns left out, the most common ones, because even with one hop too many pairs were similar.
     capped : bool
-        Whether either of these was done. Where not, the tree is that of `modgraph.cluster.tree.tied_tree`.
+        Whether the rows were shortened or columns left out. If not, the tree is that of
+        `modgraph.cluster.tree.tied_tree`.
     """
 
     tree: MergeTree | None
@@ -62,15 +71,15 @@ class LayerTree:
 def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both") -> LayerTree:
     """Grow the linkage tree of one layer by what its units reach.
 
-    Average linkage on cosine distance, equal distances joined at once, as `modgraph.cluster.tree.tied_tree`. Units
-    with equal rows are collapsed first. Up to `DENSE_ROWS` distinct rows the full matrix of distances serves (its
-    overlaps counted on packed bits where rows fill up); above, reciprocal nearest neighbours on the sparse graph of
-    similar rows (Murtagh, The Computer Journal 26, 1983; exact, since average linkage is reducible), in practice
-    linear in the number of similar pairs.
+    Average linkage on cosine distance, pairs at equal distances joined at once, as `modgraph.cluster.tree.tied_tree`.
+    Units with equal rows are collapsed first. Up to `DENSE_ROWS` distinct rows the tree is grown on the full matrix of
+    distances, whose overlaps are counted on packed bits where rows are long. Above that it is grown by reciprocal
+    nearest neighbours on the sparse graph of similar rows (Murtagh, The Computer Journal 26, 1983; exact, since
+    average linkage is reducible), in practice in time linear in the number of similar pairs.
 
-    Where that graph would explode, rows look ahead as many steps as cost at most `STEPS_PER_ROW` steps and
-    `PAIRS_PER_ROW` pairs a row; where a single step is too many, the most common columns are left out, equally common
-    ones together, until it isn't. `LayerTree.capped` says so.
+    Where that graph has too many pairs, rows hold only the columns within fewer hops, as many as cost at most
+    `STEPS_PER_ROW` steps and `PAIRS_PER_ROW` pairs a row. Where one hop is still too many, the most common columns are
+    left out, equally common ones together, until it isn't. `LayerTree.capped` says so.
 
     Parameters
     ----------
@@ -93,13 +102,13 @@ def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both
     (3, [0, 0, 1, 2], False)
     """
     steps, start, stop = _steps(dag, level, direction)
-    ahead, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
+    within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
     if not complete:
         found = _packed_tree(steps, start, stop, hops=hops)
         if found is not None:
             return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
-    (tree, row_of), used, left_out = _affordable(ahead, _tree)
-    exact = complete and used == len(ahead) and left_out == 0
+    (tree, row_of), used, left_out = _affordable(within, _tree)
+    exact = complete and used == len(within) and left_out == 0
     return LayerTree(
         tree=tree,
         row_of=read_only(row_of),
@@ -154,14 +163,14 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     ([[0, 1], [1, 2]], [0.5, 0.707], [2, 1, 1])
     """
     steps, start, stop = _steps(dag, level, direction)
-    ahead, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
+    within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
 
     def similarities(rows: csr_array) -> tuple[_Similarities, IntArray, IntArray] | None:
         distinct, row_of, copies = _distinct(rows)
         found = _similarities(distinct, np.ones_like(copies))
         return None if found is None else (found, row_of, copies)
 
-    (found, row_of, copies), used, left_out = _affordable(ahead, similarities)
+    (found, row_of, copies), used, left_out = _affordable(within, similarities)
     starts, others, similarity, one = found
     row = np.repeat(np.arange(len(copies)), np.diff(starts))
     once = row < others
@@ -170,7 +179,7 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
         cosine=read_only(similarity[once] / one),
         copies=read_only(copies),
         row_of=read_only(row_of),
-        capped=not (complete and used == len(ahead) and left_out == 0),
+        capped=not (complete and used == len(within) and left_out == 0),
     )
 
 
@@ -186,42 +195,42 @@ def _steps(dag: LayeredDAG, level: int, direction: str) -> tuple[list[csr_array]
     return steps, start, stop
 
 
-def _affordable(ahead: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
-    """Make something of rows that cost ever less until it isn't None; with their steps and the columns left out."""
-    for used in range(len(ahead), 0, -1):
-        found = make(ahead[used - 1])
+def _affordable(within: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
+    """Call `make` with ever sparser rows until it returns something; return that, the hops and the columns left out."""
+    for used in range(len(within), 0, -1):
+        found = make(within[used - 1])
         if found is not None:
             return found, used, 0
-    frequency = np.bincount(ahead[0].indices, minlength=ahead[0].shape[1])
-    for most in np.unique(frequency)[::-1].tolist():
-        found = make(_sorted(ahead[0][:, frequency < most]))
+    frequency = np.bincount(within[0].indices, minlength=within[0].shape[1])
+    for bound in np.unique(frequency)[::-1].tolist():
+        found = make(_sorted(within[0][:, frequency < bound]))
         if found is not None:
-            return found, 1, int((frequency >= most).sum())
+            return found, 1, int((frequency >= bound).sum())
     raise AssertionError("rows without columns cost nothing")
 
 
 def _within(
     steps: Sequence[csr_array], start: int, stop: int, *, hops: int, skips_layers: bool
 ) -> tuple[list[csr_array], bool]:
-    """Return what some units reach within 1, 2, … hops, and whether the last is all that `hops` asks for.
+    """Return what some units reach within 1, 2, … hops, and whether the last one is `hops` or as good.
 
-    Stops early where the rows fill up or get long.
+    It stops early where rows fill up or have too many entries in all.
     """
     frontiers = [step[start:stop] for step in steps]
     # Columns of different directions are never the same: no unit is both before and after a layer.
-    ahead = [_sorted(sum(frontiers[1:], frontiers[0]))]
-    while len(ahead) < hops:
-        size = ahead[-1].nnz
-        full = size > FULL_SIZE and size > FULL * (stop - start) * np.unique(ahead[-1].indices).size
-        if full or size > max(PAIRS_PER_ROW * (stop - start), ANYWAY):
-            return ahead, False
+    within = [_sorted(sum(frontiers[1:], frontiers[0]))]
+    while len(within) < hops:
+        size = within[-1].nnz
+        full = size > FULL_ENTRIES and size > FULL_SHARE * (stop - start) * np.unique(within[-1].indices).size
+        if full or size > max(PAIRS_PER_ROW * (stop - start), FREE_STEPS):
+            return within, False
         frontiers = [frontier @ step for frontier, step in zip(frontiers, steps, strict=True)]
         if skips_layers:
-            frontiers = [frontier > ahead[-1] for frontier in frontiers]
+            frontiers = [frontier > within[-1] for frontier in frontiers]
         if not any(frontier.nnz for frontier in frontiers):
             break
-        ahead.append(_sorted(sum(frontiers, ahead[-1])))
-    return ahead, True
+        within.append(_sorted(sum(frontiers, within[-1])))
+    return within, True
 
 
 def _sorted(rows: csr_array) -> csr_array:
@@ -236,7 +245,7 @@ def _packed_tree(
     steps: Sequence[csr_array], start: int, stop: int, *, hops: int
 ) -> tuple[MergeTree | None, IntArray] | None:
     """Grow the tree on packed rows; None where they take too much memory or too many are distinct."""
-    from modgraph.cluster.similar import packed_overlaps, packed_step
+    from modgraph.cluster.sparse_kernels import packed_overlaps, packed_step
 
     n_units = steps[0].shape[0]
     if len(steps) * n_units * n_units // 8 > PACKED_BYTES:
@@ -258,7 +267,7 @@ def _packed_tree(
 
 
 def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
-    """Grow the tree of sparse rows and say which row of it each one is; None where that would cost too much."""
+    """Grow the tree of the distinct rows; return it and the place of each row in it; None where it costs too much."""
     distinct, row_of, copies = _distinct(rows)
     n_rows = distinct.shape[0]
     tree = None
@@ -275,7 +284,7 @@ def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
 
 def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:
     """Collapse equal rows: the distinct ones, which of them each row is, and how often each occurs."""
-    from modgraph.cluster.similar import equal_rows
+    from modgraph.cluster.sparse_kernels import equal_rows
 
     mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
     # Sums wrap around, differences of them as well: equal sets of columns have equal sums.
@@ -296,7 +305,7 @@ def _dense_tree(overlap: IntArray, copies: IntArray) -> MergeTree | None:
 
 def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
     """Grow the tree of distinct rows from the pairs that have a column in common; None if there are too many."""
-    from modgraph.cluster.similar import reciprocal_merges
+    from modgraph.cluster.sparse_kernels import reciprocal_merges
 
     found = _similarities(rows, copies)
     if found is None:
@@ -319,20 +328,20 @@ def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
 
 
 def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
-    """Find for each row the rows it has a column in common with, how alike they are, and in which unit.
+    """Find for each row the rows it has a column in common with, their similarities, and the integer for similarity 1.
 
     None if there are too many pairs.
     """
-    from modgraph.cluster.similar import count_similar, similar_rows
+    from modgraph.cluster.sparse_kernels import count_similar, similar_rows
 
     n_rows = rows.shape[0]
     frequency = np.bincount(rows.indices).astype(np.int64)
-    if (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, ANYWAY):
+    if (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, FREE_STEPS):
         return None
     by_column = rows.T.tocsr()
     pointers, columns = rows.indptr.astype(np.int64), rows.indices.astype(np.int64)
     column_pointers, column_rows = by_column.indptr.astype(np.int64), by_column.indices.astype(np.int64)
-    starts = count_similar(pointers, columns, column_pointers, column_rows, max(PAIRS_PER_ROW * n_rows, ANYWAY))
+    starts = count_similar(pointers, columns, column_pointers, column_rows, max(PAIRS_PER_ROW * n_rows, FREE_STEPS))
     if not len(starts):
         return None
     # Sums over n² pairs must stay inside 64 bits.

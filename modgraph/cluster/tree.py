@@ -1,8 +1,8 @@
-"""The tree that average linkage grows, and the two ways to grow it.
+"""Trees of average linkage, and the two ways to grow them.
 
 A tree says which clusters were joined, in which step, and how far apart they were. `published_tree` joins one pair a
-step and leaves ties to the order of the units, as the paper's code does; `tied_tree` joins everything that is equally
-near at once, so that the order of the units never matters.
+step and breaks ties by the order of the units, as the paper's code does. `tied_tree` joins all pairs at the smallest
+distance at once, so that the order of the units never matters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MergeTree:
     Attributes
     ----------
     pairs : ndarray of int, shape (n_rows − 1, 2)
-        Each merge as one row of either cluster; the first goes on to stand for both, the second is never named again.
+        One row of each of the two joined clusters. Later merges name the joined cluster by the first of them.
     steps : ndarray of int, shape (n_rows − 1,)
         The step in which each merge happens, 1 … n_steps, never decreasing. Merges of one step happen together.
     between : list of int or float, length n_rows − 1
@@ -65,11 +65,11 @@ class MergeTree:
         return roots(parent)
 
     def modularity_curve(self) -> tuple[list[int], list[float]]:
-        """Follow the published M(k) through the merges.
+        """Compute the published M(k) along the merges.
 
         With the distances D scaled to sum 1, M = Σ_c [W_c − r_c²], where W_c is the sum of D inside cluster c and
-        r_c the sum of its rows. Joining c and d adds 2 D_cd − 2 r_c r_d, D_cd being the sum of D between them: O(1)
-        a merge. From integer distances the curve is exact up to its rounding.
+        r_c the sum of its rows. Joining c and d adds 2 D_cd − 2 r_c r_d, where D_cd is the sum of D between them:
+        O(1) a merge. With integer distances the curve is exact before it is rounded.
 
         Returns
         -------
@@ -84,8 +84,8 @@ class MergeTree:
         sums = list(self.distance_sums)
         counts, curve = [self.n_rows], [round(value / scale, 8)]
         pairs, steps = self.pairs.tolist(), self.steps.tolist()
-        for number, ((one, two), apart) in enumerate(zip(pairs, self.between, strict=True), start=1):
-            value += 2 * (apart * total - sums[one] * sums[two])
+        for number, ((one, two), between) in enumerate(zip(pairs, self.between, strict=True), start=1):
+            value += 2 * (between * total - sums[one] * sums[two])
             sums[one] += sums[two]
             if number == len(pairs) or steps[number] > steps[number - 1]:
                 counts.append(self.n_rows - number)
@@ -94,7 +94,7 @@ class MergeTree:
 
 
 def published_tree(overlap: IntArray) -> MergeTree:
-    """Grow the tree as the paper does: floating-point cosine distances, ties left to the order of the rows.
+    """Grow the tree as the paper does: floating-point cosine distances, ties broken by the order of the rows.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def published_tree(overlap: IntArray) -> MergeTree:
     children = merges[:, :2].astype(np.int64)
     size = np.concatenate([np.ones(n_rows), merges[:, 3]])
     first_row = list(range(n_rows))
-    for one in children[:, 0].tolist():
-        first_row.append(first_row[one])
+    for child in children[:, 0].tolist():
+        first_row.append(first_row[child])
     pairs = np.array(first_row)[children]
     return MergeTree(
         pairs=pairs,
@@ -126,7 +126,7 @@ def published_tree(overlap: IntArray) -> MergeTree:
 
 
 def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
-    """Grow the tree without regard to the order of the rows: all pairs at the smallest distance are joined at once.
+    """Grow the tree so that the order of the rows doesn't matter: join all pairs at the smallest distance at once.
 
     Distances are cosine distances in integers, so that their sums are exact and equal averages compare equal. Joining
     ties together follows Fernández and Gómez (Journal of Classification 25, 2008, "multidendrograms").
@@ -136,13 +136,13 @@ def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
     overlap : ndarray of int, shape (n_rows, n_rows)
         Columns that each pair of rows has in common; n_rows ≥ 2, no row without a column, no two rows equal.
     copies : ndarray of int ≥ 1, shape (n_rows,)
-        How often each row occurs. Weights of that kind give the tree that the repeated rows would, above distance 0.
+        How often each row occurs. Above distance 0 the tree is that of the repeated rows.
 
     Returns
     -------
     MergeTree
     """
-    from modgraph.cluster.merges import tied_merges
+    from modgraph.cluster.tree_kernels import tied_merges
 
     pairs, steps, between, distance_sums, closest = tied_merges(overlap, copies)
     return MergeTree(

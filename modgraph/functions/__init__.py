@@ -5,7 +5,9 @@ bit of a sub-function (``"H.1"``, counted from 0). An output unit shows one bit,
 """
 
 from modgraph.functions.catalogue import published, published_names
+from modgraph.functions.decompose import decompose
+from modgraph.functions.generate import random
 from modgraph.functions.graph import ExpectedModule, FunctionGraph
 from modgraph.functions.subfunction import SubFunction
 
-__all__ = ["ExpectedModule", "FunctionGraph", "SubFunction", "published", "published_names"]
+__all__ = ["ExpectedModule", "FunctionGraph", "SubFunction", "decompose", "published", "published_names", "random"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from modgraph.checks import check_int
 from modgraph.functions.subfunction import (
     Bits,
     SubFunction,
     check_arity,
-    check_int,
     check_name,
     check_strings,
     compute,
@@ -117,12 +117,14 @@ class FunctionGraph:
         """The sub-function that each output shows."""
         return tuple(name for name, _ in _output_bits(self))
 
-    def values(self, inputs: ArrayLike) -> dict[str, Bits]:
+    def values(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> dict[str, Bits]:
         """Compute every sub-function on samples.
 
         Parameters
         ----------
         inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
+        fixed : mapping of str → array_like of 0 and 1, shape (n_samples, bits of the sub-function), optional
+            Sub-functions that have these values, whatever they read (an intervention).
 
         Returns
         -------
@@ -147,16 +149,30 @@ class FunctionGraph:
             raise ValueError(f"`inputs` must be 0 or 1 (got {samples[~binary][0]})")
         table = {name: read_only_bits(samples[:, [column]]) for column, name in enumerate(self.inputs)}
         subs = {sub.name: sub for sub in self.sub_functions}
+        given = {name: read_only_bits(np.asarray(bits)) for name, bits in (fixed or {}).items()}
+        for name, bits in given.items():
+            size = (len(samples), subs[name].n_outputs) if name in subs else None
+            if not np.isin(bits, (0, 1)).all():
+                raise ValueError(f"`fixed` must map to arrays of 0 and 1 (got {name!r}: {bits.max()})")
+            if bits.shape != size:
+                raise ValueError(
+                    f"`fixed` must map sub-functions to arrays of shape {size} (got {name!r}: {bits.shape})"
+                )
         for name in _topological_order(self):
+            if name in given:
+                table[name] = given[name]
+                continue
             table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _resolve(self, subs[name].parents)])
         return {name: table[name] for name in subs}
 
-    def evaluate(self, inputs: ArrayLike) -> Bits:
+    def evaluate(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> Bits:
         """Compute the outputs on samples.
 
         Parameters
         ----------
         inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
+        fixed : mapping, optional
+            As in `values`.
 
         Returns
         -------
@@ -174,7 +190,7 @@ class FunctionGraph:
         >>> published("separable").evaluate([[1, 0, 1, 1]])
         array([[1, 0, 0, 1]], dtype=uint8)
         """
-        values = self.values(inputs)
+        values = self.values(inputs, fixed=fixed)
         columns = [
             values[name][:, bit] ^ reference.startswith("~")
             for reference, (name, bit) in zip(self.outputs, _output_bits(self), strict=True)
@@ -384,7 +400,7 @@ def _validate(graph: FunctionGraph) -> None:
         n_bits = len(_resolve(graph, sub.parents))
         rows = patterns(min(n_bits, _MAX_TRIED_BITS))
         compute(sub, [rows[:, column % _MAX_TRIED_BITS] for column in range(n_bits)])
-    check_int("min_hidden", graph.min_hidden, least=0)
+    check_int("min_hidden", graph.min_hidden, at_least=0)
     size = (graph.n_inputs, graph.n_outputs)
     if graph.shallow is not None and (graph.shallow.n_inputs, graph.shallow.n_outputs) != size:
         raise ValueError(f"`shallow` must have {size[0]} inputs and {size[1]} outputs (got {graph.shallow!r})")

@@ -5,12 +5,11 @@
 LayeredDAG([2, 2, 1], 4 edges, density 0.667)
 """
 
+from modgraph.io.attribution import save_supernodes
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
     edge_table,
-    from_igraph,
-    from_networkx,
     to_clustering,
     to_graph_tool,
     to_igraph,
@@ -19,8 +18,10 @@ from modgraph.io.export import (
     unit_table,
 )
 from modgraph.io.export_files import save_graph
+from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
-from modgraph.io.load import load_network, save_network
+from modgraph.io.load import load_network
+from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "save_graph",
     "save_hierarchy",
     "save_network",
+    "save_supernodes",
     "to_clustering",
     "to_graph_tool",
     "to_igraph",

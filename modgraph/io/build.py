@@ -16,22 +16,27 @@ from scipy.sparse import csr_array
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.dag import LayeredDAG
+from modgraph.io.budget import EDGE_BYTES, UNIT_BYTES, spend
 from modgraph.io.values import (
     Block,
     Entry,
+    Function,
     Sums,
     Units,
     Value,
     activation_of,
     dense_size,
     filled,
-    is_sigmoid_of,
+    function_of,
     marks_of,
     merged,
 )
+from modgraph.names import clean, unit_names
 
-# A file that claims more is broken, or not for this tool.
-MOST_UNITS, MOST_PARTS, MOST_ACTIVATIONS = 1 << 26, 10_000, 50
+MOST_UNITS = 1 << 26  # in a network
+MOST_PARTS = 10_000  # in a concatenation
+MOST_ACTIVATIONS = 50  # on top of each other
+UNKNOWN_FUNCTION = "expression"  # of one value: an activation without a name
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,29 +45,25 @@ class Builder:
 
     blocks: list[Block] = field(default_factory=list)
     n_units: int = 0
-    inputs: list[tuple[Entry, Sequence[str] | None]] = field(default_factory=list)
+    inputs: list[Entry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     # --- Inputs -------------------------------------------------------------------------------------------------------
 
     def input(self, name: str, *, size: int | None = None, unit_names: Sequence[str] | None = None) -> Value:
         """Add an input; without a size it takes that of the first layer that reads it."""
-        entry = Entry(name=name)
-        self.inputs.append((entry, unit_names))
-        value = Value(parts=(entry,))
-        if size is not None:
-            self.sized(value, size)
-        return value
+        self.inputs.append(Entry(name=name, size=size, unit_names=unit_names))
+        return Value(parts=(self.inputs[-1],))
 
     def sized(self, value: Value, size: int) -> None:
         """Say how large an input is, if that is not known yet."""
-        entry = value.entry
-        if entry is not None:
-            entry.block = self._block(entry.name, size, layer=0, sums=None)
-            entry.made = self._all_of(entry.block)
+        if value.entry is not None:
+            value.entry.size = size
 
     def _block(self, name: str, size: int, *, layer: int, sums: Sums | None) -> int:
         if size < 1 or self.n_units + size > MOST_UNITS:
             raise ValueError(f"{name!r} must have at least one unit, and the network at most {MOST_UNITS} (got {size})")
+        spend(UNIT_BYTES * size, f"{name!r}, with {size} units,")
         self.blocks.append(Block(name=name, first=self.n_units, size=size, layer=layer, sums=sums))
         self.n_units += size
         return len(self.blocks) - 1
@@ -78,11 +79,13 @@ class Builder:
         known: list[Sums | Units] = []
         for part in value.parts:
             if isinstance(part, Entry):
-                if part.made is None:
+                if part.size is None:
                     raise ValueError(
                         f"the size of input {part.name!r} must be known where it is first used: "
                         "read it with a weight layer first"
                     )
+                if part.made is None:
+                    part.made = self._all_of(self._block(part.name, part.size, layer=0, sums=None))
                 known.append(part.made)
             else:
                 known.append(part)
@@ -90,7 +93,7 @@ class Builder:
 
     def size(self, value: Value) -> int:
         """Return how many sums and units a value holds."""
-        return sum(part.size for part in self.parts(value))
+        return sum(part.size or 0 for part in value.parts) if value.entry is None else len(self.parts(value))
 
     def made(self, part: Sums | Units) -> Units:
         """Turn sums into units."""
@@ -182,18 +185,18 @@ class Builder:
         """Apply something to every entry by itself."""
         if activation == "identity":
             return value
-        if value.entry is not None:
-            self.require_known(value, activation)
+        self.require_known(value, activation)
         parts: list[Sums | Units] = []
         for part in self.parts(value):
             if len(part.after if isinstance(part, Units) else part.activations) > MOST_ACTIVATIONS:
                 raise ValueError(f"there must be fewer activations on top of each other (at {activation!r})")
+            function = function_of(part).then(activation)
             if isinstance(part, Units):
-                parts.append(replace(part, after=(*part.after, activation)))
+                parts.append(replace(part, after=(*part.after, activation), function=function))
             else:
                 before = ("affine",) if part.base is not None else ()
-                acts = (*part.activations, *before, activation)
-                parts.append(replace(part, activations=acts, made=None, base=None, scale=None, shift=None))
+                names = (*part.activations, *before, activation)
+                parts.append(_activated(part, names, function))
         return replace(value, parts=tuple(parts))
 
     def require_known(self, value: Value, operation: str) -> None:
@@ -221,21 +224,32 @@ class Builder:
         for part in self.parts(value):
             s, t = scale[first : first + part.size], shift[first : first + part.size]
             first += part.size
+            function = function_of(part).scaled(s, t)
             if isinstance(part, Sums) and not part.activations:
-                scaled = replace(part, weights=part.weights * s[part.rows], biases=part.biases * s + t, made=None)
+                spend(EDGE_BYTES // 4 * part.rows.size, repr(name))
                 flows = s[part.rows] != 0
-                if not flows.all():
-                    edges = scaled.rows[flows], scaled.units[flows], scaled.weights[flows]
-                    scaled.rows, scaled.units, scaled.weights = edges
-                parts.append(scaled)
+                parts.append(
+                    replace(
+                        part,
+                        rows=part.rows[flows],
+                        units=part.units[flows],
+                        weights=part.weights[flows] * s[part.rows[flows]],
+                        biases=part.biases * s + t,
+                        made=None,
+                        function=function,
+                    )
+                )
+            elif isinstance(part, Sums) and UNKNOWN_FUNCTION in part.activations and function.name is not None:
+                parts.append(_function_part(function))
             elif isinstance(part, Units) and part.after:
-                parts.append(replace(part, after=(*part.after, "affine")))
+                parts.append(replace(part, after=(*part.after, "affine"), function=function))
             else:
                 now = filled(part.scale, 1.0, part.size) * s, filled(part.shift, 0.0, part.size) * s + t
                 if isinstance(part, Units):
-                    parts.append(replace(part, scale=now[0], shift=now[1]))
+                    parts.append(replace(part, scale=now[0], shift=now[1], function=function))
                 else:
-                    parts.append(replace(part, base=part.base or part, made=None, scale=now[0], shift=now[1]))
+                    base = part.base or part
+                    parts.append(replace(part, base=base, made=None, scale=now[0], shift=now[1], function=function))
         return replace(value, parts=tuple(parts))
 
     def add(self, values: Sequence[Value], *, name: str) -> Value:
@@ -244,10 +258,6 @@ class Builder:
 
     def multiply(self, values: Sequence[Value], *, name: str) -> Value:
         """Multiply values entry by entry: a unit has the edges of all, and no forward pass."""
-        if len(values) == 2:
-            for one, other in (values, values[::-1]):
-                if is_sigmoid_of(other, one):
-                    return self.activate(one, "silu")
         return self._join(values, name=name, kind="product")
 
     def _join(self, values: Sequence[Value], *, name: str, kind: str | None) -> Value:
@@ -260,22 +270,24 @@ class Builder:
         if len(sizes) > 1 or len({(value.maps, value.flat, value.turned) for value in values}) > 1:
             raise ValueError(f"{name!r} must join values of one size (got {sorted(sizes)})")
         (size,) = sizes
+        one_function = self._one_function(values, multiply=kind is not None)
+        if one_function is not None:
+            return replace(values[0], parts=one_function)
         whole: list[list[Sums]] = []
-        shown: dict[tuple[int, int], Sums] = {}  # each only once where a value is multiplied by a function of itself
-        for at, value in enumerate(values):
+        for value in values:
             opened, first = [], 0
             for part in self.parts(value):
                 # A gate: silu(a) · b is one unit, with the edges of both sums.
                 one = part if kind is not None and isinstance(part, Sums) else self.open(part)
                 opened.append(replace(one, rows=one.rows + first))
-                shown.setdefault((at if kind is None else -1 - first, id(one.rows)), opened[-1])
                 first += part.size
             whole.append(opened)
         pieces = [piece for opened in whole for piece in opened]
+        spend(EDGE_BYTES * sum(piece.rows.size for piece in pieces), repr(name))
         rows, units, weights = merged(
-            np.concatenate([piece.rows for piece in shown.values()]),
-            np.concatenate([piece.units for piece in shown.values()]),
-            np.concatenate([piece.weights for piece in shown.values()]),
+            np.concatenate([piece.rows for piece in pieces]),
+            np.concatenate([piece.units for piece in pieces]),
+            np.concatenate([piece.weights for piece in pieces]),
             width=self.n_units,
         )
         called = {piece.name for piece in pieces if piece.name}
@@ -291,6 +303,20 @@ class Builder:
         )
         return replace(values[0], parts=(sums,))
 
+    def _one_function(self, values: Sequence[Value], *, multiply: bool) -> tuple[Sums | Units, ...] | None:
+        """Join functions of the same sums or units to one: 0.5·h·(1 + tanh(h)) is an activation, not two units.
+
+        Returns None where values are functions of different things, or nothing but weighted sums are added.
+        """
+        columns = [self.parts(value) for value in values]
+        functions = [[function_of(part) for part in column] for column in columns]
+        if len({tuple(id(one.of) for one in column) for column in functions}) > 1:
+            return None
+        has_function = any(part.after if isinstance(part, Units) else part.activations for c in columns for part in c)
+        if not multiply and not has_function:
+            return None
+        return tuple(_function_part(row[0].joined(row[1:], multiply=multiply)) for row in zip(*functions, strict=True))
+
     def concatenate(self, values: Sequence[Value], *, name: str) -> Value:
         """Put values behind each other."""
         if any(value.flat for value in values) and len(values) > 1:
@@ -300,6 +326,7 @@ class Builder:
         parts = tuple(part for value in values for part in self.parts(value))
         if len(parts) > MOST_PARTS or sum(part.size for part in parts) > MOST_UNITS:
             raise ValueError(f"{name!r} must concatenate fewer values (got {len(parts)})")
+        spend(UNIT_BYTES // 4 * sum(part.size for part in parts), f"{name!r}")
         return replace(values[0], parts=parts)
 
     def take(self, value: Value, chosen: IntArray) -> Value:
@@ -316,6 +343,7 @@ class Builder:
             first += part.size
             if at.size == 0:
                 continue
+            spend(EDGE_BYTES * (at.size if isinstance(part, Units) else part.rows.size), "a choice of entries")
             if isinstance(part, Sums) and part.base is not None:
                 part = self.made(part)
             if isinstance(part, Units):
@@ -324,6 +352,7 @@ class Builder:
                     units=part.units[at],
                     scale=None if part.scale is None else part.scale[at],
                     shift=None if part.shift is None else part.shift[at],
+                    function=None,
                 )
             else:
                 matrix = csr_array(
@@ -340,6 +369,7 @@ class Builder:
                     dense_edges=part.dense_edges * at.size // part.size,
                     made=None,
                     base=None,
+                    function=None,
                 )
             parts.append(taken)
         return replace(value, parts=tuple(parts))
@@ -361,7 +391,7 @@ class Builder:
             With weights, biases, activations and names; without the blocks that no output reads.
         """
         parts = [part for value in outputs for part in self.parts(value)]
-        if not any(entry.made for entry, _ in self.inputs) or not parts:
+        if not any(entry.made for entry in self.inputs) or not parts:
             raise ValueError("there must be a weight layer between an input and an output")
         for part in parts:
             self.made(part)
@@ -381,20 +411,14 @@ class Builder:
         sources = place[np.concatenate([part.units for part in sums])]
         targets = place[np.concatenate([part.rows + block.first for block, part in zip(made, sums, strict=True)])]
         edges = np.lexsort((targets, sources))
-        given = {entry.block: names for entry, names in self.inputs}
-        names: list[str] = []
-        for block in order:
-            own = given.get(self.blocks.index(block)) if block.sums is None else None
-            names += own if own is not None else [f"{block.name}.{at}" for at in range(block.size)]
-        if output_names is not None:
-            n_outputs = sum(block.size for block in order if block.is_output)
-            if len(output_names) == n_outputs:
-                names[-n_outputs:] = output_names
         called = [
             " + ".join(dict.fromkeys(b.name for b, at in zip(order, levels, strict=True) if at == level))
             for level in range(last + 1)
         ]
-        return LayeredDAG.from_sorted_edges(
+        unread = [entry.name for entry in self.inputs if entry.made is None]
+        if unread:
+            self.notes.append(f"Left out, because nothing reads it: input {', '.join(map(repr, unread[:6]))}.")
+        dag = LayeredDAG.from_sorted_edges(
             sources[edges],
             targets[edges],
             layer=np.repeat(levels, sizes),
@@ -403,9 +427,24 @@ class Builder:
             weights=np.concatenate([part.weights for part in sums])[edges],
             biases=np.concatenate([np.zeros(b.size) if b.sums is None else b.sums.biases for b in order]),
             activations=np.repeat([activation_of(block.sums) for block in order], sizes),
-            unit_names=names,
-            layer_names=called,
+            layer_names=[clean(name) for name in called],
+            notes=self.notes,
         )
+        return self._with_unit_names(dag, output_names)
+
+    def _with_unit_names(self, dag: LayeredDAG, output_names: Sequence[str] | None) -> LayeredDAG:
+        """Name all units where inputs or outputs have names; those that have none as everywhere."""
+        read = [entry for entry in self.inputs if entry.made is not None]
+        if output_names is None and not any(entry.unit_names for entry in read):
+            return dag
+        names, first = unit_names(dag), 0
+        for entry in read:
+            size = entry.size or 0
+            names[first : first + size] = entry.unit_names or names[first : first + size]
+            first += size
+        if output_names is not None and len(output_names) == dag.layer_sizes[-1]:
+            names[-len(output_names) :] = output_names
+        return replace(dag, unit_names=np.array(names, dtype=np.str_))
 
     def _output(self, part: Sums | Units) -> int:
         """Make a part of the outputs a block of its own that nobody else reads; returns its number."""
@@ -429,6 +468,18 @@ class Builder:
             sums = self.blocks[number].sums
             if alive[number] and sums is not None:
                 alive[list(sums.blocks)] = True
-        entries = [entry.block for entry, _ in self.inputs if entry.made is not None]
+        entries = [min(entry.made.blocks) for entry in self.inputs if entry.made is not None]
         others = [n for n in np.flatnonzero(alive).tolist() if self.blocks[n].sums is not None]
         return [self.blocks[number] for number in (*entries, *others)]
+
+
+def _activated(sums: Sums, names: tuple[str, ...], function: Function) -> Sums:
+    return replace(sums, activations=names, made=None, base=None, scale=None, shift=None, function=function)
+
+
+def _function_part(function: Function) -> Sums | Units:
+    """Apply a function to the part that it is of."""
+    part, name = function.of, function.name or UNKNOWN_FUNCTION
+    if isinstance(part, Units):
+        return replace(part, after=(*part.after, name), function=function)
+    return _activated(part, (*part.activations, name), function)

@@ -1,36 +1,43 @@
-"""scikit-learn's multi-layer perceptrons, live or from files."""
+"""scikit-learn's multi-layer perceptrons, by themselves or at the end of a pipeline; live and from skops files."""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modgraph.arrays import FloatArray
+from modgraph.checks import require
 from modgraph.dag import LayeredDAG
+from modgraph.io.budget import spend
 from modgraph.io.build import Builder
 from modgraph.io.matrix import check_threshold, pruned, vector
-from modgraph.io.tensor import checked_members, read_npy
+from modgraph.io.npz_file import checked_members, member_names, read_header
+from modgraph.io.request import Request
+from modgraph.io.values import filled
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import Pipeline
 
-_NAMES = {"logistic": "sigmoid"}
-# What a fitted MLP holds and skops does not list as safe; making one runs nothing but its own __new__.
+NAME = "a skops file"
+_ACTIVATIONS = {"logistic": "sigmoid"}
+# What a fitted MLP holds and skops does not list as safe. Making one runs nothing but its own __new__.
 _OPTIMISERS = {f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer")}
 
 
-def from_estimator(mlp: MLPClassifier | MLPRegressor, *, threshold: float = 0.0) -> LayeredDAG:
+def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, threshold: float = 0.0) -> LayeredDAG:
     """Build the graph of a fitted scikit-learn MLP.
 
     Parameters
     ----------
-    mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
-        Fitted. Its coefficients, (in, out), are edges where they are not 0.
+    estimator : sklearn.neural_network.MLPClassifier, MLPRegressor, or sklearn.pipeline.Pipeline that ends with one
+        Fitted. Its coefficients, (in, out), are edges where they are not 0. The steps of a pipeline before the MLP
+        must be scalers; they become part of the first weights and biases.
     threshold : float ≥ 0
-        Coefficients of at most this magnitude count as pruned.
+        Coefficients of at most this magnitude count as pruned, after scaling.
 
     Returns
     -------
@@ -41,7 +48,7 @@ def from_estimator(mlp: MLPClassifier | MLPRegressor, *, threshold: float = 0.0)
     Raises
     ------
     ValueError
-        If `mlp` is something else, or not fitted.
+        If `estimator` is something else, or not fitted.
 
     Examples
     --------
@@ -51,49 +58,86 @@ def from_estimator(mlp: MLPClassifier | MLPRegressor, *, threshold: float = 0.0)
     LayeredDAG([2, 3, 1], 9 edges, density 1)
     """
     from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import Pipeline
 
+    scalers: list[Any] = []
+    first: Any = estimator
+    mlp: Any = estimator
+    if isinstance(estimator, Pipeline):
+        *scalers, mlp = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
+        first = scalers[0] if scalers else mlp
     if not isinstance(mlp, MLPClassifier | MLPRegressor):
-        raise ValueError(f"`mlp` must be an MLPClassifier or MLPRegressor (got {type(mlp).__name__})")
+        raise ValueError(
+            f"`estimator` must be an MLPClassifier or MLPRegressor, or a Pipeline that ends with one "
+            f"(got {type(mlp).__name__})"
+        )
     coefficients, biases = getattr(mlp, "coefs_", None), getattr(mlp, "intercepts_", None)
     if not coefficients or not biases or len(coefficients) != len(biases):
-        raise ValueError(f"`mlp` must be fitted (got {type(mlp).__name__} without coefficients)")
+        raise ValueError(f"`estimator` must be fitted (got {type(mlp).__name__} without coefficients)")
     limit = check_threshold(threshold)
     builder = Builder()
-    names = getattr(mlp, "feature_names_in_", None)
-    names = None if names is None else [str(name) for name in names]
-    if names is not None and len(names) != len(coefficients[0]):
-        names = None
-    value = builder.input("inputs", size=len(coefficients[0]), unit_names=names)
+    n_inputs = len(coefficients[0])
+    names = [str(name) for name in getattr(first, "feature_names_in_", [])]
+    value = builder.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
+    for scaler in scalers:
+        scale, shift = _scaling(scaler, n_inputs)
+        value = builder.scale(value, scale, shift=shift, name=type(scaler).__name__)
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
-        weights = pruned(f"coefs_[{at}]", np.asarray(matrix).T, threshold=limit)
+        weights = pruned(f"coefs_[{at}]", np.asarray(matrix).T, threshold=limit if at or not scalers else 0.0)
+        if at == 0 and scalers and limit > 0:
+            factor = filled(builder.units(value).scale, 1.0, n_inputs)
+            effect = weights.data * factor[weights.indices]
+            weights.data[np.abs(effect) <= limit] = 0
+            weights.eliminate_zeros()
         shift = vector(f"intercepts_[{at}]", np.asarray(bias), length=weights.shape[0])
         value = builder.linear(value, weights, bias=shift, name=f"coefs_{at}")
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
-        value = builder.activate(value, _NAMES.get(activation, activation))
+        value = builder.activate(value, _ACTIVATIONS.get(activation, activation))
     classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]
-    dag = builder.finish([value])
-    if len(classes) == dag.layer_sizes[-1] and dag.unit_names is not None:
-        kept = dag.unit_names[: dag.n_units - len(classes)].tolist()
-        dag = replace(dag, unit_names=np.array([*kept, *classes], dtype=np.str_))
-    return dag
+    return builder.finish([value], output_names=classes if len(classes) == len(biases[-1]) else None)
 
 
-def read_skops(path: Path, *, threshold: float = 0.0, trust: bool = False) -> LayeredDAG:
-    """Read a skops file; types that skops does not know to be safe need `trust`."""
-    try:
-        from skops import io
-    except ImportError as error:
-        raise ImportError("reading skops files needs skops: pip install 'modgraph-nn[skops]'") from error
-    with zipfile.ZipFile(path) as archive:
+def _scaling(scaler: Any, n_inputs: int) -> tuple[FloatArray, FloatArray]:
+    """Return what a scaler multiplies each input by and then adds."""
+    from sklearn import preprocessing
+
+    scale, shift = np.ones(n_inputs), np.zeros(n_inputs)
+    if isinstance(scaler, preprocessing.MinMaxScaler) and not scaler.clip:
+        return np.asarray(scaler.scale_, dtype=np.float64), np.asarray(scaler.min_, dtype=np.float64)
+    known = preprocessing.StandardScaler | preprocessing.RobustScaler | preprocessing.MaxAbsScaler
+    if not isinstance(scaler, known):
+        raise ValueError(
+            f"step {type(scaler).__name__} of the pipeline is not supported: supported are StandardScaler, "
+            "MinMaxScaler, MaxAbsScaler and RobustScaler"
+        )
+    if getattr(scaler, "scale_", None) is not None:
+        scale = 1 / np.asarray(scaler.scale_, dtype=np.float64)
+    centre = getattr(scaler, "center_", getattr(scaler, "mean_", None))
+    if centre is not None and getattr(scaler, "with_mean", getattr(scaler, "with_centering", False)):
+        shift = -np.asarray(centre, dtype=np.float64) * scale
+    return scale, shift
+
+
+def matches(start: bytes, path: Path) -> bool:
+    """Whether a zip archive holds what skops puts in one."""
+    return start.startswith(b"PK\x03\x04") and "schema.json" in member_names(path)
+
+
+def read(request: Request) -> LayeredDAG:
+    """Read a skops file; types that skops does not know to be safe need trust."""
+    request.refuse_masks_and_block()
+    io = require("skops.io", purpose="reading skops files", extra="skops")
+    with zipfile.ZipFile(request.path) as archive:
         for member in checked_members(archive):
+            spend(member.file_size, repr(member.filename))
             if member.filename.endswith(".npy"):
                 with archive.open(member) as file:
-                    read_npy(file, member.filename, size=member.file_size)
-    unknown = io.get_untrusted_types(file=path)
+                    read_header(file, member.filename, size=member.file_size)
+    unknown = io.get_untrusted_types(file=request.path)
     odd = sorted(set(unknown) - _OPTIMISERS)
-    if odd and not trust:
+    if odd and not request.trust_pickle:
         raise ValueError(
             f"it holds types that may run code ({', '.join(odd)[:200]}): only if you trust it, `trust_pickle=True` "
             "(`--trust-pickle`)"
         )
-    return from_estimator(io.load(path, trusted=unknown), threshold=threshold)
+    return from_estimator(io.load(request.path, trusted=unknown), threshold=request.threshold)

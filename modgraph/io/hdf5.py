@@ -1,7 +1,7 @@
-"""HDF5 files, read by a process of their own: on broken files the HDF5 library may hang or crash.
+"""HDF5 files, read by a process of their own, because on broken files the HDF5 library may hang or crash.
 
-This file is also the program of that process (it imports nothing of modgraph): it prints a JSON line about attributes
-and data sets, then the data.
+This file is also the program of that process (it imports nothing of modgraph): it copies attributes and data sets to a
+``.npz`` file, which the reader of ``.npz`` checks as it checks any other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SECONDS, _BYTES_A_SECOND = 20, 10_000_000  # how long it may take
-_MEMORY = 4 << 30  # and what it may have besides four times the file
-_RATIO = 1032  # what deflate can shrink at most
+_SECONDS = 8  # how long reading may take,
+_BYTES_A_SECOND = 10_000_000  # and a second more for each of these many bytes
+_MEMORY = 1 << 30  # bytes of address space, besides four times the file and twice the data sets
 _ATTRIBUTES = ("model_config", "weight_names", "name")
-_MOST_THINGS = 100_000
+_MOST_THINGS = 100_000  # groups and data sets
+_DEEPEST = 50  # groups in groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,13 +49,15 @@ class Contents:
         return [name[len(start) :] for name in self.groups if name.startswith(start) and "/" not in name[len(start) :]]
 
 
-def read_hdf5(source: Path | bytes) -> Contents:
+def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
     """Read groups and data sets of real numbers.
 
     Parameters
     ----------
     source : Path or bytes
         A file, or what is in one.
+    most_bytes : int
+        How much the data sets may take together; one that has several names counts for each of them.
 
     Returns
     -------
@@ -62,47 +66,49 @@ def read_hdf5(source: Path | bytes) -> Contents:
     Raises
     ------
     ValueError
-        If the HDF5 library can't read it, doesn't come back, or crashes.
+        If the HDF5 library can't read it, doesn't come back, or crashes; or if it holds more.
     ImportError
         If h5py is not installed.
     """
     size = source.stat().st_size if isinstance(source, Path) else len(source)
-    command = [sys.executable, "-P", __file__, *([str(source)] if isinstance(source, Path) else [])]
-    try:
-        done = subprocess.run(
-            command,
-            input=b"" if isinstance(source, Path) else source,
-            capture_output=True,
-            timeout=_SECONDS + size / _BYTES_A_SECOND,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-    except subprocess.TimeoutExpired:
-        raise ValueError("it is broken: the HDF5 library does not come back from it") from None
-    if done.returncode == 3:
-        raise ImportError("reading Keras files needs h5py: pip install 'modgraph-nn[keras]'")
-    if done.returncode == 2:
-        raise ValueError(done.stderr.decode("utf-8", "replace").strip()[-500:] or "it is broken")
-    if done.returncode != 0:
-        raise ValueError("it is broken: the HDF5 library fails on it")
-    header, _, data = done.stdout.partition(b"\n")
-    document = json.loads(header)
-    arrays, at = {}, 0
-    for path, dtype, shape in document["arrays"]:
-        count = math.prod(shape)
-        arrays[path] = np.frombuffer(data, dtype=dtype, count=count, offset=at).reshape(shape)
-        at += arrays[path].nbytes
+    with tempfile.TemporaryDirectory(prefix="modgraph-") as folder:
+        copy = Path(folder) / "copy.npz"
+        command = [sys.executable, "-P", __file__, str(most_bytes), str(copy)]
+        try:
+            done = subprocess.run(
+                [*command, *([str(source)] if isinstance(source, Path) else [])],
+                input=b"" if isinstance(source, Path) else source,
+                capture_output=True,
+                timeout=_SECONDS + size / _BYTES_A_SECOND,
+                check=False,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    "OPENBLAS_NUM_THREADS": "1",  # each thread takes address space
+                },
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError("it is broken: the HDF5 library does not come back from it") from None
+        if done.returncode == 3:
+            raise ImportError("reading Keras files needs h5py: pip install 'modgraph-nn[keras]'")
+        if done.returncode == 2:
+            raise ValueError(done.stderr.decode("utf-8", "replace").strip()[-500:] or "it is broken")
+        if done.returncode != 0 or copy.stat().st_size > most_bytes + (1 << 26):
+            raise ValueError("it is broken: the HDF5 library fails on it")
+        with np.load(copy, allow_pickle=False) as copied:
+            document = json.loads(bytes(copied["document"]))
+            arrays = {path: copied[f"array{at}"] for at, path in enumerate(document["paths"])}
     return Contents(groups=document["groups"], arrays=arrays)
 
 
 # --- The other process ------------------------------------------------------------------------------------------------
 
 
-def _walk(group: Any, path: str, groups: dict[str, Any], datasets: list[tuple[str, Any]]) -> None:
+def _walk(group: Any, path: str, groups: dict[str, Any], datasets: dict[str, Any]) -> None:
     """Collect groups and data sets; links to other places and files are not followed."""
     import h5py
 
-    if len(groups) + len(datasets) > _MOST_THINGS or path.count("/") > 50:
+    if len(groups) + len(datasets) > _MOST_THINGS or path.count("/") > _DEEPEST:
         raise ValueError("the file must hold fewer groups")
     groups[path] = {name: _plain(group.attrs[name]) for name in _ATTRIBUTES if name in group.attrs}
     for name in group:
@@ -114,10 +120,7 @@ def _walk(group: Any, path: str, groups: dict[str, Any], datasets: list[tuple[st
         elif isinstance(below, h5py.Dataset) and below.dtype.kind in "biuf":
             if below.is_virtual or below.external or below.shape is None:
                 raise ValueError(f"{where!r} must be a plain data set")
-            claimed = math.prod(below.shape) * below.dtype.itemsize
-            if claimed > _RATIO * below.id.get_storage_size():
-                raise ValueError(f"{where!r} must fit the file (it claims shape {below.shape})")
-            datasets.append((where, below))
+            datasets[where] = below
 
 
 def _plain(value: Any) -> Any:
@@ -126,31 +129,32 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _child() -> int:
+def _copy(most_bytes: int, target: str, source: str | None) -> int:
     try:
         import h5py
     except ImportError:
         return 3
-    given = sys.argv[1:]
-    data = b"" if given else sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read() if source is None else b""
     try:
         import resource
 
-        size = Path(given[0]).stat().st_size if given else len(data)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY + 4 * size, _MEMORY + 4 * size))
+        size = len(data) if source is None else Path(source).stat().st_size
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min(_MEMORY + 4 * size + 2 * most_bytes, *limits, 1 << 62), hard))
     except (ImportError, OSError, ValueError):
         pass  # not on this system
     try:
-        with h5py.File(given[0] if given else io.BytesIO(data), "r") as file:
+        with h5py.File(io.BytesIO(data) if source is None else source, "r") as file:
             groups: dict[str, Any] = {}
-            datasets: list[tuple[str, Any]] = []
+            datasets: dict[str, Any] = {}
             _walk(file, "", groups, datasets)
-            listed = [(path, dataset.dtype.newbyteorder("<").str, dataset.shape) for path, dataset in datasets]
-            sys.stdout.buffer.write(json.dumps({"groups": groups, "arrays": listed}).encode() + b"\n")
-            for _, dataset in datasets:
-                array = np.asarray(dataset[()])
-                sys.stdout.buffer.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
-        sys.stdout.buffer.flush()
+            claimed = sum(math.prod(one.shape) * one.dtype.itemsize for one in datasets.values())
+            if claimed > most_bytes:
+                raise ValueError(f"the data sets must fit a file of this size (they claim {claimed} bytes)")
+            document = np.frombuffer(json.dumps({"groups": groups, "paths": list(datasets)}).encode(), dtype=np.uint8)
+            arrays = {f"array{at}": np.asarray(one[()]) for at, one in enumerate(datasets.values())}
+            np.savez(target, document=document, **arrays)  # type: ignore[arg-type]  # NumPy's stub knows no keywords
     except Exception as error:
         message = str(error) if isinstance(error, ValueError | OSError) else type(error).__name__
         sys.stderr.write(" ".join(message.split()))
@@ -159,8 +163,6 @@ def _child() -> int:
 
 
 if __name__ == "__main__":
-    # Not through the interpreter's way out, where the library might fail once more.
-    status = _child()
-    sys.stdout.flush()
+    status = _copy(int(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(status)  # not through the interpreter's way out, where the library might fail once more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,38 @@ import numpy as np
 
 from modgraph.arrays import read_only
 from modgraph.dag import LayeredDAG
-from modgraph.files import write_whole
+from modgraph.files import check_regular_file, write_whole
+from modgraph.io.request import Request
 from modgraph.modules import Module, ModuleHierarchy
 
+NAME = "a hierarchy"
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
+_MOST_LAYERS = 1_000_000
+_UNIT_FIELDS = ("biases", "activations", "unit_names", "positions")
+
+
+def matches(start: bytes, path: Path) -> bool:
+    """Whether a file begins as those of `save_hierarchy` do."""
+    del path
+    return FORMAT.encode() in start[:64]
 
 
 def is_hierarchy(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as those of `save_hierarchy` do."""
+    """Whether a file is one that `save_hierarchy` wrote."""
+    check_regular_file(path)
     with Path(path).open("rb") as file:
-        return FORMAT.encode() in file.read(64)
+        return matches(file.read(64), Path(path))
+
+
+def read(request: Request) -> LayeredDAG:
+    """Build the graph of a saved hierarchy."""
+    request.refuse_masks_and_block()
+    dag = load_hierarchy(request.path).dag
+    if request.threshold == 0:
+        return dag
+    if dag.weights is None:
+        raise ValueError("`threshold` needs weights, and the file has none")
+    return dag.keep_edges(np.abs(dag.weights) > request.threshold)
 
 
 def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None:
@@ -33,19 +56,19 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
         Replaced only once the new file is complete.
     """
     dag = found.dag
-    optional = {
-        name: None if (values := getattr(dag, name)) is None else values.tolist()
-        for name in ("weights", "biases", "activations", "unit_names")
-    }
     document = {
         "format": FORMAT,
-        "settings": dict(found.settings),
+        "settings": _plain(found.settings),
         "dag": {
             "layer": dag.layer.tolist(),
+            "n_layers": dag.n_layers,
+            "unit_index": dag.unit_index.tolist(),
             "edges": dag.edges.tolist(),
-            "dense_edges": dag.dense_edges,
+            "dense_edges": _plain(dag.dense_edges),
+            "weights": _plain(dag.weights),
+            **{name: _plain(getattr(dag, name)) for name in _UNIT_FIELDS},
             "layer_names": dag.layer_names,
-            **optional,
+            "notes": dag.notes,
         },
         "labels": found.labels.tolist(),
         "cluster_labels": found.cluster_labels.tolist(),
@@ -66,37 +89,34 @@ def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
     Returns
     -------
     ModuleHierarchy
+        Its graph equals the one that was saved.
 
     Raises
     ------
     ValueError
         If the file is not such a hierarchy.
     """
+    check_regular_file(path)
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-        if document["format"] != FORMAT:
-            raise KeyError(FORMAT)
-        graph, settings = dict(document["dag"]), document["settings"]
-        labels, cluster_labels = (np.array(document[name]) for name in ("labels", "cluster_labels"))
-        if labels.dtype.kind != "i" or cluster_labels.dtype.kind != "i" or not isinstance(graph["dense_edges"], int):
-            raise TypeError
-        dag = LayeredDAG.from_edges(graph.pop("edges"), **graph)
-        # Files of earlier versions have neither.
+        if document["format"] != FORMAT or not isinstance(document["settings"], dict):
+            raise ValueError("not of that format")
+        dag = _dag(document["dag"])
+        # Files of earlier versions have neither shares nor links.
         shares, links = document.get("shares"), document.get("links")
-        if shares is not None:
-            shares = read_only(np.array(shares, dtype=np.float64))
-        if links is not None:
-            links = read_only(np.array(links, dtype=np.int64).reshape(-1, 2))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ValueError(f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r})") from None
-    return ModuleHierarchy(
-        dag=dag,
-        labels=read_only(labels),
-        cluster_labels=read_only(cluster_labels),
-        settings=settings,
-        shares=shares,
-        links=links,
-    )
+        return ModuleHierarchy(
+            dag=dag,
+            labels=_ints(document["labels"], length=dag.n_units),
+            cluster_labels=_ints(document["cluster_labels"], length=dag.n_units),
+            settings=document["settings"],
+            shares=None if shares is None else read_only(np.array(shares, dtype=np.float64)),
+            links=None if links is None else read_only(np.array(links, dtype=np.int64).reshape(-1, 2)),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = f": {error}" if type(error) is ValueError else ""
+        raise ValueError(
+            f"`path` must be a module hierarchy saved by modgraph (got {os.fspath(path)!r}{reason})"
+        ) from None
 
 
 def module_record(module: Module) -> dict[str, Any]:
@@ -109,3 +129,62 @@ def module_record(module: Module) -> dict[str, Any]:
         "inputs": module.inputs.tolist(),
         "outputs": module.outputs.tolist(),
     }
+
+
+def _dag(graph: dict[str, Any]) -> LayeredDAG:
+    """Check the parts of a graph and put them together; layers may be empty, as they are after trimming."""
+    layer = _ints(graph["layer"])
+    n_layers = graph.get("n_layers", int(layer.max()) + 1 if layer.size else 0)
+    if type(n_layers) is not int or not 2 <= n_layers <= _MOST_LAYERS or (np.diff(layer) < 0).any():
+        raise ValueError("layers must be numbered from 0, in order")
+    if layer.size and not 0 <= layer[0] <= layer[-1] < n_layers:
+        raise ValueError(f"layers must be from 0 to {n_layers - 1}")
+    edges = _ints(np.ravel(np.array(graph["edges"] or [], dtype=object)).tolist()).reshape(-1, 2)
+    if edges.size and not 0 <= edges.min() <= edges.max() < layer.size:
+        raise ValueError(f"edges must join units from 0 to {layer.size - 1}")
+    order = np.lexsort((edges[:, 1], edges[:, 0]))
+    edges = edges[order]
+    if (layer[edges[:, 0]] >= layer[edges[:, 1]]).any() or (edges[1:] == edges[:-1]).all(axis=1).any():
+        raise ValueError("edges must lead to a later layer, and none be there twice")
+    dense_edges = graph["dense_edges"]
+    if isinstance(dense_edges, float) and dense_edges.is_integer():
+        dense_edges = int(dense_edges)
+    weights = graph.get("weights")
+    if weights is not None:
+        weights = np.array(weights, dtype=np.float64)
+        if weights.shape != (len(edges),) or not np.isfinite(weights).all():
+            raise ValueError("weights must be finite, one an edge")
+    unit_index = graph.get("unit_index")
+    notes = graph.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise ValueError("notes must be texts")
+    return LayeredDAG.from_sorted_edges(
+        edges[:, 0],
+        edges[:, 1],
+        layer=layer,
+        n_layers=n_layers,
+        dense_edges=dense_edges,
+        weights=None if weights is None else weights[order],
+        unit_index=None if unit_index is None else _ints(unit_index, length=layer.size),
+        layer_names=graph.get("layer_names"),
+        notes=notes,
+        **{name: graph.get(name) for name in _UNIT_FIELDS},
+    )
+
+
+def _ints(values: Any, *, length: int | None = None) -> Any:
+    """Turn a list of ints into an array."""
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise ValueError("labels, layers and edges must be lists of ints")
+    if length is not None and len(values) != length:
+        raise ValueError(f"there must be {length} labels, one a unit")
+    return read_only(np.array(values, dtype=np.int64))
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy's numbers and arrays into those of Python, in mappings and lists too."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

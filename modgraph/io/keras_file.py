@@ -6,70 +6,76 @@ import json
 import math
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.arrays import FloatArray
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import Builder
+from modgraph.io.budget import bytes_left, spend
 from modgraph.io.hdf5 import Contents, read_hdf5
-from modgraph.io.matrix import pruned, vector
-from modgraph.io.tensor import checked_members
+from modgraph.io.npz_file import checked_members, member_names
+from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
+from modgraph.io.request import Request
 from modgraph.io.values import Value
 
+NAME = "a Keras file"
 SUPPORTED = (
     "supported are Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
     "Multiply and Concatenate, in Sequential and functional models"
 )
-_SAME = {"Dropout", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity", "Flatten"}
 _ACTIVATIONS = {"swish": "silu", "linear": "identity", "leakyrelu": "leaky_relu", "elu": "elu:1"}
-_ALONE = {"ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax", "LayerNormalization"}
+_JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
+_ANY_BYTES = 1 << 62
+
+Weights = Callable[[str, str], list[NDArray[Any]]]  # of a layer, by its name and by its kind and number
 
 
-def read_keras(path: Path, *, threshold: float = 0.0) -> LayeredDAG:
-    """Read a ``.keras`` file (a zip) or a ``.h5`` file.
+def matches(start: bytes, path: Path) -> bool:
+    """Whether this is an HDF5 file or a zip archive as Keras writes it."""
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return True
+    return start.startswith(b"PK\x03\x04") and bool({"config.json", "model.weights.h5"} & {*member_names(path)})
 
-    Parameters
-    ----------
-    path : Path
-    threshold : float ≥ 0
 
-    Returns
-    -------
-    LayeredDAG
-
-    Raises
-    ------
-    ValueError
-        If the file is broken or holds a layer that isn't supported.
-    ImportError
-        If h5py is not installed.
-    """
+def read(request: Request) -> LayeredDAG:
+    """Build the graph of a ``.keras`` file (a zip) or a ``.h5`` file."""
+    request.refuse_masks_and_block()
+    path = request.path
     if not zipfile.is_zipfile(path):
-        contents = read_hdf5(path)
+        contents = _contents(path)
         config = contents.groups[""].get("model_config")
         if config is None:
             raise ValueError("the file must hold a model, not its weights alone: use `model.save`")
-        return _Reader(json.loads(config), lambda name, _: _named(contents, name), threshold=threshold).read()
+        return _Reader(json.loads(config), lambda name, _: _named(contents, name), threshold=request.threshold).read()
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in checked_members(archive)}
         if "config.json" not in members or "model.weights.h5" not in members:
             raise ValueError("the archive must hold config.json and model.weights.h5")
-        document = json.loads(archive.read("config.json"))
-        data = archive.read("model.weights.h5")
-    contents = read_hdf5(data)
+        spend(_JSON_BYTES * members["config.json"].file_size, "'config.json'")
+        spend(members["model.weights.h5"].file_size, "'model.weights.h5'")
+        document, data = json.loads(archive.read("config.json")), archive.read("model.weights.h5")
+    contents = _contents(data)
     root = "layers" if "layers" in contents.groups else "_layer_checkpoint_dependencies"
     # Newer files tell the name of a layer beside its weights.
     stored = {contents.groups.get(f"{root}/{key}/vars", {}).get("name", key): key for key in contents.below(root)}
     return _Reader(
-        document, lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"), threshold=threshold
+        document,
+        lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
+        threshold=request.threshold,
     ).read()
 
 
 # --- Weights ----------------------------------------------------------------------------------------------------------
+
+
+def _contents(source: Path | bytes) -> Contents:
+    left = bytes_left()
+    contents = read_hdf5(source, most_bytes=_ANY_BYTES if left is None else left)
+    spend(sum(array.nbytes for array in contents.arrays.values()), "its data sets")
+    return contents
 
 
 def _numbered(contents: Contents, path: str) -> list[NDArray[Any]]:
@@ -94,10 +100,12 @@ def _named(contents: Contents, name: str) -> list[NDArray[Any]]:
 
 
 class _Reader:
-    def __init__(self, document: Any, weights: Any, *, threshold: float) -> None:
-        self.document, self.weights, self.threshold = document, weights, threshold
-        self.builder = Builder()
-        self.counts: dict[str, int] = {}
+    """Walks the layers of a configuration."""
+
+    def __init__(self, document: Any, weights: Weights, *, threshold: float) -> None:
+        self.document, self.weights = document, weights
+        self.ops = Operations(threshold=threshold)
+        self.counts: dict[str, int] = {}  # layers of each kind so far, which name their weights
 
     def read(self) -> LayeredDAG:
         kind, config = self.document["class_name"], self.document["config"]
@@ -108,7 +116,7 @@ class _Reader:
                 value = self.layer(layer, [] if value is None else [value])
             if value is None:
                 raise ValueError("the model must have layers")
-            return self.builder.finish([value])
+            return self.ops.builder.finish([value])
         if kind not in ("Functional", "Model"):
             raise ValueError(f"model {kind!r} is not supported: {SUPPORTED}")
         known: dict[str, Value] = {}
@@ -120,59 +128,80 @@ class _Reader:
             for layer in ready:
                 known[layer["config"]["name"]] = self.layer(layer, [known[name] for name in _sources(layer)])
             waiting = [layer for layer in waiting if layer not in ready]
-        return self.builder.finish([known[name] for name in _ends(config["output_layers"])])
+        return self.ops.builder.finish([known[name] for name in _ends(config["output_layers"])])
 
     def layer(self, layer: Any, inputs: list[Value]) -> Value:
+        """Apply one layer, whose weights are those of its name, or of its kind and number."""
         kind, config = str(layer["class_name"]), layer["config"]
-        name, builder = str(config["name"]), self.builder
+        name = str(config["name"])
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind).lower()
         count = self.counts[snake] = self.counts.get(snake, -1) + 1
         stored = f"{snake}_{count}" if count else snake
+        shape = config.get("batch_shape", config.get("batch_input_shape"))
+        known = isinstance(shape, list) and len(shape) > 1 and all(type(n) is int for n in shape[1:])
+        size = math.prod(shape[1:]) if known else None
         if kind == "InputLayer":
-            shape = config.get("batch_shape", config.get("batch_input_shape"))
-            if not isinstance(shape, list) or len(shape) < 2 or not all(type(n) is int for n in shape[1:]):
+            if size is None:
                 raise ValueError(f"input {name!r} must have a known shape (got {shape!r})")
-            return builder.input(name, size=math.prod(shape[1:]))
-        if not inputs:
-            shape = config.get("batch_input_shape")
-            size = math.prod(shape[1:]) if isinstance(shape, list) and all(type(n) is int for n in shape[1:]) else None
-            inputs = [builder.input("inputs", size=size)]
+            return self.ops.builder.input(name, size=size)
+        try:
+            inputs = inputs or [self.ops.builder.input("inputs", size=size)]
+            return self.apply(kind, name, config, inputs, lambda: self.weights(name, stored))
+        except NotSupported as error:
+            raise unsupported(name, kind, error, SUPPORTED) from None
+
+    def apply(
+        self,
+        kind: str,
+        name: str,
+        config: dict[str, Any],
+        inputs: list[Value],
+        weights: Callable[[], list[NDArray[Any]]],
+    ) -> Value:
+        """Apply a layer that isn't an input."""
+        ops, value = self.ops, inputs[0]
         if kind == "Dense":
-            return self.dense(name, config, inputs[0], self.weights(name, stored))
+            kernel, *bias = weights() or [np.empty(0)]
+            if kernel.ndim != 2 or len(bias) > 1:
+                raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
+            value = ops.linear(name, value, kernel.T, bias[0] if bias else None)
+            return ops.builder.activate(value, _activation(name, config.get("activation")))
         if kind == "BatchNormalization":
-            return self.normalisation(name, config, inputs[0], self.weights(name, stored))
-        if kind in _SAME:
-            return inputs[0]
+            given = [key for key in ("scale", "center") if config.get(key, True)]
+            arrays = weights()
+            if len(arrays) != len(given) + 2:
+                raise ValueError(f"layer {name!r} must have {len(given) + 2} vectors (got {len(arrays)})")
+            vectors = [array.astype(np.float64).reshape(-1) for array in arrays]
+            by_name = dict(zip([*given, "mean", "variance"], vectors, strict=True))
+            return ops.normalise_batch(
+                name,
+                value,
+                mean=by_name["mean"],
+                variance=by_name["variance"],
+                epsilon=float(config.get("epsilon", 1e-3)),
+                gain=by_name.get("scale", 1.0),
+                shift=by_name.get("center", 0.0),
+            )
         if kind == "Activation":
-            return builder.activate(inputs[0], _activation(name, config.get("activation")))
-        if kind in _ALONE:
-            return builder.activate(inputs[0], _own_activation(kind, config))
-        if kind in ("Add", "Subtract", "Multiply"):
-            if kind == "Subtract":
-                inputs = [inputs[0], builder.scale(inputs[1], -np.ones(1), shift=np.zeros(1), name=name)]
-            join = builder.multiply if kind == "Multiply" else builder.add
-            return join(inputs, name=name)
-        if kind == "Concatenate" and config.get("axis", -1) in (-1, 1):
-            return builder.concatenate(inputs, name=name)
-        raise ValueError(f"layer {name!r} ({kind}) is not supported: {SUPPORTED}")
-
-    def dense(self, name: str, config: dict[str, Any], value: Value, arrays: list[NDArray[Any]]) -> Value:
-        if len(arrays) not in (1, 2) or arrays[0].ndim != 2:
-            raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
-        matrix = pruned(f"the kernel of {name!r}", arrays[0].T, threshold=self.threshold)
-        bias = vector(f"the bias of {name!r}", arrays[1], length=matrix.shape[0]) if len(arrays) > 1 else None
-        result = self.builder.linear(value, matrix, bias=bias, name=name)
-        return self.builder.activate(result, _activation(name, config.get("activation")))
-
-    def normalisation(self, name: str, config: dict[str, Any], value: Value, arrays: list[NDArray[Any]]) -> Value:
-        given = [key for key in ("scale", "center") if config.get(key, True)]
-        if len(arrays) != len(given) + 2:
-            raise ValueError(f"layer {name!r} must have {len(given) + 2} vectors (got {len(arrays)})")
-        vectors = [array.astype(np.float64).reshape(-1) for array in arrays]
-        own: dict[str, FloatArray] = dict(zip([*given, "mean", "variance"], vectors, strict=True))
-        with np.errstate(all="ignore"):
-            scale = own.get("scale", np.ones(1)) / np.sqrt(own["variance"] + float(config.get("epsilon", 1e-3)))
-        return self.builder.scale(value, scale, shift=own.get("center", np.zeros(1)) - own["mean"] * scale, name=name)
+            return ops.builder.activate(value, _activation(name, config.get("activation")))
+        operation = OPERATIONS.get(key_of(kind))
+        match operation:
+            case "same":
+                return value
+            case "flatten":
+                return ops.flatten(value, 1)
+            case "add" | "sub" | "mul":
+                return ops.arithmetic(name, operation, inputs)
+            case "concatenate":
+                return ops.concatenate(name, inputs, config.get("axis", -1))
+            case "activation":
+                if kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
+                    return ops.builder.activate(value, "relu with settings")
+                slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
+                return ops.activate(value, kind, slope=float(slope))
+            case "normalise":
+                return ops.builder.activate(value, "layer_norm")
+        raise NotSupported
 
 
 def _sources(layer: Any) -> list[str]:
@@ -212,13 +241,3 @@ def _activation(name: str, activation: Any) -> str:
     if not isinstance(activation, str):
         raise ValueError(f"the activation of layer {name!r} must have a name (got {str(activation)[:80]})")
     return _ACTIVATIONS.get(activation, activation)
-
-
-def _own_activation(kind: str, config: dict[str, Any]) -> str:
-    if kind == "LeakyReLU":
-        return f"leaky_relu:{float(config.get('negative_slope', config.get('alpha', 0.3))):g}"
-    if kind == "ELU":
-        return f"elu:{float(config.get('alpha', 1.0)):g}"
-    if kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
-        return "relu with settings"
-    return {"LayerNormalization": "layer_norm"}.get(kind, kind.lower())

@@ -1,4 +1,4 @@
-"""Weights on their way in: dense blocks become sparse (out, in) matrices, a few rows at a time."""
+"""Weights as they come in: dense (out, in) matrices become sparse ones, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
+from modgraph.io.budget import EDGE_BYTES, spend
 
-BLOCK_BYTES = 1 << 24  # of the dense matrix that are looked at at once
-# What deflate can shrink at most, so what a compressed file may claim to hold for each of its bytes.
-DEFLATE_RATIO = 1032
+BLOCK_BYTES = 1 << 24  # of a dense matrix that are looked at at once
 
 Rows = Callable[[int, int], NDArray[Any]]
 
@@ -42,16 +41,15 @@ def pruned(name: str, weights: NDArray[Any], *, mask: NDArray[Any] | None = None
     Returns
     -------
     csr_array of float, shape (out, in)
-        May hold explicit zeros: edges all the same.
+        May hold explicit zeros, which are edges too.
     """
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"{name} must be a non-empty (out, in) matrix (got shape {weights.shape})")
-    if weights.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers (got dtype {weights.dtype})")
+    for what, array in ((name, weights), (f"the mask of {name}", mask)):
+        if array is not None and array.dtype.kind not in "biuf":
+            raise ValueError(f"{what} must hold real numbers (got dtype {array.dtype})")
     if mask is not None and mask.shape != weights.shape:
         raise ValueError(f"the mask of {name} must have its shape {weights.shape} (got {mask.shape})")
-    if mask is not None and mask.dtype.kind not in "biuf":
-        raise ValueError(f"the mask of {name} must hold real numbers (got dtype {mask.dtype})")
     return pruned_rows(
         name,
         lambda first, end: weights[first:end],
@@ -81,13 +79,13 @@ def pruned_rows(
         block = rows(first, end)
         if threshold > 0 and block.dtype.kind != "f":
             block = block.astype(np.float64)  # the magnitude of −128 is no int8
-        if mask is None:
-            kept = block != 0 if threshold == 0 else ~(np.abs(block) <= threshold)  # NaN is kept, and found below
-        else:
-            kept = mask(first, end) != 0
-            if threshold > 0:
-                kept &= ~(np.abs(block) <= threshold)
+        kept = np.ones(block.shape, dtype=np.bool_) if mask is not None else block != 0
+        if mask is not None:
+            kept &= mask(first, end) != 0
+        if threshold > 0:
+            kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
         places = np.flatnonzero(kept)
+        spend(EDGE_BYTES * places.size, name)
         found = block.reshape(-1)[places].astype(np.float64)
         if not np.isfinite(found).all():
             at = int(places[~np.isfinite(found)][0])
@@ -97,6 +95,15 @@ def pruned_rows(
         columns.append((places % n_columns).astype(np.int32))
         values.append(found)
     return csr_array((np.concatenate(values), np.concatenate(columns), np.cumsum(counts)), shape=(n_rows, n_columns))
+
+
+def kernel_norms(matrix: csr_array, *, size: int) -> csr_array:
+    """Join every `size` columns: an edge where one of them has one, with their Euclidean norm."""
+    n_out, n_in = matrix.shape[0], matrix.shape[1] // size
+    rows = np.repeat(np.arange(n_out), np.diff(matrix.indptr))
+    pairs, which = np.unique(rows * n_in + matrix.indices // size, return_inverse=True)
+    norms = np.sqrt(np.bincount(which, matrix.data**2, minlength=pairs.size))
+    return csr_array((norms, (pairs // n_in, pairs % n_in)), shape=(n_out, n_in))
 
 
 def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] | None = None) -> FloatArray:

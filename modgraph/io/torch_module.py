@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from modgraph.arrays import FloatArray
+from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import Builder
-from modgraph.io.chain import kernels
-from modgraph.io.matrix import check_threshold, pruned, vector
+from modgraph.io.matrix import check_threshold
+from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.tensor import from_torch
 from modgraph.io.torch_trace import part_of, read_size, trace, unchanged
 from modgraph.io.values import Value
@@ -29,17 +27,7 @@ SUPPORTED = (
     "supported are Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, "
     "additions, products and concatenations"
 )
-_ACTIVATIONS = {
-    *("relu", "relu6", "sigmoid", "tanh", "selu", "silu", "softplus", "softsign", "exp", "abs", "square", "gelu"),
-    *("leaky_relu", "elu", "hardtanh", "softmax", "log_softmax"),
-    # From here on without a forward pass.
-    *("mish", "hardswish", "hardsigmoid", "logsigmoid", "tanhshrink", "softshrink", "hardshrink", "celu", "prelu"),
-    *("clamp", "clip", "sin", "cos", "sqrt", "rsqrt", "erf", "log", "log1p", "sign", "heaviside", "where", "threshold"),
-    *("rrelu", "softmin", "normalize", "layer_norm", "rms_norm", "group_norm", "instance_norm"),
-}
-_SAME = {"contiguous", "detach", "clone", "to", "float", "double", "half", "type", "cpu", "cuda", "type_as", "positive"}
-_PLAIN = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "imatmul": "matmul"}
-_UNKNOWN = object()  # sizes and such, which no edge depends on
+_UNKNOWN = object()  # sizes and the like, which no edge depends on
 
 
 def from_module(
@@ -56,6 +44,7 @@ def from_module(
     Parameters
     ----------
     model : torch.nn.Module
+        Also compiled, in `DataParallel`, or a Lightning module.
         Masks of ``torch.nn.utils.prune`` and parametrizations count; otherwise weights other than 0 are edges.
     block : str or sequence of str, optional
         The part to read, by its name (``"layers.3.mlp"``); or the names of modules that follow each other.
@@ -82,14 +71,13 @@ def from_module(
     >>> from_module(model)
     LayeredDAG([4, 3, 2], 18 edges, density 1)
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError("`from_module` needs torch: pip install 'modgraph-nn[sculpt]'") from error
+    torch = require("torch", purpose="`from_module`", extra="sculpt")
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"`model` must be a torch.nn.Module (got {type(model).__name__})")
     limit = check_threshold(threshold)
-    part, prefix = part_of(model, block)
+    if isinstance(model, torch.nn.DataParallel):
+        model = model.module
+    part, prefix = part_of(getattr(model, "_orig_mod", model), block)
     with unchanged(model), torch.no_grad():
         graph = trace(part)
         return _Reader(root=part, prefix=prefix, threshold=limit).read(graph)
@@ -100,8 +88,8 @@ class _Reader:
 
     def __init__(self, *, root: torch.nn.Module, prefix: str, threshold: float) -> None:
         self.modules = dict(root.named_modules())
-        self.root, self.prefix, self.threshold = root, prefix, threshold
-        self.builder = Builder()
+        self.root, self.prefix = root, prefix
+        self.ops = Operations(threshold=threshold)
 
     def read(self, graph: fx.Graph) -> LayeredDAG:
         known: dict[fx.Node, Any] = {}
@@ -110,298 +98,199 @@ class _Reader:
             if node.op == "output":
                 outputs = [value for value in _flat(_filled(node.args, known)) if isinstance(value, Value)]
             elif node.op == "placeholder":
-                known[node] = self.builder.input(str(node.target), size=read_size(node, self.modules))
+                known[node] = self.ops.builder.input(str(node.target), size=read_size(node, self.modules))
             elif node.op == "get_attr":
                 known[node] = operator.attrgetter(str(node.target))(self.root)
             else:
                 known[node] = self.step(node, _filled(node.args, known), _filled(node.kwargs, known))
-        return self.builder.finish(outputs)
+        return self.ops.builder.finish(outputs)
 
     def step(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        import torch
-
+        """Apply one node of the graph."""
         if node.op == "call_module":
-            name = str(node.target)
-            module = self.modules[name]
-            shown = f"{self.prefix}{name}"
-            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
-                raise _unsupported(shown, type(module).__name__)
-            return self.layer(shown, module, args[0])
+            name, module = f"{self.prefix}{node.target}", self.modules[str(node.target)]
+            kind = type(module).__name__
+            try:
+                if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+                    raise NotSupported
+                return self.layer(name, module, args[0])
+            except NotSupported as error:
+                raise _unsupported(name, kind, error) from None
         called = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-        called = _PLAIN.get(called, called)
+        everything = [*_flat(args), *_flat(list(kwargs.values()))]
         if called.startswith("_assert"):
             return _UNKNOWN
-        everything = [*_flat(args), *_flat(list(kwargs.values()))]
+        name = f"{self.prefix}{node.name}"
         if not any(isinstance(one, Value) for one in everything):
             if any(one is _UNKNOWN for one in everything):
                 return _UNKNOWN
             if called.endswith("_") and not called.endswith("__"):
-                raise _unsupported(node.name, called)
-            function: Any = getattr(operator, called, node.target) if node.op == "call_function" else None
-            return function(*args, **kwargs) if function else getattr(args[0], called)(*args[1:], **kwargs)
-        name = f"{self.prefix}{node.name}"
-        if called in ("linear", "addmm"):
-            names = ("input", "weight", "bias") if called == "linear" else ("input", "mat1", "mat2")
-            one, two, three = (_argument(args, kwargs, at, key) for at, key in enumerate(names))
-            value, weight, bias = (one, two, three) if called == "linear" else (two, three, one)
-            if isinstance(value, Value) and isinstance(weight, torch.Tensor) and not isinstance(bias, Value):
-                return self.linear(name, value, weight if called == "linear" else weight.T, bias)
-            raise _unsupported(name, called)
-        if called in ("conv1d", "conv2d", "conv3d") and isinstance(args[1], torch.Tensor):
-            groups = _argument(args, kwargs, 6, "groups")
-            bias = _argument(args, kwargs, 2, "bias")
-            return self.convolution(name, args[0], args[1], bias, groups=groups or 1)
-        return self.call(name, called, args, kwargs)
+                raise _unsupported(name, called, NotSupported("it changes a constant in place"))
+            return (
+                node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
+            )
+        try:
+            return self.call(name, called, args, kwargs)
+        except NotSupported as error:
+            raise _unsupported(name, called, error) from None
 
     # --- Modules ------------------------------------------------------------------------------------------------------
 
     def layer(self, name: str, module: torch.nn.Module, value: Value) -> Value:
-        import torch
         from torch import nn
 
-        kind = type(module).__name__
         if isinstance(module, nn.Linear):
-            return self.linear(name, value, module.weight, module.bias, module=module)
+            masked = getattr(module, "bias_mask", None)
+            bias = module.bias if masked is None else module.bias_orig * masked
+            mask, original = getattr(module, "weight_mask", None), _original(module)
+            weight = _array(name, module.weight if original is None else original)
+            return self.ops.linear(
+                name, value, weight, _optional(name, bias), mask=None if mask is None else _array(name, mask)
+            )
         if isinstance(module, nn.modules.conv._ConvNd):
-            weight = module.weight
-            mask = getattr(module, "weight_mask", None)
+            mask, original = getattr(module, "weight_mask", None), _original(module)
+            kernels = [module.weight if original is None else original, *([] if mask is None else [mask])]
             if module.transposed:
-                weight = _turned_kernel(weight, module.groups)
-                mask = None if mask is None else _turned_kernel(mask, module.groups)
-            return self.convolution(
-                name, value, weight, module.bias, groups=module.groups, mask=mask, original=_original(module)
+                kernels = [_turned_kernel(kernel, module.groups) for kernel in kernels]
+            weight, *masks = (_array(name, kernel) for kernel in kernels)
+            bias = _optional(name, module.bias)
+            return self.ops.convolution(
+                name, value, weight, bias, groups=module.groups, mask=masks[0] if masks else None
             )
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             if module.running_mean is None or module.running_var is None:
-                return self.builder.activate(value, "batch_norm")
-            scale = 1 / torch.sqrt(module.running_var.double() + module.eps)
-            if module.weight is not None:
-                scale = scale * module.weight
-            shift = -module.running_mean * scale
-            if module.bias is not None:
-                shift = shift + module.bias
-            return self.builder.scale(value, _numbers(name, scale), shift=_numbers(name, shift), name=name)
-        if isinstance(module, nn.Identity | nn.modules.dropout._DropoutNd):
-            return value
+                return self.ops.builder.activate(value, "batch_norm")
+            return self.ops.normalise_batch(
+                name,
+                value,
+                mean=_array(name, module.running_mean),
+                variance=_array(name, module.running_var),
+                epsilon=module.eps,
+                gain=1.0 if module.weight is None else _array(name, module.weight).astype(np.float64),
+                shift=0.0 if module.bias is None else _array(name, module.bias).astype(np.float64),
+            )
         if isinstance(module, nn.Flatten):
-            return self.flatten(name, value, module.start_dim)
-        where = type(module).__module__
+            return self.ops.flatten(value, module.start_dim)
         if isinstance(module, nn.GLU):
-            return self.gate(name, value)
+            return self.ops.gate(name, value)
+        where = type(module).__module__
         if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention):
-            return self.builder.activate(value, _module_activation(module))
+            return self.ops.activate(value, type(module).__name__, **_settings(module))
         if where in ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.modules.upsampling"):
-            if value.maps and not value.flat:
-                return self.builder.activate(value, "pooling")
-        elif where == "torch.nn.modules.normalization":
-            return self.builder.activate(value, "layer_norm")
-        raise _unsupported(name, kind)
-
-    def linear(
-        self, name: str, value: Value, weight: torch.Tensor, bias: Any, *, module: torch.nn.Module | None = None
-    ) -> Value:
-        if value.maps and not value.flat:
-            raise _unsupported(name, "Linear on the positions of feature maps")
-        mask = getattr(module, "weight_mask", None)
-        original = None if module is None else _original(module)
-        matrix = pruned(
-            f"the weights of {name!r}",
-            _array(name, weight if original is None else original),
-            mask=None if mask is None else _array(name, mask),
-            threshold=self.threshold,
-        )
-        masked = getattr(module, "bias_mask", None)
-        if module is not None and masked is not None:
-            bias = module.bias_orig * masked
-        return self.builder.linear(value, matrix, bias=self.bias(name, bias, len(weight)), name=name)
-
-    def convolution(
-        self,
-        name: str,
-        value: Value,
-        weight: torch.Tensor,
-        bias: Any,
-        *,
-        groups: int,
-        mask: torch.Tensor | None = None,
-        original: torch.Tensor | None = None,
-    ) -> Value:
-        if value.flat or (value.entry is None and not value.maps and not self.is_input(value)):
-            raise _unsupported(name, "convolution over values that are no feature maps")
-        if original is not None and original.shape == weight.shape:
-            weight = original
-        n_out, n_in, size = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
-        matrix = pruned(
-            f"the weights of {name!r}",
-            _array(name, weight).reshape(n_out, -1),
-            mask=None if mask is None else _array(name, mask).reshape(n_out, -1),
-            threshold=self.threshold,
-        )
-        matrix = kernels(matrix, size=size) if size > 1 else matrix
-        if groups > 1:
-            rows = np.repeat(np.arange(n_out), np.diff(matrix.indptr))
-            columns = matrix.indices + rows // (n_out // groups) * n_in
-            matrix = csr_array((matrix.data, columns, matrix.indptr), shape=(n_out, n_in * groups))
-        kind = "convolution" if size > 1 else None
-        shift = self.bias(name, bias, n_out)
-        result = self.builder.linear(value, matrix, bias=shift, name=name, kind=kind, groups=groups)
-        return replace(result, maps=True)
-
-    def is_input(self, value: Value) -> bool:
-        """Whether this is an input as it came, which may be feature maps."""
-        return len(value.parts) == 1 and any(value.parts[0] is entry for entry, _ in self.builder.inputs)
-
-    def bias(self, name: str, bias: Any, size: int) -> FloatArray | None:
-        return None if bias is None else vector(f"the bias of {name!r}", _array(name, bias), length=size)
-
-    def flatten(self, name: str, value: Value, start: int) -> Value:
-        if value.maps and start != 1:
-            raise _unsupported(name, f"flatten from dimension {start}")
-        return replace(value, flat=value.maps)
-
-    def gate(self, name: str, value: Value) -> Value:
-        half = self.builder.size(value) // 2
-        one, two = (self.builder.take(value, np.arange(half) + first) for first in (0, half))
-        return self.builder.multiply([one, self.builder.activate(two, "sigmoid")], name=name)
+            return self.ops.pool(value)
+        match OPERATIONS.get(key_of(type(module).__name__)):
+            case "same":
+                return value
+            case "normalise":
+                return self.ops.builder.activate(value, "layer_norm")
+        raise NotSupported
 
     # --- Functions and methods ----------------------------------------------------------------------------------------
 
     def call(self, name: str, called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        import torch
-
-        values = [one for one in _flat(args) if isinstance(one, Value)]
         value = args[0] if args else None
-        stem = called.rstrip("_")
+        if called in ("size", "dim", "numel", "len"):
+            return _UNKNOWN
         if called == "getattr":
             if args[1] in ("shape", "dtype", "device", "ndim"):
                 return _UNKNOWN
-            if args[1] in ("T", "mT") and isinstance(value, Value) and not value.maps:
-                return replace(value, turned=not value.turned)
-        elif called in ("size", "dim", "numel", "len"):
-            return _UNKNOWN
-        elif stem in ("add", "sub", "mul", "multiply", "truediv", "div", "neg", "rsub") or called in ("sub_", "mul_"):
-            return self.arithmetic(name, stem, args, kwargs)
-        elif called == "getitem":
-            return self.chosen(name, *args)
-        elif called in ("cat", "concat", "concatenate", "hstack"):
-            dim = _argument(args[1:], kwargs, 0, "dim")
-            dim = (1 if called == "hstack" else 0) if dim is None else dim
-            right = (0,) if values[0].turned else (1,) if values[0].maps else (1, -1)
-            if len(values) == len(_flat(args[0])) and dim in right:
-                return self.builder.concatenate(values, name=name)
-            raise _unsupported(name, f"{called} along dimension {dim}")
-        elif not isinstance(value, Value):
-            if called == "matmul" or called == "mm":
-                weight, second = args
-                if isinstance(weight, torch.Tensor) and second.turned and weight.ndim == 2:
-                    return self.linear(name, second, weight, None)
-        elif "dropout" in called or stem in _SAME or called == "requires_grad_":
-            return value
-        elif called in ("matmul", "mm", "bmm") and isinstance(args[1], torch.Tensor):
-            if args[1].ndim == 2 and not value.turned:
-                return self.linear(name, value, args[1].T, None)
-        elif called in ("t", "transpose", "permute", "swapaxes") and not value.maps and len(values) == 1:
-            if args[1:] in ((), (0, 1), (1, 0), ((1, 0),)):
-                return replace(value, turned=not value.turned)
-        elif called == "flatten":
-            start = _argument(args, kwargs, 1, "start_dim")
-            return self.flatten(name, value, 0 if start is None else start)
-        elif called in ("view", "reshape", "unflatten"):
-            return self.reshape(name, value, _flat(args[1:]))
-        elif called == "squeeze":
-            return replace(value, flat=value.maps)
-        elif called in ("chunk", "split"):
-            return self.pieces(name, called, value, args, kwargs)
-        elif called in ("mean", "amax", "sum") and value.maps and not value.flat:
-            dims = _argument(args, kwargs, 1, "dim")
-            if dims is not None and 1 not in _flat(dims) and 0 not in _flat(dims):
-                kept = bool(_argument(args, kwargs, 2, "keepdim"))
-                return replace(self.builder.activate(value, "pooling"), maps=kept)
-        elif "pool" in called or called in ("interpolate", "pad"):
-            if value.maps and not value.flat:
-                return self.builder.activate(value, "pooling")
-        elif called == "glu":
-            return self.gate(name, value)
-        elif called == "pow" and len(args) == 2 and not isinstance(args[1], Value):
-            return self.builder.activate(value, "square" if args[1] == 2 else "pow")
-        elif stem in _ACTIVATIONS and len(values) == 1:
-            return self.builder.activate(value, _function_activation(stem, args[1:], kwargs))
-        raise _unsupported(name, called)
+            if args[1] in ("T", "mT") and isinstance(value, Value):
+                return self.ops.transpose(value, None)
+            raise NotSupported(f"attribute {args[1]!r} is not known")
+        if called == "getitem":
+            return self.item(*args)
+        operation = OPERATIONS.get(key_of(called))
+        match operation:
+            case "add" | "sub" | "rsub" | "mul" | "div" | "neg":
+                if set(kwargs) - {"other"} or len(args) + len(kwargs) > 2:
+                    raise NotSupported(f"arguments {', '.join(kwargs) or 'beside the terms'} are not known")
+                return self.ops.arithmetic(name, operation, [_constant(one) for one in (*args, *kwargs.values())])
+            case "linear" | "addmm":
+                names = ("input", "weight", "bias") if operation == "linear" else ("input", "mat1", "mat2")
+                one, two, three = (_constant(_argument(args, kwargs, at, key)) for at, key in enumerate(names))
+                if operation == "addmm":
+                    return self.ops.product(name, two, three, bias=one)
+                return self.ops.product(name, one, two.T if isinstance(two, np.ndarray) else two, bias=three)
+            case "product":
+                return self.ops.product(name, *map(_constant, args))
+            case "convolution":
+                weight, bias = (_constant(_argument(args, kwargs, at, key)) for at, key in ((1, "weight"), (2, "bias")))
+                if not isinstance(weight, np.ndarray) or not isinstance(value, Value):
+                    raise NotSupported("its kernels are computed from the input")
+                groups = _argument(args, kwargs, 6, "groups") or 1
+                return self.ops.convolution(name, value, weight, bias, groups=groups)
+            case "concatenate":
+                dim = _argument(args[1:], kwargs, 0, "dim")
+                axis = (1 if called == "hstack" else 0) if dim is None else dim
+                return self.ops.concatenate(name, _flat(args[0] if args else kwargs["tensors"]), axis)
+        if not isinstance(value, Value) or sum(isinstance(one, Value) for one in _flat(args)) > 1:
+            raise NotSupported("the first argument, and no other, must be computed from the input")
+        match operation:
+            case "same":
+                return value
+            case "activation":
+                return self.ops.activate(value, called.rstrip("_"), **_call_settings(called, args[1:], kwargs))
+            case "normalise":
+                return self.ops.builder.activate(value, "layer_norm")
+            case "transpose":
+                return self.ops.transpose(value, args[1] if len(args) == 2 else args[1:])
+            case "flatten":
+                return self.ops.flatten(value, _argument(args, kwargs, 1, "start_dim") or 0)
+            case "reshape":
+                shape = _flat([*args[1:], *kwargs.values()])
+                return self.ops.reshape(value, [one if isinstance(one, int) else None for one in shape])
+            case "squeeze":
+                return replace(value, flat=value.maps)
+            case "split" | "chunk":
+                return self.ops.split(value, *self.split_sizes(operation, value, args, kwargs))
+            case "reduce":
+                axes = _argument(args, kwargs, 1, "dim")
+                keeps_axes = bool(_argument(args, kwargs, 2, "keepdim"))
+                return self.ops.reduce(value, [] if axes is None else _flat(axes), keeps_axes=keeps_axes)
+            case "glu":
+                return self.ops.gate(name, value)
+            case "pow":
+                return self.ops.power(value, _constant(_argument(args, kwargs, 1, "exponent")))
+        if called == "sum" and value.maps:
+            return self.ops.reduce(
+                value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim"))
+            )
+        if "pool" in called or operation == "pool":
+            return self.ops.pool(value)
+        raise NotSupported
 
-    def arithmetic(self, name: str, called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
-        """Add, subtract, multiply or divide values, constants, or both."""
-        if set(kwargs) - {"other"} or len(args) + len(kwargs) > 2:
-            raise _unsupported(name, f"{called} with {', '.join(map(str, kwargs)) or 'three arguments'}")
-        terms = [*args, *kwargs.values()]
-        if called == "neg":
-            return self.scaled(name, terms[0], -1.0, 0.0)
-        if called == "rsub":
-            terms, called = terms[::-1], "sub"
-        one, two = terms
-        if any(term is _UNKNOWN for term in terms):
-            raise _unsupported(name, f"{called} with a size")
-        if isinstance(one, Value) and isinstance(two, Value):
-            if called == "sub":
-                two, called = self.scaled(name, two, -1.0, 0.0), "add"
-            if called in ("truediv", "div"):
-                called = "mul"
-            join = self.builder.add if called == "add" else self.builder.multiply
-            return join([one, two], name=name)
-        value, constant = (one, two) if isinstance(one, Value) else (two, one)
-        number = _numbers(name, constant)
-        if called == "add":
-            return self.scaled(name, value, 1.0, number)
-        if called == "sub":
-            return self.scaled(name, value, 1.0, -number) if value is one else self.scaled(name, value, -1.0, number)
-        if called in ("mul", "multiply"):
-            return self.scaled(name, value, number, 0.0)
-        if value is one:
-            return self.scaled(name, value, 1 / number, 0.0)
-        return self.builder.activate(value, "reciprocal")
-
-    def scaled(self, name: str, value: Value, scale: float | FloatArray, shift: float | FloatArray) -> Value:
-        return self.builder.scale(value, np.atleast_1d(scale), shift=np.atleast_1d(shift), name=name)
-
-    def chosen(self, name: str, value: Any, where: Any) -> Any:
+    def item(self, value: Any, where: Any) -> Any:
+        """Choose an item of a tuple, or units by a slice."""
         if not isinstance(value, Value):
             return value[where] if not isinstance(where, Value) else _UNKNOWN
-        if isinstance(where, tuple) and len(where) == 2 and isinstance(where[1], slice) and not value.turned:
-            whole = where[0] is Ellipsis or where[0] == slice(None)
+        if isinstance(where, tuple) and len(where) == 2 and isinstance(where[1], slice):
             ends = (where[1].start, where[1].stop, where[1].step)
-            if whole and all(end is None or isinstance(end, int) for end in ends) and (where[1].step or 1) > 0:
-                return self.builder.take(value, np.arange(self.builder.size(value))[where[1]])
-        raise _unsupported(name, "indexing other than [:, first:end]")
+            whole = where[0] is Ellipsis or where[0] == slice(None)
+            if whole and all(end is None or isinstance(end, int) for end in ends):
+                return self.ops.choose(value, where[1], 1)
+        raise NotSupported("indexing other than [:, first:end]")
 
-    def pieces(self, name: str, called: str, value: Value, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        how = _argument(args, kwargs, 1, "chunks" if called == "chunk" else "split_size")
-        dim = _argument(args, kwargs, 2, "dim")
-        size = self.builder.size(value)
-        if dim not in ((1,) if value.maps else (1, 2, -1)) or value.turned:
-            raise _unsupported(name, f"{called} along dimension {dim or 0}")
-        step = math.ceil(size / how) if called == "chunk" else how
-        ends = np.cumsum(step) if isinstance(step, list | tuple) else np.arange(step, size + step, step)
-        if not len(ends) or min(ends) < 1 or ends[-1] < size:
-            raise _unsupported(name, f"{called} into {how}")
-        return tuple(self.builder.take(value, part) for part in np.split(np.arange(size), ends[:-1]))
-
-    def reshape(self, name: str, value: Value, shape: list[Any]) -> Value:
-        last = shape[-1] if shape else None
-        if value.entry is not None and len(shape) == 2 and isinstance(last, int) and last > 0:
-            self.builder.sized(value, last)
-        if value.maps and not value.flat:
-            if len(shape) == 2:
-                return replace(value, flat=True)
-        elif last is _UNKNOWN or last == -1 or value.flat or (value.entry is None and last == self.builder.size(value)):
-            return value
-        raise _unsupported(name, "reshape other than flattening")
+    def split_sizes(
+        self, operation: str, value: Value, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[int], int]:
+        """Return the sizes of the parts, and the axis."""
+        how = _argument(args, kwargs, 1, "chunks" if operation == "chunk" else "split_size")
+        axis = _argument(args, kwargs, 2, "dim") or 0
+        if isinstance(how, list | tuple):
+            return list(how), axis
+        size = self.ops.builder.size(value)
+        if not isinstance(how, int) or how < 1:
+            raise NotSupported(f"it splits into {how}")
+        step = math.ceil(size / how) if operation == "chunk" else how
+        return [min(step, size - first) for first in range(0, size, step)], axis
 
 
-def _unsupported(name: str, kind: str) -> ValueError:
+def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
     hint = ""
     if "Attention" in kind or "Transformer" in kind:
         hint = ("; name an MLP inside with `block`, such as `block='layers.0.mlp'`, "
                 "or its modules in order, such as `block=('layers.0.linear1', 'layers.0.linear2')`")  # fmt: skip
-    return ValueError(f"layer {name.strip()!r} ({kind}) is not supported: {SUPPORTED}{hint}")
+    return unsupported(name, kind, error, SUPPORTED + hint)
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
@@ -439,41 +328,38 @@ def _array(name: str, tensor: torch.Tensor) -> NDArray[Any]:
     return from_torch(name, tensor).array()
 
 
-def _numbers(name: str, constant: Any) -> FloatArray:
-    """Turn a number, or a tensor of one number a value, into a vector."""
+def _optional(name: str, tensor: torch.Tensor | None) -> NDArray[Any] | None:
+    return None if tensor is None else _array(name, tensor)
+
+
+def _constant(one: Any) -> Any:
+    """Turn a tensor into an array; a value stays."""
     import torch
 
-    array = _array(name, constant) if isinstance(constant, torch.Tensor) else np.asarray(constant)
-    if array.dtype.kind not in "biuf" or (array.ndim > 1 and max(array.shape) != array.size):
-        raise _unsupported(name, "arithmetic with a constant that is not one number a value")
-    return array.reshape(-1).astype(np.float64)
+    if one is _UNKNOWN:
+        raise NotSupported("it computes with a size")
+    return _array("a constant", one) if isinstance(one, torch.Tensor) else one
 
 
-def _module_activation(module: torch.nn.Module) -> str:
-    """Name the activation that a module is."""
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    """Return the settings of an activation module that change which function it is."""
     from torch import nn
 
-    name = type(module).__name__
-    if isinstance(module, nn.LeakyReLU):
-        return f"leaky_relu:{module.negative_slope:g}"
-    if isinstance(module, nn.ELU):
-        return f"elu:{module.alpha:g}"
-    if isinstance(module, nn.GELU):
-        return "gelu_tanh" if module.approximate == "tanh" else "gelu"
-    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
-        return "hardtanh" if (module.min_val, module.max_val) == (-1, 1) else "clip"
-    if isinstance(module, nn.Softplus):
-        return "softplus" if module.beta == 1 else "softplus with beta"
-    return {"LogSoftmax": "log_softmax", "SiLU": "silu"}.get(name, name.lower())
+    if isinstance(module, nn.Hardtanh):
+        return {} if isinstance(module, nn.ReLU6) else {"low": module.min_val, "high": module.max_val}
+    slope = getattr(module, "negative_slope", getattr(module, "alpha", None))
+    beta = isinstance(module, nn.Softplus) and module.beta != 1
+    return {"slope": slope, "approximate": getattr(module, "approximate", None), "other": beta}
 
 
-def _function_activation(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Name the activation that a function is."""
-    if name in ("leaky_relu", "elu"):
-        default = 0.01 if name == "leaky_relu" else 1.0
-        number = _argument(args, kwargs, 0, "negative_slope" if name == "leaky_relu" else "alpha")
-        return f"{name}:{default if number is None else number:g}"
-    if name == "gelu":
-        return "gelu_tanh" if kwargs.get("approximate") == "tanh" else "gelu"
-    odd = name in ("hardtanh", "softplus") and (args or set(kwargs) - {"inplace"})
-    return f"{name} with settings" if odd else name
+def _call_settings(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a called activation that change which function it is."""
+    key = key_of(called)
+    name = ACTIVATIONS[key]
+    if name in ("clamp", "clip", "hardtanh"):
+        ends = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
+        low, high = (_argument(args, kwargs, at, end) for at, end in enumerate(ends))
+        return {"low": low, "high": high}
+    slope = _argument(args, kwargs, 0, "negative_slope" if name == "leaky_relu" else "alpha")
+    other = name == "softplus" and bool(args or set(kwargs) - {"inplace"})
+    return {"slope": slope, "approximate": kwargs.get("approximate"), "other": other}

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import erf
 
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.forward import ACTIVATIONS
+
+# Where functions of one number are compared with the known activations.
+_GRID: FloatArray = np.array([-3.1, -2.2, -1.3, -0.7, -0.2, 0.3, 0.8, 1.4, 2.2, 3.3, 7.0])
+_TOLERANCE = 5e-5  # less than the exact and the approximate GELU differ there
+_OVER_UNITS = ("softmax", "log_softmax")  # not functions of one number
+_FUNCTIONS: Mapping[str, Callable[..., FloatArray]] = {
+    **{name: function for name, function in ACTIVATIONS.items() if name not in _OVER_UNITS},
+    "erf": erf,
+    "pow": np.power,
+    "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
+    "sign": np.sign,
+    "reciprocal": np.reciprocal,
+    "log": np.log,
+    "log1p": np.log1p,
+}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -20,6 +39,45 @@ class Block:
     layer: int
     sums: Sums | None  # None for inputs
     is_output: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Function:
+    """A function that is applied to every entry of a part by itself: of which part, and its values on a grid."""
+
+    of: Sums | Units
+    values: FloatArray | None = None  # None where they are not known
+
+    def then(self, activation: str) -> Function:
+        """Apply an activation to the result."""
+        name, _, number = activation.partition(":")
+        if self.values is None or name not in _FUNCTIONS:
+            return Function(of=self.of)
+        with np.errstate(all="ignore"):
+            return Function(of=self.of, values=_FUNCTIONS[name](self.values, *([float(number)] if number else [])))
+
+    def scaled(self, scale: FloatArray, shift: FloatArray) -> Function:
+        """Multiply and shift the result; by the same numbers for every entry, or the values are not known."""
+        same = self.values is not None and np.ptp(scale) == 0 and np.ptp(shift) == 0
+        return Function(of=self.of, values=self.values * scale[0] + shift[0] if same else None)
+
+    def joined(self, others: Sequence[Function], *, multiply: bool) -> Function:
+        """Add or multiply functions of the same part."""
+        values = [one.values for one in (self, *others)]
+        known = [one for one in values if one is not None]
+        if len(known) < len(values):
+            return Function(of=self.of)
+        return Function(of=self.of, values=np.prod(known, axis=0) if multiply else np.sum(known, axis=0))
+
+    @property
+    def name(self) -> str | None:
+        """The activation that it is, if it is a known one."""
+        for name in ACTIVATIONS:
+            if name not in _OVER_UNITS and self.values is not None:
+                with np.errstate(all="ignore"):
+                    if np.allclose(_FUNCTIONS[name](_GRID), self.values, rtol=_TOLERANCE, atol=_TOLERANCE):
+                        return name
+        return None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -42,6 +100,7 @@ class Sums:
     base: Sums | None = None  # what these are, times `scale`, plus `shift`
     scale: FloatArray | None = None
     shift: FloatArray | None = None
+    function: Function | None = None  # None: these sums are a function of no other part
 
     @property
     def size(self) -> int:
@@ -51,13 +110,14 @@ class Sums:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Units:
-    """Units that are there, times `scale`, plus `shift`, and what else happened to them on the way."""
+    """Units that exist, times `scale`, plus `shift`, and what else happened to them on the way."""
 
     units: IntArray
     blocks: frozenset[int]
     scale: FloatArray | None = None
     shift: FloatArray | None = None
     after: tuple[str, ...] = ()
+    function: Function | None = None
 
     @property
     def size(self) -> int:
@@ -67,10 +127,11 @@ class Units:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entry:
-    """An input whose size is not known before somebody reads it."""
+    """An input; its units are made when something reads it, and its size may not be known before."""
 
     name: str
-    block: int = -1
+    size: int | None = None
+    unit_names: Sequence[str] | None = None
     made: Units | None = None
 
 
@@ -91,27 +152,22 @@ class Value:
     def entry(self) -> Entry | None:
         """The input that this is, while its size is not known."""
         first = self.parts[0]
-        return first if isinstance(first, Entry) and first.made is None else None
+        return first if isinstance(first, Entry) and first.size is None else None
 
 
-def is_sigmoid_of(value: Value, sums: Value) -> bool:
-    """Whether a value is the sigmoid of sums, with which they make SiLU."""
-    if len(value.parts) != 1 or len(sums.parts) != 1:
-        return False
-    one, two = value.parts[0], sums.parts[0]
-    if not isinstance(one, Sums) or not isinstance(two, Sums) or one.base is not None:
-        return False
-    return one.weights is two.weights and one.activations == ("sigmoid",) and two.activations == ()
+def function_of(part: Sums | Units) -> Function:
+    """Return the function that a part is, of itself if of no other."""
+    return Function(of=part, values=_GRID) if part.function is None else part.function
 
 
 def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
     """Count the edges of the dense network; operands that read the same units share them."""
     most: dict[frozenset[int], int] = {}
     for pieces in operands:
-        own: dict[frozenset[int], int] = {}
+        counts: dict[frozenset[int], int] = {}
         for piece in pieces:
-            own[piece.blocks] = own.get(piece.blocks, 0) + piece.dense_edges
-        for blocks, count in own.items():
+            counts[piece.blocks] = counts.get(piece.blocks, 0) + piece.dense_edges
+        for blocks, count in counts.items():
             most[blocks] = max(most.get(blocks, 0), count)
     return sum(most.values())
 

@@ -1,4 +1,4 @@
-"""A hierarchy as one HTML file that explains itself: `picture` places the ink, `page` fills the template."""
+"""A hierarchy as one HTML page: `facts` collects its texts and tables, `picture` its drawings, `page` writes it."""
 
 from modgraph.report.page import report
 

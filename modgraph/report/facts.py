@@ -1,4 +1,4 @@
-"""What the page says of a hierarchy: names, the graphs to draw, the rows of its tables."""
+"""The content of the page: names, graphs to draw, rows of tables."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import numpy as np
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
+from modgraph.layout import end_names
+from modgraph.marks import ModuleEvidence
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, unit_names
 
-_FEW: Final = 12  # names in a cell of a table
-_SETTINGS: Final = {"clustering": "Clustering", "hops": "Hops", "merge_threshold": "Merge threshold"}
+_FEW: Final = 12  # most names in a cell of a table
+_LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
+_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, also if they are not recorded
 
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
-    """Name the units that trimming keeps: inputs and outputs after the target, if there is one."""
-    goal = {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
-    names = unit_names(found.dag, **goal)
+    """Name the units that trimming keeps, inputs and outputs after the target if there is one."""
+    names = unit_names(found.dag, **end_names(target))
     return {unit: names[unit] for unit in np.flatnonzero(found.labels >= 0).tolist()}
 
 
 def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArray, IntArray]:
-    """Make one unit of all units of a module in a layer; returns the graph, the module of each, and its size."""
+    """Merge the units of a module in a layer; return the graph, and the module and the size of each new unit."""
     (layer, module), member, count = np.unique([dag.layer, labels], axis=1, return_inverse=True, return_counts=True)
     member = member.reshape(-1)
     ends = np.unique([member[dag.sources], member[dag.targets]], axis=1)
@@ -34,27 +36,27 @@ def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArr
 
 
 def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredDAG, IntArray]:
-    """Make layers of levels, units of modules; returns the graph and the module of each unit.
+    """Return the modules as units, layered by level, and the module of each unit.
 
-    Links within a level, between modules that feed each other, are left out.
+    Edges between modules of the same level, which feed each other, are left out.
     """
     level = np.array([module.level for module in modules])
     of = np.argsort(level, kind="stable")
     place = np.argsort(of)
     upwards = level[graph.source] < level[graph.target]
     ends = np.array([place[graph.source[upwards]], place[graph.target[upwards]]])
-    # Two layers, as every layered graph has, even where there is one level.
+    # A layered graph has at least two layers, even if there is one level.
     return _graph(ends[:, np.lexsort(ends[::-1])], level[of], max(2, int(level.max()) + 1)), of
 
 
 def links_within_levels(modules: Sequence[Module], graph: ModuleGraph) -> int:
-    """Count the links that `level_graph` leaves out."""
+    """Count the edges that `level_graph` leaves out."""
     level = np.array([module.level for module in modules])
     return int((level[graph.source] == level[graph.target]).sum())
 
 
 def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
-    """Build a graph from sorted edges; layers may be empty."""
+    """Return the graph of sorted edges; layers may be empty."""
     return LayeredDAG(
         sources=ends[0],
         targets=ends[1],
@@ -66,13 +68,13 @@ def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
 
 
 def dot_sizes(count: IntArray) -> FloatArray:
-    """Give dots an area that follows `count`, but none too small to see; relative diameters."""
+    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
     sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
     return sizes
 
 
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:
-    """Whether each module shares no input with another one of its level; None where it depends on no input."""
+    """Return whether each module shares no input with others of its level; None if it depends on no input."""
     users = np.zeros((max(module.level for module in modules) + 1, n_units), dtype=np.int64)
     for module in modules:
         users[module.level, module.inputs] += 1
@@ -82,7 +84,7 @@ def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None
 def module_rows(
     found: ModuleHierarchy, modules: Sequence[Module], names: dict[int, str], texts: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """List the modules as the page's table shows them."""
+    """Return the rows of the table of modules."""
     graph = found.graph
     separable = input_separable(modules, found.dag.n_units)
     readers: list[list[str]] = [[] for _ in modules]
@@ -108,20 +110,41 @@ def module_rows(
     ]
 
 
+def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
+    """Return the shares that modules have in each shared unit, in words, by the unit's place in the trimmed network."""
+    place = np.cumsum(found.labels >= 0) - 1
+    words = {}
+    for unit in np.flatnonzero(found.shared).tolist():
+        row = found.membership[unit]
+        modules = [module for module in np.argsort(-row, kind="stable").tolist() if row[module] >= _LEAST_SHARE]
+        words[int(place[unit])] = ", ".join(f"{texts[module]} {row[module]:.0%}" for module in modules[:_FEW])
+    return words
+
+
+def evidence_cells(module: ModuleEvidence) -> tuple[str, str]:
+    """Return the p-value and the confidence of a module as the table shows them."""
+    p_value, confidence = module.p_value, module.confidence
+    return "–" if np.isnan(p_value) else f"{p_value:.2g}", "–" if np.isnan(confidence) else f"{confidence:.2f}"
+
+
 def few(names: Sequence[str]) -> str:
-    """Join names, the first of them where they are many."""
+    """Join names; of many names the first."""
     listed = ", ".join(names[:_FEW])
     return listed if len(names) <= _FEW else f"{listed}, … ({len(names)} in all)"
 
 
 def settings(found: ModuleHierarchy) -> list[tuple[str, str]]:
-    """List what the detection was asked for, as far as the hierarchy knows."""
-    known = {_SETTINGS.get(name, name): clean(str(value)) for name, value in found.settings.items()}
-    return [*(dict.fromkeys(_SETTINGS.values(), "not recorded") | known).items()]
+    """Return the names and values of the settings of the detection, as far as the hierarchy records them."""
+    known = {
+        name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else clean(str(value))
+        for name, value in found.settings.items()
+    }
+    values = dict.fromkeys(_SETTINGS, "not recorded") | known
+    return [(clean(name).replace("_", " ").capitalize(), value) for name, value in values.items()]
 
 
 def versions() -> list[tuple[str, str]]:
-    """List what writes the page."""
+    """Return the names and versions of the programs that write the page."""
     from modgraph import __version__
 
     return [("modgraph", __version__), ("numpy", np.__version__), ("Python", platform.python_version())]

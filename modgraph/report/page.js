@@ -1,10 +1,12 @@
-// The page in three parts: pictures that know their graph, what is being looked at, and the controls.
+// Three parts: drawings with their graphs, what is highlighted, and the controls.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const MOST_NAMES = 40, MOST_FOUND = 24, DEEPEST = 100;
+const MOST_NAMES = 40;  // names of inputs or outputs in the panel
+const MOST_FOUND = 24;  // results of a search
+const MOST_ZOOM = 100;  // times
 
-// Values by key, in their order.
+// Group values by key; groups and values keep their order.
 function grouped(values, keyOf) {
   const groups = new Map();
   for (const value of values) {
@@ -15,33 +17,33 @@ function grouped(values, keyOf) {
   return groups;
 }
 
-function made(tag, text = "", attributes = {}) {
+// A new element.
+function make(tag, text = "", attributes = {}) {
   const element = document.createElement(tag);
   element.textContent = text;
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }
 
-// --- A picture and its graph ---------------------------------------------------------------------------------------
+// --- A drawing and its graph ---------------------------------------------------------------------------------------
 
 class Picture {
   constructor(svg, graph) {
-    Object.assign(this, graph);  // names, layers, modules, degrees, targets
+    Object.assign(this, graph);  // names, layers, modules, degrees, targets, pathOfEdge
     this.svg = svg;
     this.n = this.names.length;
     this.after = this.names.map(() => []);
     this.before = this.names.map(() => []);
     this.unitsOf = grouped(this.modules.keys(), (unit) => this.modules[unit]);
-    this.paths = new Map([...svg.querySelectorAll(".edges path")].map((path) => [+path.dataset.module, path]));
-    const pieces = new Map([...this.paths].map(([module, path]) => [module, path.getAttribute("d").split("M")]));
-    const met = new Map();
+    this.paths = [...svg.querySelectorAll(".edges path")];  // each with the edges of a module that look alike
+    const pieces = this.paths.map((path) => path.getAttribute("d").split("M"));
+    const used = this.paths.map(() => 0);  // number of pieces used
     this.edges = [];
     let number = 0;
     this.degrees.forEach((degree, source) => {
       for (const end = number + degree; number < end; number++) {
-        const target = this.targets[number], module = this.modules[source];
-        met.set(module, (met.get(module) ?? 0) + 1);  // what split gives begins with an empty text
-        this.edges.push({ source, target, path: pieces.get(module)[met.get(module)] });
+        const target = this.targets[number], path = this.pathOfEdge[number];
+        this.edges.push({ source, target, path, piece: pieces[path][++used[path]] });  // the first piece is empty
         this.after[source].push(target);
         this.before[target].push(source);
       }
@@ -53,19 +55,19 @@ class Picture {
     this.rows = grouped(this.at.keys(), (unit) => this.at[unit].y);
     for (const row of this.rows.values()) row.sort((a, b) => this.at[a].x - this.at[b].x);
     this.heights = [...this.rows.keys()].sort((a, b) => a - b);
-    this.stop(this.rows.get(this.heights.at(-1))[0]);
+    this.makeCurrent(this.rows.get(this.heights.at(-1))[0]);
   }
 
-  // The units that some of `starts` lead to by `next`, without themselves.
+  // The units that can be reached from `starts` along `next` (this.after or this.before), without `starts`.
   reach(starts, next) {
-    const met = new Set(starts), queue = [...starts];
+    const reached = new Set(starts), queue = [...starts];
     for (let unit; (unit = queue.pop()) !== undefined; )
-      for (const other of next[unit]) if (!met.has(other)) met.add(other), queue.push(other);
-    starts.forEach((unit) => met.delete(unit));
-    return met;
+      for (const other of next[unit]) if (!reached.has(other)) reached.add(other), queue.push(other);
+    starts.forEach((unit) => reached.delete(unit));
+    return reached;
   }
 
-  // What lies on a path to or from `starts`.
+  // The units and edges on paths to or from `starts`.
   flow(starts) {
     const up = this.reach(starts, this.after), down = this.reach(starts, this.before), from = new Set(starts);
     const within = (edge, side) =>
@@ -77,19 +79,19 @@ class Picture {
     };
   }
 
-  // Show a flow, or everything alike.
-  light(flow) {
+  // Highlight a flow; null: nothing.
+  highlight(flow) {
     const { starts, units, edges } = flow ?? { starts: [], units: [], edges: [] };
     const modulesOf = (some) => new Set([...some].map((unit) => this.modules[unit]));
-    const met = modulesOf(units), chosen = modulesOf(starts);
+    const reached = modulesOf(units), chosen = modulesOf(starts);
     this.svg.classList.toggle("following", flow !== null);
     for (const box of this.boxes) {
-      box.classList.toggle("lit", met.has(+box.dataset.module));
+      box.classList.toggle("lit", reached.has(+box.dataset.module));
       box.classList.toggle("start", chosen.has(+box.dataset.module));
     }
-    const lines = [...grouped(edges, (edge) => this.modules[edge.source])].map(([module, parts]) => {
-      const line = this.paths.get(module).cloneNode();
-      line.setAttribute("d", parts.map((edge) => "M" + edge.path).join(""));
+    const lines = [...grouped(edges, (edge) => edge.path)].map(([path, parts]) => {
+      const line = this.paths[path].cloneNode();
+      line.setAttribute("d", parts.map((edge) => "M" + edge.piece).join(""));
       return line;
     });
     this.svg.querySelector(".over .lines").replaceChildren(...lines);
@@ -98,7 +100,7 @@ class Picture {
     this.svg.querySelector(".over .lit").replaceChildren(...dots);
   }
 
-  // A dot to lay over that of `unit`.
+  // A copy of the dot of `unit`, to draw on top of it.
   copy(unit) {
     const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
     for (const name of ["cx", "cy", "r", "style"]) dot.setAttribute(name, this.dots[unit].getAttribute(name));
@@ -106,8 +108,8 @@ class Picture {
     return dot;
   }
 
-  // Make `unit` the one that Tab stops at.
-  stop(unit) {
+  // Make `unit` the one that the Tab key stops at.
+  makeCurrent(unit) {
     this.dots[this.current]?.setAttribute("tabindex", "-1");
     this.current = unit;
     const label = `${this.names[unit]}, ${this.place(unit)}, module ${moduleName(this.modules[unit])}`;
@@ -116,6 +118,7 @@ class Picture {
     for (const name of ["cx", "cy", "r"]) this.svg.querySelector(".ring").setAttribute(name, this.dots[unit].getAttribute(name));
   }
 
+  // The layer or level of `unit`, in words.
   place(unit) {
     return this === hierarchy ? `level ${this.layers[unit]}` : data.layers[this.layers[unit]];
   }
@@ -139,11 +142,12 @@ if (data.network) network = new Picture(byId("network"), data.network);
 if (data.hierarchy) hierarchy = new Picture(byId("hierarchy"), data.hierarchy);
 const pictures = [network, hierarchy].filter((picture) => picture !== null);
 
-// --- What is being looked at ---------------------------------------------------------------------------------------
+// --- What is highlighted ---------------------------------------------------------------------------------------
 
-// A unit ({picture, unit}) or a module ({module}); what is pointed at goes before what has the focus.
-const look = { pointed: null, focused: null, followed: null };
+// Each is a unit ({picture, unit}), a module ({module}) or null. What is pointed at has priority over what has the focus.
+const look = { pointed: null, focused: null, followed: null };  // followed: the module that stays highlighted
 
+// A unit of the module hierarchy stands for a module.
 function asModule(thing) {
   if (thing === null || thing.picture !== hierarchy || hierarchy === null) return thing;
   return thing.unit === undefined ? thing : { module: hierarchy.modules[thing.unit] };
@@ -151,39 +155,41 @@ function asModule(thing) {
 
 function update() {
   const shown = asModule(look.pointed ?? look.focused) ?? look.followed;
-  const lit = look.followed ?? shown;
+  const highlighted = look.followed ?? shown;
   const drawn = network ?? hierarchy;
-  const module = lit === null ? null : lit.module ?? network.modules[lit.unit];
+  const module = highlighted === null ? null : highlighted.module ?? network.modules[highlighted.unit];
   for (const row of document.querySelectorAll("tr[data-module]")) row.classList.toggle("lit", +row.dataset.module === module);
   if (drawn !== null) {
-    const flow = lit === null ? null : drawn.flow(lit.unit === undefined ? drawn.unitsOf.get(module) ?? [] : [lit.unit]);
-    drawn.light(flow);
-    if (network !== null) hierarchy?.light(flow === null ? null : asHierarchy(flow, module));
+    const { unit } = highlighted ?? {};
+    const flow = highlighted === null ? null : drawn.flow(unit === undefined ? drawn.unitsOf.get(module) ?? [] : [unit]);
+    drawn.highlight(flow);
+    if (network !== null) hierarchy?.highlight(flow === null ? null : asHierarchy(flow, module));
   }
   describe(shown);
   if (byId("clear")) byId("clear").disabled = look.followed === null && !byId("search").value;
 }
 
-// What a flow through the network is between its modules.
+// The flow in the module hierarchy that belongs to a flow in the network.
 function asHierarchy(flow, module) {
-  const met = new Set([...flow.units].map((unit) => network.modules[unit]));
+  const reached = new Set([...flow.units].map((unit) => network.modules[unit]));
   const pair = (picture, { source, target }) => `${picture.modules[source]} ${picture.modules[target]}`;
   const links = new Set(flow.edges.map((edge) => pair(network, edge)));
   return {
     starts: new Set(hierarchy.unitsOf.get(module)),
-    units: new Set([...hierarchy.modules.keys()].filter((unit) => met.has(hierarchy.modules[unit]))),
+    units: new Set([...hierarchy.modules.keys()].filter((unit) => reached.has(hierarchy.modules[unit]))),
     edges: hierarchy.edges.filter((edge) => links.has(pair(hierarchy, edge))),
   };
 }
 
-const nothing = { title: byId("panel-title").textContent, nodes: [...byId("panel").childNodes] };
+const overview = { title: byId("panel-title").textContent, nodes: [...byId("panel").childNodes] };
 
+// Describe a unit or module in the panel; null: the whole network.
 function describe(thing) {
-  const panel = byId("panel"), title = byId("panel-title"), facts = made("dl");
-  const say = (name, text) => facts.append(made("dt", name), made("dd", text, { "data-fact": name }));
+  const panel = byId("panel"), title = byId("panel-title"), facts = make("dl");
+  const add = (name, text) => facts.append(make("dt", name), make("dd", text, { "data-fact": name }));
   if (thing === null) {
-    title.textContent = nothing.title;
-    panel.replaceChildren(...nothing.nodes);
+    title.textContent = overview.title;
+    panel.replaceChildren(...overview.nodes);
     return;
   }
   const module = thing.module ?? network.modules[thing.unit];
@@ -191,30 +197,33 @@ function describe(thing) {
     title.textContent = `Module ${moduleName(module)}`;
   } else {
     title.textContent = network.names[thing.unit];
-    say("Layer", network.place(thing.unit));
-    say("Module", moduleName(module));
+    add("Layer", network.place(thing.unit));
+    add("Module", moduleName(module));
+    if (thing.picture === network && data.shares[thing.unit]) add("Shared by", data.shares[thing.unit]);
   }
   if (thing.unit !== undefined && data.whole) {
-    say("Depends on", ends([thing.unit], network.before, 0, "input"));
-    say("Reaches", ends([thing.unit], network.after, data.layers.length - 1, "output"));
-    say("Edges", `${network.before[thing.unit].length} in, ${network.after[thing.unit].length} out`);
+    add("Depends on", ends([thing.unit], network.before, 0, "input"));
+    add("Reaches", ends([thing.unit], network.after, data.layers.length - 1, "output"));
+    add("Edges", `${network.before[thing.unit].length} in, ${network.after[thing.unit].length} out`);
   } else {
     const names = [...document.querySelectorAll("#modules thead th")].map((cell) => cell.textContent);
     const cells = [...(tableRows.get(module)?.cells ?? [])];
-    cells.slice(1).forEach((cell, number) => say(names[number + 1], cell.textContent));
+    cells.slice(1).forEach((cell, number) => add(names[number + 1], cell.textContent));
   }
   panel.replaceChildren(facts);
 }
 
+// The inputs (or outputs) that a unit depends on (or reaches), in words.
 function ends([unit], next, layer, kind) {
   if (network.layers[unit] === layer) return `is an ${kind}`;
   const all = network.layers.filter((other) => other === layer).length;
-  const met = [...network.reach([unit], next)].filter((other) => network.layers[other] === layer).sort((a, b) => a - b);
-  const names = met.slice(0, MOST_NAMES).map((other) => network.names[other]);
-  if (met.length > MOST_NAMES) names.push(`… ${met.length - MOST_NAMES} more`);
-  return `${met.length} of ${all} ${kind}s${met.length ? ": " : ""}${names.join(", ")}`;
+  const reached = [...network.reach([unit], next)].filter((other) => network.layers[other] === layer).sort((a, b) => a - b);
+  const names = reached.slice(0, MOST_NAMES).map((other) => network.names[other]);
+  if (reached.length > MOST_NAMES) names.push(`… ${reached.length - MOST_NAMES} more`);
+  return `${reached.length} of ${all} ${kind}s${reached.length ? ": " : ""}${names.join(", ")}`;
 }
 
+// Keep a module highlighted, or stop doing so.
 function follow(module) {
   look.followed = look.followed?.module === module ? null : { module };
   look.focused = look.pointed = null;
@@ -228,25 +237,25 @@ function clear() {
 }
 
 function focus(picture, unit) {
-  picture.stop(unit);
+  picture.makeCurrent(unit);
   if (picture === network) bringIntoView(unit);
   picture.dots[unit].focus({ preventScroll: picture === network });
 }
 
 for (const picture of pictures) {
   const { svg } = picture;
-  const under = (event) => {
+  const thingAt = (event) => {
     const dot = event.target.closest("[data-unit]"), box = event.target.closest("[data-module]");
     if (dot) return { picture, unit: +dot.dataset.unit };
     return box ? { module: +box.dataset.module } : null;
   };
-  svg.addEventListener("pointerover", (event) => ((look.pointed = under(event)), update()));
+  svg.addEventListener("pointerover", (event) => ((look.pointed = thingAt(event)), update()));
   svg.addEventListener("pointerleave", () => ((look.pointed = null), update()));
-  // Around the drawing: one that listens for focus itself would be a stop of its own.
-  svg.parentElement.addEventListener("focusin", (event) => ((look.focused = under(event)), update()));
+  // On the parent: an SVG element that listens for focus would be a stop of the Tab key itself.
+  svg.parentElement.addEventListener("focusin", (event) => ((look.focused = thingAt(event)), update()));
   svg.parentElement.addEventListener("focusout", () => ((look.focused = null), update()));
   svg.addEventListener("click", (event) => {
-    const thing = under(event);
+    const thing = thingAt(event);
     if (svg.classList.contains("moved")) return;
     if (thing === null) return clear();
     if (thing.unit !== undefined) focus(picture, thing.unit);
@@ -277,10 +286,11 @@ document.addEventListener("keydown", (event) => {
 
 const { x, y, width, height } = network?.svg.viewBox.baseVal ?? {}, box = { x, y, width, height };
 let view = box;
-let waiting = false;
+let waiting = false;  // for the next animation frame
 
+// Show the part of the drawing with this left, top and width, within the whole.
 function show(x, y, width) {
-  const w = Math.min(Math.max(width, box.width / DEEPEST), box.width), h = (w * box.height) / box.width;
+  const w = Math.min(Math.max(width, box.width / MOST_ZOOM), box.width), h = (w * box.height) / box.width;
   view = {
     x: Math.min(Math.max(x, box.x), box.x + box.width - w),
     y: Math.min(Math.max(y, box.y), box.y + box.height - h),
@@ -296,9 +306,9 @@ function show(x, y, width) {
   });
 }
 
-// Zoom in by `factor`; what is at `point` stays there.
+// Zoom in by `factor`; `point` keeps its place.
 function zoom(factor, point = { x: view.x + view.width / 2, y: view.y + view.height / 2 }) {
-  const width = Math.min(Math.max(view.width / factor, box.width / DEEPEST), box.width), share = width / view.width;
+  const width = Math.min(Math.max(view.width / factor, box.width / MOST_ZOOM), box.width), share = width / view.width;
   show(point.x - (point.x - view.x) * share, point.y - (point.y - view.y) * share, width);
 }
 
@@ -306,6 +316,7 @@ function pan(dx, dy) {
   show(view.x + dx * view.width, view.y + dy * view.height, view.width);
 }
 
+// Move to `unit`, and zoom in if its dot is too small to see.
 function bringIntoView(unit) {
   const { x, y } = network.at[unit], r = +network.dots[unit].getAttribute("r");
   const scale = network.svg.getBoundingClientRect().width / view.width;
@@ -318,12 +329,12 @@ if (network !== null) {
   const { svg } = network;
   const inDrawing = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
   svg.addEventListener("wheel", (event) => {
-    // At its smallest the drawing lets the page scroll on.
+    // Zoomed out completely: the wheel scrolls the page.
     if (event.deltaY > 0 && view.width >= box.width) return;
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.03 : 0.0015)), inDrawing(event));
   }, { passive: false });
-  let grip = null;
+  let grip = null;  // where the pointer holds the drawing
   svg.addEventListener("pointerdown", (event) => {
     svg.classList.remove("moved");
     if (event.button === 0) grip = { x: event.clientX, y: event.clientY };
@@ -342,10 +353,10 @@ if (network !== null) {
     svg.addEventListener(over, () => ((grip = null), svg.classList.remove("moving")));
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] }[event.key];
-    const there = network.at[network.current];
+    const current = network.at[network.current];
     if (step && event.shiftKey) pan(...step);
-    else if (event.key === "+" || event.key === "=") zoom(1.5, there);
-    else if (event.key === "-") zoom(1 / 1.5, there);
+    else if (event.key === "+" || event.key === "=") zoom(1.5, current);
+    else if (event.key === "-") zoom(1 / 1.5, current);
     else if (event.key === "0") show(box.x, box.y, box.width);
     else return;
     event.preventDefault();
@@ -368,25 +379,25 @@ function search() {
   matches.replaceChildren();
   results.replaceChildren();
   if (!wanted) return;
-  const fits = (text) => text.toLowerCase().includes(wanted);
+  const matching = (text) => text.toLowerCase().includes(wanted);
   const found = [];
   for (const module of [...network.unitsOf.keys()].sort((a, b) => a - b))
-    if (fits(moduleName(module)) || fits(`#${module}`))
+    if (matching(moduleName(module)) || matching(`#${module}`))
       found.push([`Module ${moduleName(module)}`, () => follow(module)]);
   network.names.forEach((name, unit) => {
-    if (!fits(name)) return;
+    if (!matching(name)) return;
     matches.append(network.copy(unit));
     found.push([`${name} (${network.place(unit)})`, () => focus(network, unit)]);
   });
-  const list = made("ul");
+  const list = make("ul");
   for (const [text, go] of found.slice(0, MOST_FOUND)) {
-    const button = made("button", text, { type: "button", class: "link" }), item = made("li");
+    const button = make("button", text, { type: "button", class: "link" }), item = make("li");
     button.addEventListener("click", go);
     item.append(button);
     list.append(item);
   }
   const more = found.length > MOST_FOUND ? `, the first ${MOST_FOUND}:` : found.length ? ":" : ".";
-  results.append(made("p", `${found.length} found${more}`), list);
+  results.append(make("p", `${found.length} found${more}`), list);
 }
 
 const theme = byId("theme"), system = matchMedia("(prefers-color-scheme: dark)");

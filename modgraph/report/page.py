@@ -1,4 +1,4 @@
-"""`report`: the page around the pictures."""
+"""`report`: write the page."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import Any, Final
 import numpy as np
 
 from modgraph.arrays import IntArray
+from modgraph.checks import check_int, require
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
+from modgraph.marks import CERTIFIED, Evidence, Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy
-from modgraph.names import clean, layer_names
+from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
 from modgraph.score import score
+from modgraph.verify import Verification
 
-_EDGES: Final = 10  # times as many edges as units may be drawn
+_MAX_EDGES: Final = 10  # most edges that are drawn one by one, in units of `max_units`
 
 
 def report(
@@ -33,34 +36,41 @@ def report(
     title: str | None = None,
     max_units: int = 5000,
     image_shape: tuple[int, int] | None = None,
+    evidence: Evidence | None = None,
+    verification: Verification | None = None,
 ) -> None:
     """Write a hierarchy as one HTML file: an interactive drawing, the graph of its modules, tables, settings.
 
-    The file holds all it needs and asks no network for anything. Units and modules can be pointed at, searched for
-    and followed up and down, by mouse and by keys; it has a dark side, and prints.
+    The file loads nothing from elsewhere. The mouse and the keyboard can point at units and modules, search for them,
+    and show the paths that lead to and from them. The page supports dark mode and printing.
 
     Parameters
     ----------
     found : ModuleHierarchy
     path : path-like
-        Replaced only once the new file is complete.
+        Written atomically: on error an existing file is unchanged.
     target : FunctionGraph, optional
-        The function the network was trained on: it names inputs, outputs and modules as in `modgraph.draw`, and the
-        page has its `modgraph.score`.
+        The function that the network was trained on. It names inputs, outputs and modules as in `modgraph.draw`, and
+        the page shows the `modgraph.score`.
     title : str, optional
+        By default a general one, with the name of the target.
     max_units : int ≥ 1
-        Where the trimmed network has more units, or more than ten times as many edges, all units of a module in a
-        layer are drawn as one dot. Of more dots or modules than this there is no drawing, and the tables have the
-        largest modules only. The page says so.
+        If the trimmed network has more units, or more than ten times as many edges, one dot is drawn for all units of
+        a module in a layer. If there are more such dots, or more modules, than this, they are not drawn, and the tables
+        list the largest modules only. The page says so.
     image_shape : (int, int), optional
-        Rows and columns, where the inputs are the pixels of an image, row by row: they are drawn as one, unless dots
-        are units no longer.
+        Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
+        is a dot.
+    evidence : result of `modgraph.significance`, optional
+        The page shows p-values and confidence; modules with weak evidence have a dashed outline.
+    verification : Verification, optional
+        A result of `modgraph.verify`: certified modules are marked ``✓``.
 
     Raises
     ------
     ValueError
         If `target` or `image_shape` has another number of inputs (or outputs) than the network, or `max_units` is
-        below 1.
+        below 1, or `evidence` or `verification` is of another number of modules.
     ImportError
         If jinja2 is not installed.
 
@@ -70,24 +80,24 @@ def report(
     >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
-    try:
-        import jinja2
-        from jinja2.utils import htmlsafe_json_dumps
-        from markupsafe import Markup
-    except ImportError as error:
-        raise ImportError("`report` needs jinja2: pip install 'modgraph-nn[report]'") from error
-    if max_units < 1:
-        raise ValueError(f"`max_units` must be an int ≥ 1 (got {max_units})")
+    jinja2 = require("jinja2", purpose="`report`", extra="report")
+    from jinja2.utils import htmlsafe_json_dumps
+    from markupsafe import Markup
+
+    check_int("max_units", max_units, at_least=1)
     if image_shape is not None:
         check_image_shape(found.dag, image_shape)
-    texts = [clean(text) for text in module_names(found, target)]  # the first to look at `target`
+    texts = [clean(text) for text in module_names(found, target)]
+    known = marks(found, evidence=evidence, verification=verification)
     modules, names = found.modules, facts.names_of(found, target)
     rows = facts.module_rows(found, modules, names, texts)
     dag, layers = found.dag.subgraph(found.labels >= 0), layer_names(found.dag)
-    whole = dag.n_units <= max_units and dag.n_edges <= _EDGES * max_units
-    units = {"names": [*names.values()], "image_shape": image_shape} if whole else None
-    drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units)
+    whole = dag.n_units <= max_units and dag.n_edges <= _MAX_EDGES * max_units
+    second = second_modules(found)[found.labels >= 0]
+    units = {"names": [*names.values()], "image_shape": image_shape, "second": second} if whole else None
+    drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units, known=known)
     data = {kind: graph for kind, (_, graph) in drawn.items()} | {"layers": layers, "whole": whole}
+    data["shares"] = facts.shares(found, texts) if whole else {}
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
 
@@ -100,7 +110,7 @@ def report(
         title=clean(title),
         style=Markup(style),
         script=Markup(script),
-        # The browser runs this script and no other, whatever a name may hold.
+        # The content security policy of the page allows this script alone, whatever text a name contains.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=htmlsafe_json_dumps(data, separators=(",", ":")),
         pictures={kind: shown for kind, (shown, _) in drawn.items()},
@@ -117,6 +127,10 @@ def report(
         target=target,
         score=None if target is None else score(found, target),
         settings=facts.settings(found),
+        notes=known.notes,
+        lines=explain(negative=whole and bool(negative_edges(dag).any()), shared=bool(data["shares"])),
+        evidence=None if evidence is None else [facts.evidence_cells(module) for module in evidence.modules],
+        certified=None if verification is None or verification.target is None else known.certified,
         versions=facts.versions(),
     )
     with replacing(path) as part:
@@ -132,42 +146,46 @@ def _drawings(
     layers: Sequence[str],
     units: dict[str, Any] | None,
     most: int,
+    known: Marks,
 ) -> dict[str, tuple[Picture, dict[str, Any]]]:
-    """Draw the network (as `units` says, else by module and layer) and the hierarchy, where they have few enough dots.
+    """Draw the network and the hierarchy, those that have at most `most` dots, each with its graph for the script.
 
-    Each comes with its graph for the script.
+    `units` are further arguments of `picture` for a drawing of all units; if None, a dot stands for the units of a
+    module in a layer.
     """
     labels = found.labels[found.labels >= 0]
+    boxes = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
     drawn = {}
     if units is not None:
-        shown = picture(dag, labels, modules=texts, layers=layers, **units)
-        drawn["network"] = shown, _walkable(dag, labels, names=units["names"])
+        shown = picture(dag, labels, modules=boxes, layers=layers, marks=known, **units)
+        drawn["network"] = shown, _script_graph(dag, labels, shown, names=units["names"])
     else:
         clusters, of, count = facts.cluster_graph(dag, labels)
         if clusters.n_units <= most:
-            said = [f"{n} unit{'s' * (n != 1)} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-            shown = _dotted(clusters, of, count, modules=texts, layers=layers, widest=8.5)
-            drawn["network"] = shown, _walkable(clusters, of, names=said)
+            dots = [f"{counted(n, 'unit')} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
+            shown = _dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
+            drawn["network"] = shown, _script_graph(clusters, of, shown, names=dots)
     if len(modules) <= most:
         by_level, of = facts.level_graph(modules, found.graph)
         count = np.array([modules[module].units.size for module in of.tolist()])
         levels = [f"level {level}" for level in range(by_level.n_layers)]
-        shown = _dotted(by_level, of, count, modules=texts, layers=levels, widest=4.4)
-        drawn["hierarchy"] = shown, _walkable(by_level, of, names=[texts[module] for module in of.tolist()])
+        shown = _dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
+        drawn["hierarchy"] = shown, _script_graph(by_level, of, shown, names=[texts[module] for module in of.tolist()])
     return drawn
 
 
 def _dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
-    """Draw dots that stand for `count` units each; no names, as their boxes have one."""
+    """Draw dots that stand for `count` units each, without names, which their boxes have."""
     return picture(dag, labels, names=[""] * dag.n_units, sizes=facts.dot_sizes(count), **more)
 
 
-def _walkable(dag: LayeredDAG, labels: IntArray, *, names: Sequence[str]) -> dict[str, Any]:
-    """Put a graph as briefly as the script can read it: edges by source."""
+def _script_graph(dag: LayeredDAG, labels: IntArray, shown: Picture, *, names: Sequence[str]) -> dict[str, Any]:
+    """Return a graph in the form that the script reads; edges are sorted by source."""
     return {
         "names": names,
         "layers": dag.layer.tolist(),
         "modules": labels.tolist(),
         "degrees": np.bincount(dag.sources, minlength=dag.n_units).tolist(),
         "targets": dag.targets.tolist(),
+        "pathOfEdge": shown.path_of_edge,
     }

@@ -1,4 +1,4 @@
-"""Layered graphs as inline SVG: what `page.html` shows and `page.js` walks on, in CSS pixels, y downwards."""
+"""Layered graphs as inline SVG, for `page.html` and `page.js`; in CSS pixels, y downwards."""
 
 from __future__ import annotations
 
@@ -12,12 +12,27 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.layout import DOT, EDGE, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
+from modgraph.layout import (
+    DOT,
+    EDGE,
+    LONGEST_LAYER,
+    PAD,
+    arrange,
+    bands,
+    boxes,
+    figure_width,
+    order,
+    places,
+    waypoints,
+)
+from modgraph.marks import Marks, edge_strength, negative_edges
+from modgraph.names import short
 
 _INCH: Final = 96  # CSS pixels
-_MODULE, _NAME = 12.0, 11.0  # sizes of text in pixels, as in page.css
-_LONGEST, _LONGEST_ROW = 20, 11  # characters
-_IMAGE: Final = 3.0  # inches, at most, that an image is high
+_MODULE: Final = 12.0  # font size of modules in pixels, as in page.css
+_NAME: Final = 11.0  # font size of units in pixels, as in page.css
+_LONGEST: Final = 20  # most characters of the name of a unit or module
+_IMAGE_HEIGHT: Final = 3.0  # maximum height of an image in inches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,24 +43,27 @@ class Picture:
     ----------
     width, height : int
     frame : tuple of float or None
-        Left, top, width and height of the image that the first layer is.
-    thick, faint, rim : float
+        Left, top, width and height of the image, if the first layer is drawn as one.
+    edge_width, edge_opacity, rim : float
         Width and opacity of edges, width of the rim of dots.
-    bands, edges : list of (int, str)
-        Module and path. Edges have one path for each module they leave; its parts, each from an "M" to the next,
-        are in the order of the graph's edges.
-    boxes, dots, texts : list of dict
-        Attributes of SVG elements, and the module they belong to.
+    bands : list of (int, str)
+        Module and path.
+    edges, boxes, dots, texts : list of dict
+        Attributes of SVG elements, and the module that each belongs to. Edges that leave the same module and look alike
+        are one path: each edge begins with an "M", and they are in the order of the graph's edges.
+    path_of_edge : list of int
+        For each edge of the graph the number of its path in `edges`.
     """
 
     width: int
     height: int
     frame: tuple[float, float, float, float] | None
-    thick: float
-    faint: float
+    edge_width: float
+    edge_opacity: float
     rim: float
     bands: list[tuple[int, str]]
-    edges: list[tuple[int, str]]
+    edges: list[dict[str, Any]]
+    path_of_edge: list[int]
     boxes: list[dict[str, Any]]
     dots: list[dict[str, Any]]
     texts: list[dict[str, Any]]
@@ -58,11 +76,13 @@ def picture(
     names: Sequence[str],
     modules: Sequence[str],
     layers: Sequence[str],
+    marks: Marks,
+    second: IntArray | None = None,
     sizes: FloatArray | None = None,
     image_shape: tuple[int, int] | None = None,
     widest: float = 8.5,
 ) -> Picture:
-    """Draw a layered graph, the first layer at the bottom; `modgraph.layout` says who stands where.
+    """Draw a layered graph, the first layer at the bottom, as `modgraph.layout` places it.
 
     Parameters
     ----------
@@ -70,19 +90,23 @@ def picture(
     labels : ndarray of int, shape (n_units,)
         The module of each unit.
     names, modules, layers : sequences of str
-        Texts for each unit (shown in the first and last layer, where they fit), module and layer.
+        Names of the units (those of the first and last layer are shown where they fit), modules and layers.
+    marks : Marks
+        Of the modules.
+    second : ndarray of int, shape (n_units,), optional
+        A second module for each shared unit, else −1.
     sizes : ndarray of float, shape (n_units,), optional
         Diameters of the dots, in (0, 1].
     image_shape : (int, int), optional
-        Rows and columns, where `unit_index` says which pixel each unit of the first layer is.
+        Rows and columns, if the first layer is an image; `unit_index` of the graph gives the pixel of each unit.
     widest : float
-        Inches.
+        Maximum width in inches.
 
     Returns
     -------
     Picture
     """
-    names, modules = ([_short(text, _LONGEST) for text in texts] for texts in (names, modules))
+    names, modules = ([short(text, longest=_LONGEST) for text in texts] for texts in (names, modules))
     rows = boxes(dag, labels, order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules])
     width = figure_width(rows, widest=widest)
     name_widths = np.array([_text_width(name, _NAME) for name in names])
@@ -90,7 +114,7 @@ def picture(
     xy, pitch = places(dag, rows)
     frame = None
     if image_shape is not None:
-        cell = min(0.5 * width / image_shape[1], _IMAGE / image_shape[0])
+        cell = min(0.5 * width / image_shape[1], _IMAGE_HEIGHT / image_shape[0])
         size = cell * np.array(image_shape[::-1])
         corner = np.array([(width - size[0]) / 2, 4 * EDGE])
         for box in itertools.chain(*rows[1:]):
@@ -103,7 +127,7 @@ def picture(
         frame = (_px(corner[0]), _px(height - corner[1] - size[1]), _px(size[0]), _px(size[1]))
     across = _INCH * DOT * pitch * (1 if sizes is None else sizes)
     texts = [
-        _text("row", _short(layer, _LONGEST_ROW), EDGE, xy[row[0].units[0], 1], height, full=layer)
+        _text("row", short(layer, longest=LONGEST_LAYER), EDGE, xy[row[0].units[0], 1], height, full=layer)
         for row, layer in zip(rows, layers, strict=True)
         if row
     ]
@@ -122,21 +146,30 @@ def picture(
                 y = box.y + up * (box.height / 2 + EDGE / 2)
                 side = "top" if up > 0 else "bottom"
                 texts.append(_text(f"name {side}{' turned' * (angle == 90)}", names[unit], x, y, height, unit=unit))
-    paths: dict[int, list[str]] = {}
-    for source, points in zip(dag.sources.tolist(), waypoints(dag, rows, xy), strict=True):
-        paths.setdefault(int(labels[source]), []).append(_curve(points * [1, -1] + [0, height]))
+    # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
+    look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
+    number = {key: at for at, key in enumerate(dict.fromkeys(look))}
+    curves: list[list[str]] = [[] for _ in number]
+    for key, points in zip(look, waypoints(dag, rows, xy), strict=True):
+        curves[number[key]].append(_curve(points * [1, -1] + [0, height]))
+    second = np.full(dag.n_units, -1) if second is None else second
     return Picture(
         width=round(_INCH * width),
         height=round(_INCH * height),
         frame=frame,
-        thick=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
-        faint=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
+        edge_width=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
+        edge_opacity=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
         rim=round(min(0.8, 0.1 * float(across.min())), 3),
         bands=[(module, _band(corners, height)) for module, corners in bands(rows)],
-        edges=[(module, "".join(parts)) for module, parts in paths.items()],
+        edges=[
+            {"module": module, "width": width, "negative": negative, "path": "".join(parts)}
+            for (module, width, negative), parts in zip(number, curves, strict=True)
+        ],
+        path_of_edge=[number[key] for key in look],
         boxes=[
             {
                 "module": box.module,
+                "weak": marks.weak[box.module],
                 "x": _px(box.left),
                 "y": _px(height - box.y - box.height / 2),
                 "width": _px(box.width),
@@ -148,6 +181,7 @@ def picture(
             {
                 "unit": unit,
                 "module": int(labels[unit]),
+                "second": int(second[unit]),
                 "x": _px(xy[unit, 0]),
                 "y": _px(height - xy[unit, 1]),
                 "r": round(across[unit] / 2, 2),
@@ -156,6 +190,12 @@ def picture(
         ],
         texts=texts,
     )
+
+
+def _widths(dag: LayeredDAG) -> list[float]:
+    """Return the relative width of each edge: 0.5, 1 or 1.5."""
+    widths: list[float] = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
+    return widths
 
 
 def _px(inches: float) -> float:
@@ -167,7 +207,7 @@ def _text(kind: str, text: str, x: float, y: float, height: float, **more: Any) 
 
 
 def _curve(points: FloatArray) -> str:
-    """Lead a path through `points`, upright in each: the curve of `draw` as cubic Béziers, in tenths of a pixel."""
+    """Return a path through `points`, vertical in each: the curve of `draw` as cubic Béziers, in tenths of a pixel."""
     at = np.round(10 * _INCH * points).astype(np.int64)
     parts = [f"M{at[0, 0]} {at[0, 1]}"]
     for dx, dy in np.diff(at, axis=0).tolist():
@@ -180,11 +220,7 @@ def _band(corners: Sequence[tuple[float, float]], height: float) -> str:
     return f"M{points[0]}C{' '.join(points[1:4])}L{points[4]}C{' '.join(points[5:])}Z"
 
 
-def _short(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def _text_width(text: str, size: float) -> float:
-    """Guess the width of one line of text in inches: whatever font a reader has, it is seldom wider."""
+    """Return an upper estimate of the width of one line of text in inches, for the usual fonts of browsers."""
     ems = sum(1.0 if unicodedata.east_asian_width(letter) in "WF" else 0.62 for letter in text)
     return ems * size / _INCH

@@ -1,9 +1,7 @@
-"""Sculpting: train a stack of networks on a task, and prune each as far as it stays right.
+"""Sculpting: train networks on a task, and prune each as far as it stays accurate.
 
-The functions most programs need are `sculpt`, for small networks by the thousand, and `sculpt_wide`, for one large
-network; `digit_pairs` makes the paper's image tasks. The rest is for those who want to look inside: `StackedMLP` (many
-networks in one set of tensors), `TrainSettings`, and the pruning schedule. This package brings torch, so ``modgraph``
-itself loads it on first use only.
+Most programs need `sculpt`, for thousands of small networks, `sculpt_wide`, for one large network, and `digit_pairs`,
+which makes the paper's image tasks. This package imports torch; ``modgraph`` imports it on first use only.
 """
 
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist

@@ -1,7 +1,7 @@
-"""Pairs of digit images: the paper's vision tasks, from MNIST or any other array of images.
+"""Pairs of digit images side by side: the paper's image tasks, from MNIST or any other array of images.
 
-Two digits stand side by side. *Classify*: 20 outputs, each digit one-hot. *Hierarchical*: digits 0 … 7, three outputs,
-the bits of (left XOR right), most significant first (Patil et al. 2023, section 5).
+*Classify*: 20 outputs, both digits one-hot. *Hierarchical*: digits 0 to 7, three outputs, the bits of
+(left XOR right), most significant first (Patil et al. 2023, section 5).
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from modgraph.arrays import IntArray, read_only
+from modgraph.checks import check_choice, check_int
 from modgraph.sculpt.tasks import SplitTask, Task
-
-__all__ = ["Digits", "ImageTask", "digit_pairs", "load_digits8", "load_mnist"]
 
 Name = Literal["hierarchical", "classify"]
 CLASSES: Final[dict[str, int]] = {"hierarchical": 8, "classify": 10}
+"""Number of different digits in each task."""
 
 MNIST_DIGEST: Final = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
-"""SHA-256 of the four arrays of MNIST one after the other: training images, their labels, test images, their labels."""
+"""SHA-256 of the arrays of MNIST joined as bytes: training images, training labels, test images, test labels."""
 
 IDX_FILES: Final = (
     "train-images-idx3-ubyte",
@@ -49,16 +50,17 @@ class Digits:
     labels : numpy.ndarray
         (n,) int64 in 0 … 9, read-only.
     n_train : int
-        The first of them are for training and validation, the rest for testing; all of them = no such division.
+        This many images, the first ones, are for training and validation, the rest for testing. If there is no rest,
+        a part of the images is drawn for testing.
     """
 
     images: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: IntArray
     n_train: int
 
     def __post_init__(self) -> None:
-        self.images.setflags(write=False)
-        self.labels.setflags(write=False)
+        read_only(self.images)
+        read_only(self.labels)
 
     def __repr__(self) -> str:
         height, width = self.images.shape[1:]
@@ -67,24 +69,24 @@ class Digits:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ImageTask(SplitTask):
-    """A task on pairs of images, whose parts share no image; build one with `digit_pairs`.
+    """A task on pairs of images whose parts share no image; build one with `digit_pairs`.
 
     Attributes
     ----------
     train, validation, test : Task
-        Pairs side by side, row by row: inputs (n, height × width) float32.
+        Pairs side by side; inputs (n, height × width) float32, row by row.
     sources : tuple of numpy.ndarray
-        For each part (n, 2) int64: which image of the source is left, which right.
+        For each part (n, 2) int64: index of the left and of the right image.
     image_shape : (int, int)
         Height and width of a pair.
     """
 
-    sources: tuple[NDArray[np.int64], ...]
+    sources: tuple[IntArray, ...]
     image_shape: tuple[int, int]
 
     @property
-    def side(self) -> NDArray[np.int64]:
-        """Which digit every input is a pixel of: 0 = left, 1 = right; (height × width,)."""
+    def side(self) -> IntArray:
+        """The digit that each input belongs to, 0 = left, 1 = right; (height × width,) int64."""
         height, width = self.image_shape
         return np.tile(np.repeat([0, 1], width // 2), height)
 
@@ -96,21 +98,21 @@ def digit_pairs(
     pairs: tuple[int, int, int] = (800, 200, 200),
     random_state: int = 0,
 ) -> ImageTask:
-    """Put digits side by side.
+    """Make a task of pairs of digits side by side.
 
     Parameters
     ----------
     digits : Digits, or pair of array-like
-        Images (n, height, width), in [0, 1] or whole numbers to 255, and labels (n,). Where no images are for testing,
-        as in a pair of arrays, a fifth of each digit is. A fifth of what is left is set apart for validation.
+        Images (n, height, width), in [0, 1] or whole numbers up to 255, and labels (n,). Unless `Digits` says which
+        images are for testing, a fifth of each digit is. A fifth of the rest is for validation.
     task : {"hierarchical", "classify"}
-        What is to be computed: the bits of (left XOR right) of digits 0 … 7, most significant first, or both digits
-        one-hot, left first.
+        The outputs: the bits of (left XOR right) of digits 0 to 7, most significant first, or both digits one-hot,
+        left first.
     pairs : (int, int, int), each ≥ 1
-        Pairs of images for each pair of digits, to train on, to validate, to test (paper: 800 to train on and 200
-        to test).
+        Number of image pairs for each pair of digits, for training, validation and testing (paper: 800 for training
+        and 200 for testing).
     random_state : int ≥ 0
-        Draws the parts and the pairs; the same number gives the same task.
+        Determines the parts and the pairs.
 
     Returns
     -------
@@ -119,54 +121,48 @@ def digit_pairs(
     Raises
     ------
     ValueError
-        If an argument is not of that form, or a digit has fewer than three images.
+        If an argument has another form, or a digit has fewer than three images.
 
     Notes
     -----
-    The released code accepts networks on the test images. Here a network is accepted on images of its own, so the
-    accuracy on the test images says what it should.
+    The released code accepts networks by their accuracy on the test images. Here validation images decide, so the
+    accuracy on the test images is unbiased.
 
     Examples
     --------
     >>> digit_pairs(load_digits8(), pairs=(20, 10, 10))
     ImageTask(128 → 3: 1280 samples to train on, 640 to validate, 640 to test)
     """
-    if task not in CLASSES:
-        raise ValueError(f'`task` must be "hierarchical" or "classify" (got {task!r})')
+    check_choice("task", task, [*CLASSES])
     whole = len(pairs) == 3 and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pairs)
     if not whole:
         raise ValueError(f"`pairs` must be three ints ≥ 1 (got {pairs!r})")
-    if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
-        raise ValueError(f"`random_state` must be an int ≥ 0 (got {random_state!r})")
+    check_int("random_state", random_state, at_least=0)
     source = digits if isinstance(digits, Digits) else _digits(*digits)
     rng = np.random.default_rng([random_state, CLASSES[task]])
-    classes = range(CLASSES[task])
-    parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])  # [part][digit]: its images
-    for digit in classes:
-        mine = rng.permutation(np.flatnonzero(source.labels == digit))
-        test = mine[mine >= source.n_train]
-        rest = mine[mine < source.n_train]
+    parts: tuple[list[IntArray], ...] = ([], [], [])  # [part][digit]: indices of images
+    for digit in range(CLASSES[task]):
+        images = rng.permutation(np.flatnonzero(source.labels == digit))
+        test, rest = images[images >= source.n_train], images[images < source.n_train]
         if source.n_train == len(source.images):
-            test, rest = np.split(mine, [len(mine) // 5 or 1])
+            test, rest = np.split(images, [len(images) // 5 or 1])
         n_validation = len(rest) // 5 or 1
-        for part, images in zip(parts, (rest[n_validation:], rest[:n_validation], test), strict=True):
-            if not len(images):
-                raise ValueError(f"`digits` must have three images or more of each digit (got {len(mine)} of {digit})")
-            part.append(images)
+        for part, chosen in zip(parts, (rest[n_validation:], rest[:n_validation], test), strict=True):
+            if not len(chosen):
+                raise ValueError(
+                    f"`digits` must have three images or more of each digit (got {len(images)} of {digit})"
+                )
+            part.append(chosen)
     sources = tuple(_pairs(part, count, rng) for part, count in zip(parts, pairs, strict=True))
     tables = [_table(source, pair, task) for pair in sources]
     height, width = source.images.shape[1:]
     return ImageTask(
-        train=tables[0],
-        validation=tables[1],
-        test=tables[2],
-        sources=sources,
-        image_shape=(height, 2 * width),
+        train=tables[0], validation=tables[1], test=tables[2], sources=sources, image_shape=(height, 2 * width)
     )
 
 
 def load_digits8() -> Digits:
-    """Return scikit-learn's 1,797 digits of 8 × 8 pixels, which are always there.
+    """Return the 1,797 digits of 8 × 8 pixels that scikit-learn contains.
 
     Returns
     -------
@@ -184,14 +180,14 @@ def load_digits8() -> Digits:
 
 
 def load_mnist(path: str | os.PathLike[str] | None = None) -> Digits:
-    """Read MNIST from files, and see that it is MNIST.
+    """Read MNIST from files, and check that it is MNIST.
 
     Parameters
     ----------
     path : path-like, optional
-        ``mnist.npz`` (x_train, y_train, x_test, y_test), or a folder with that or with the four IDX files (``.gz`` or
-        not). By default the environment variable MODGRAPH_DATA says where; without it, scikit-learn fetches MNIST from
-        OpenML and keeps it.
+        ``mnist.npz`` (x_train, y_train, x_test, y_test), or a folder with that file or with the four IDX files
+        (``.gz`` or not). By default the value of the environment variable MODGRAPH_DATA; without it, scikit-learn
+        downloads MNIST from OpenML and keeps it.
 
     Returns
     -------
@@ -201,9 +197,9 @@ def load_mnist(path: str | os.PathLike[str] | None = None) -> Digits:
     Raises
     ------
     FileNotFoundError
-        If it is not there.
+        If there are no such files.
     ValueError
-        If the arrays are not those of MNIST. (For other images call `digit_pairs` with arrays.)
+        If the arrays are not those of MNIST. (For other images give `digit_pairs` the arrays.)
     """
     where = path if path is not None else os.environ.get("MODGRAPH_DATA")
     arrays = _fetched() if where is None else _read(Path(where))
@@ -241,7 +237,7 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], ...]:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file: two zeros, 8 for bytes, the number of axes, their lengths as big-endian uint32, the bytes."""
+    """Read an IDX file: bytes 0, 0, 8, the number of axes, their lengths as big-endian uint32, the data."""
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     n_axes = raw[3] if raw[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * n_axes
@@ -252,7 +248,7 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _fetched() -> tuple[NDArray[np.uint8], ...]:
-    """Get MNIST from OpenML, or from where scikit-learn kept it."""
+    """Get MNIST from OpenML, or the copy that scikit-learn kept."""
     from sklearn.datasets import fetch_openml
 
     try:
@@ -270,20 +266,20 @@ def _fetched() -> tuple[NDArray[np.uint8], ...]:
 
 
 def _digits(images: ArrayLike, labels: ArrayLike) -> Digits:
-    """Check a pair of arrays."""
-    pixels, names = np.asarray(images, dtype=np.float32), np.asarray(labels)
+    """Check images and labels, and scale the images to [0, 1]."""
+    pixels, digits = np.asarray(images, dtype=np.float32), np.asarray(labels)
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise ValueError(f"`digits` must have images of shape (n, height, width) (got shape {pixels.shape})")
-    if names.shape != pixels.shape[:1]:
-        raise ValueError(f"`digits` must have a label for each image (got {names.shape} for {len(pixels)} images)")
+    if digits.shape != pixels.shape[:1]:
+        raise ValueError(f"`digits` must have a label for each image (got {digits.shape} for {len(pixels)} images)")
     if not np.isfinite(pixels).all() or pixels.min() < 0:
         raise ValueError("`digits` must have images of finite numbers ≥ 0")
     if pixels.max() > 1:
         pixels = pixels / np.float32(255)
-    return Digits(images=pixels, labels=names.astype(np.int64), n_train=len(pixels))
+    return Digits(images=pixels, labels=digits.astype(np.int64), n_train=len(pixels))
 
 
-def _pairs(images: list[NDArray[np.int64]], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _pairs(images: list[IntArray], count: int, rng: np.random.Generator) -> IntArray:
     """Draw `count` pairs of images for each pair of digits, (count × digits², 2), digit by digit."""
     drawn = [
         np.column_stack([rng.choice(images[left], count), rng.choice(images[right], count)])
@@ -292,7 +288,7 @@ def _pairs(images: list[NDArray[np.int64]], count: int, rng: np.random.Generator
     return np.concatenate(drawn)
 
 
-def _table(source: Digits, pairs: NDArray[np.int64], task: Name) -> Task:
+def _table(source: Digits, pairs: IntArray, task: Name) -> Task:
     """Lay out pairs as inputs (n, height × 2 width) and targets (n, n_out)."""
     inputs = np.concatenate([source.images[pairs[:, 0]], source.images[pairs[:, 1]]], axis=2).reshape(len(pairs), -1)
     left, right = source.labels[pairs].T

@@ -1,80 +1,67 @@
 """The engine: any number of networks, trained and pruned side by side.
 
-It holds what one search shares: the task, the settings and the count of optimiser steps. What it
-is asked to do it does for a `Population`, network by network in meaning, all at once in fact: on a
-CPU with the compiled kernel, else with torch.
+What it does is defined per network and computed as one batch: on a CPU with the compiled kernel, else with torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, prune, train
-from modgraph.sculpt.prune import Schedule, edge_scores, percentile_cut, prune_units
-from modgraph.sculpt.stack import StackedMLP
+from modgraph.sculpt.prune import Criterion, Schedule, edge_score, percentile_cut, prune_units
+from modgraph.sculpt.stack import StackedMLP, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
 
-__all__ = ["Engine", "Phase", "Population", "one_thread_per_operation"]
-
 Phase = Literal["dense", "units", "again", "edges"]
 PHASES: dict[Phase, int] = {"dense": 1, "units": 2, "again": 3, "edges": 4}
-"""The middle part of a random stream's key (seed, phase, run); 0 is the initial weights."""
+"""Second part of the key of a random stream, (seed, phase, run); 0 is that of the initial weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Population:
-    """Networks and what is known about them; row b of everything is network b.
+    """N networks, their seeds and their results; row b of each field belongs to network b.
 
     Attributes
     ----------
     stack : StackedMLP
-        N networks in dense shape.
+        N networks in the shape of the dense network.
     seeds : numpy.ndarray
         (N,) int64.
     correct : numpy.ndarray
-        (N,) int64: output bits that are right on the clean table.
+        (N,) int64: correct output bits on the clean table; −1 = not yet evaluated.
     """
 
     stack: StackedMLP
-    seeds: NDArray[np.int64]
-    correct: NDArray[np.int64]
+    seeds: IntArray
+    correct: IntArray
 
-    def select(self, index: NDArray[np.int64]) -> Population:
+    def select(self, index: IntArray) -> Population:
         """Return the networks at `index`; repeats are allowed."""
-        return Population(
-            stack=self.stack.select(torch.from_numpy(index)),
-            seeds=self.seeds[index],
-            correct=self.correct[index],
-        )
+        stack = self.stack.select(torch.from_numpy(index))
+        return Population(stack=stack, seeds=self.seeds[index], correct=self.correct[index])
 
-    def replace(self, index: NDArray[np.int64], other: Population) -> Population:
+    def replace(self, index: IntArray, other: Population) -> Population:
         """Return this population with the networks at `index` replaced by those of `other`."""
         correct = self.correct.copy()
         correct[index] = other.correct
-        return Population(
-            stack=self.stack.replace(torch.from_numpy(index), other.stack),
-            seeds=self.seeds,
-            correct=correct,
-        )
+        return replace(self, stack=self.stack.replace(torch.from_numpy(index), other.stack), correct=correct)
 
 
 @contextmanager
 def one_thread_per_operation() -> Iterator[int]:
-    """Let each torch operation run in one thread, and give back how many it could have had.
+    """Run each torch operation in one thread; yields the number of threads that torch had.
 
-    Between two calls of the kernel torch has many small things to do, and threads cost it more than they bring: on two
-    cores with company, a hundred times more.
+    Between two calls of the kernel torch has many small operations, which threads slow down: on a busy machine with
+    two cores a hundred times.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -91,13 +78,12 @@ class Engine:
     Attributes
     ----------
     task : Task
-        What is learnt; its device is where torch computes.
+        The task to learn; torch computes on its device.
     settings : TrainSettings
-        How.
     threads : int
-        How many may compute at once.
+        Number of threads for the kernel.
     compiled : bool
-        Whether `modgraph.sculpt.kernel` computes; by default where the task is on a CPU.
+        Whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU.
     network_steps : int
         Optimiser steps × networks so far.
     """
@@ -112,20 +98,25 @@ class Engine:
         if self.compiled is None:
             self.compiled = self.task.inputs.device.type == "cpu"
 
-    def accepted(self, population: Population) -> NDArray[np.bool_]:
+    @property
+    def unit_score(self) -> Criterion:
+        """The criterion by which units are pruned."""
+        return partial(kernel.unit_score, threads=self.threads) if self.compiled else prune.unit_score
+
+    def accepted(self, population: Population) -> BoolArray:
         """Return which networks reach the accuracy threshold, (N,) bool."""
         return self.accuracy(population) >= self.settings.accuracy_threshold
 
-    def accuracy(self, population: Population) -> NDArray[np.float64]:
-        """Return each network's share of right output bits, (N,)."""
+    def accuracy(self, population: Population) -> FloatArray:
+        """Return the share of correct output bits of each network, (N,)."""
         return population.correct / self.task.targets.numel()
 
     def train(self, population: Population, *, phase: Phase, run: int) -> Population:
         """Train every network once, on the random numbers of its (seed, `phase`, `run`)."""
         seeds, stream = np.unique(population.seeds, return_inverse=True)
         keys = [(int(seed), PHASES[phase], run) for seed in seeds]
-        one_run = partial(kernel.train, threads=self.threads) if self.compiled else train.train
-        stack, correct = one_run(
+        train_once = partial(kernel.train, threads=self.threads) if self.compiled else train.train
+        stack, correct = train_once(
             population.stack,
             draws=draw(self.task, settings=self.settings, keys=keys),
             stream=torch.from_numpy(stream.astype(np.int64)).to(self.task.inputs.device),
@@ -145,7 +136,7 @@ class Engine:
         return population
 
     def train_once_more(self, population: Population) -> Population:
-        """Train the accepted networks once more; one that is rejected then stays as it was."""
+        """Train the accepted networks once more; a network that is then rejected stays as it was."""
         rows = np.flatnonzero(self.accepted(population))
         if not rows.size:
             return population
@@ -158,7 +149,7 @@ class Engine:
         population: Population,
         *,
         phase: Literal["units", "edges"],
-        steps: NDArray[np.float64],
+        steps: FloatArray,
         progress: Callable[[int], None] | None = None,
     ) -> Population:
         """Prune every network as far as it stays accepted: one whole phase.
@@ -166,36 +157,35 @@ class Engine:
         Parameters
         ----------
         population : Population
-            Where to start; networks that are not accepted come back as they are.
+            Networks to start from; those that are not accepted come back unchanged.
         phase : {"units", "edges"}
-            What is pruned, and how it is scored.
+            What is pruned.
         steps : numpy.ndarray
-            (N,) each network's first step, in percent.
+            (N,) first step of each network, percent.
         progress : callable, optional
             Called after every round with the number of networks that have ended.
 
         Returns
         -------
         Population
-            Every network's last accepted state.
+            The last accepted state of every network.
         """
-        # All running networks are in the same round: each trains for the `run`-th time here.
+        # All running networks are in the same round, number `run`.
         sizes = population.stack.sizes
-        n_prunable = sum(sizes[1:-1]) if phase == "units" else sum(a * b for a, b in pairwise(sizes))
+        n_prunable = sum(sizes[1:-1]) if phase == "units" else n_dense_edges(sizes)
         schedule = Schedule.start(steps, smallest=100 / n_prunable, running=self.accepted(population))
         rows = np.flatnonzero(schedule.running)
         state, run = population.select(rows), 0
         while rows.size:
             pruned = self.pruned(state.stack, phase=phase, targets=schedule.targets[rows])
-            candidate = Population(stack=pruned, seeds=state.seeds, correct=state.correct)
-            trained = self.train(candidate, phase=phase, run=run)
+            trained = self.train(replace(state, stack=pruned), phase=phase, run=run)
             passed = self.accepted(trained)
             state = state.replace(np.flatnonzero(passed), trained.select(np.flatnonzero(passed)))
             accepted = np.zeros_like(schedule.running)
             accepted[rows] = passed
             schedule = schedule.after(accepted)
             running = schedule.running[rows]
-            if not running.all():  # who has ended leaves at once
+            if not running.all():  # the next round computes running networks only
                 population = population.replace(rows[~running], state.select(np.flatnonzero(~running)))
                 rows, state = rows[running], state.select(np.flatnonzero(running))
             run += 1
@@ -203,16 +193,9 @@ class Engine:
                 progress(int((~schedule.running).sum()))
         return population
 
-    def pruned(self, stack: StackedMLP, *, phase: Phase, targets: NDArray[np.float64]) -> StackedMLP:
+    def pruned(self, stack: StackedMLP, *, phase: Phase, targets: FloatArray) -> StackedMLP:
         """Prune every network once, at the percentile `targets` (N,) of its own scores."""
-        if phase == "units":
-            scores = self.unit_scores(stack)  # (N, hidden units)
-            return prune_units(stack, scores > percentile_cut(scores, targets))
-        scores = edge_scores(stack)  # (N, edges)
-        return stack.prune(scores > percentile_cut(scores, targets))
-
-    def unit_scores(self, stack: StackedMLP) -> Tensor:
-        """Return the scores of all hidden units of all layers, (N, hidden units)."""
-        if self.compiled:
-            return kernel.unit_scores(stack, task=self.task, threads=self.threads)
-        return prune.unit_scores(stack, task=self.task)
+        score = self.unit_score if phase == "units" else edge_score
+        scores = score(stack, self.task)  # (N, hidden units or edges)
+        keep = scores > percentile_cut(scores, targets)
+        return prune_units(stack, keep) if phase == "units" else stack.prune(keep)

@@ -1,4 +1,4 @@
-"""One training run of one compact network: dense layers with torch, or its edges alone, compiled."""
+"""One training run of one compact network: with torch on dense layers, or compiled on its edges alone."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
+from modgraph.checks import check_int, check_number, check_share
 from modgraph.sculpt import sparse
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import one_thread_per_operation
 from modgraph.sculpt.stack import keyed_generator
 from modgraph.sculpt.tasks import SplitTask, Task
-from modgraph.sculpt.train import check_setting
-
-__all__ = ["CHUNK", "Fitted", "WideSettings", "evaluate", "fit"]
+from modgraph.sculpt.train import AdamSettings
 
 SPARSE_BELOW = 0.5
-"""Density among the units left below which the edges alone are faster (`tests/benchmarks/test_bench_wide.py`)."""
+"""Density among the units left below which computing edges alone is faster (`tests/benchmarks/test_bench_wide.py`)."""
 
 LARGE = 100_000
-"""Weights among the units left from which a second thread brings torch more than it costs, and so does bfloat16."""
+"""Number of weights among the units left from which a second thread, and bfloat16, make torch faster."""
 
-CHUNK = 4096  # samples at a time where nothing is learnt
+CHUNK = 4096
+"""Samples evaluated at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WideSettings:
-    """How a wide network is trained and pruned.
+class WideSettings(AdamSettings):
+    """How `sculpt_wide` trains and prunes a network.
 
     Parameters
     ----------
     learning_rate : float
-        Adam's, > 0; constant.
+        Learning rate of Adam, > 0; constant.
     batch_size : int
-        Samples a step, ≥ 1; the last batch of an epoch may be smaller.
+        Samples in a step, ≥ 1; the last batch of an epoch may be smaller.
     epochs : int
-        Passes over the training samples in each training run, ≥ 1; the most, where `patience` or `give_up` ends it.
+        Passes over the training samples in each training run, ≥ 1; fewer where `patience` or `give_up` ends the run.
     weight_decay : float
-        ≥ 0; the L2 kind.
+        ≥ 0; it times the weight is added to the gradient (L2).
     patience : int or None
-        A retraining run ends once the network has been accurate enough after so many epochs in a row, ≥ 1; None: all
-        epochs are run, as in the publication.
+        A retraining run ends after this many accurate enough epochs in a row, ≥ 1; None: all epochs are run, as in the
+        publication.
     give_up : int or None
-        A training run ends after so many epochs without a better validation accuracy, ≥ 1; None: all epochs are run.
+        A training run ends after this many epochs without a better validation accuracy, ≥ 1; None: all epochs are run.
     tolerance : float
         How far the validation accuracy may fall below that of the dense network, in [0, 1).
     unit_share : float
-        Share of that which pruning units may use up, in [0, 1]. With all of it (1, as in the publication) the edges
-        start from a network at the limit, and may end there.
+        Share of the tolerance that pruning units may use, in [0, 1]. With 1, as in the publication, edge pruning can
+        start from a network at the limit and then remove nothing.
     unit_step, edge_step : float
         P_u and P_e, percent in (0, 100].
     mixed_precision : bool
-        Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that can, and
-        as accurate. Weights, Adam and every evaluation stay float32.
+        Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
+        it, and as accurate. Weights, Adam and every evaluation stay float32.
 
     Raises
     ------
@@ -86,31 +86,31 @@ class WideSettings:
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
-        check_setting(self, "learning_rate", "a finite number > 0", lambda x: 0 < x < math.inf)
+        AdamSettings.__post_init__(self)
+        for name in ("patience", "give_up"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), at_least=1)
+        check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
+        check_share("unit_share", self.unit_share)
+        for name in ("unit_step", "edge_step"):
+            check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
         if not isinstance(self.mixed_precision, bool):
             raise TypeError(f"`mixed_precision` must be True or False (got {self.mixed_precision!r})")
-        check_setting(self, "weight_decay", "a finite number ≥ 0", lambda x: 0 <= x < math.inf)
-        check_setting(self, "tolerance", "a number in [0, 1)", lambda x: 0 <= x < 1)
-        check_setting(self, "unit_share", "a number in [0, 1]", lambda x: 0 <= x <= 1)
-        for name in ("unit_step", "edge_step"):
-            check_setting(self, name, "a percentage in (0, 100]", lambda x: 0 < x <= 100)
-        for name in ("batch_size", "epochs", "patience", "give_up"):
-            if name in ("batch_size", "epochs") or getattr(self, name) is not None:
-                check_setting(self, name, "an int ≥ 1", lambda x: x >= 1, whole=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fitted:
-    """What came out of a training run.
+    """The result of a training run.
 
     Attributes
     ----------
     network : CompactMLP
-        After its best epoch, or before the first: the higher validation accuracy, then the lower validation loss.
+        The network after its best epoch, or before the first one: the one with the highest validation accuracy, and
+        among equal ones the lowest validation loss.
     epochs : int
         Passes over the training samples.
     accuracy : float
-        Share of right output bits in the validation part.
+        Share of correct output bits on the validation samples.
     """
 
     network: CompactMLP
@@ -126,18 +126,17 @@ def fit(
     key: tuple[int, ...],
     enough: float = math.inf,
 ) -> Fitted:
-    """Train a network once, Adam starting fresh; what is pruned stays exactly 0.
+    """Train a network once; Adam starts with zero moments, and pruned parameters stay exactly 0.
 
     Parameters
     ----------
     network : CompactMLP
-        Not changed.
     task : SplitTask
     settings : WideSettings
     key : tuple of int
-        What the orders of the samples depend on.
+        The orders of the samples depend on it.
     enough : float
-        The validation accuracy from which `patience` counts.
+        Validation accuracy from which `patience` counts an epoch.
 
     Returns
     -------
@@ -153,30 +152,30 @@ def _fit(
     validation = network.view(task.validation)
     trainer = _trainer(network, network.view(task.train), settings)
     best, best_loss = Fitted(network=network, epochs=0, accuracy=-1.0), math.inf
-    top, top_epoch, passed, epoch = -1.0, 0, 0, 0
-    for epoch in range(settings.epochs + 1):  # the network as it comes is the first to be judged
+    top, top_epoch, n_enough, epoch = -1.0, 0, 0, 0  # top: the best accuracy of a trained network
+    for epoch in range(settings.epochs + 1):  # epoch 0 evaluates the network without training
         if epoch:
             trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
-        now = trainer.network()
-        accuracy, loss = evaluate(now, validation)
+        current = trainer.network()
+        accuracy, loss = evaluate(current, validation)
         if (accuracy, -loss) > (best.accuracy, -best_loss):
-            best, best_loss = Fitted(network=now, epochs=epoch, accuracy=accuracy), loss
-        if epoch and accuracy > top:  # among what was trained: after a cut it may take a while to be as good as before
+            best, best_loss = Fitted(network=current, epochs=epoch, accuracy=accuracy), loss
+        if epoch and accuracy > top:
             top, top_epoch = accuracy, epoch
-        passed = passed + 1 if epoch and accuracy >= enough else 0
-        if passed == settings.patience or epoch - top_epoch == settings.give_up:
+        n_enough = n_enough + 1 if epoch and accuracy >= enough else 0
+        if n_enough == settings.patience or epoch - top_epoch == settings.give_up:
             break
     return Fitted(network=best.network, epochs=epoch, accuracy=best.accuracy)
 
 
 def evaluate(network: CompactMLP, task: Task) -> tuple[float, float]:
-    """Return the share of right output bits, and the mean loss, on a task with the inputs that are left."""
-    right, loss = 0, 0.0
-    for some, goals in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
-        logits = network.forward(some)
-        right += int(((logits > 0) == (goals > 0)).sum())
-        loss += float(F.binary_cross_entropy_with_logits(logits, goals, reduction="sum"))
-    return right / task.targets.numel(), loss / task.targets.numel()
+    """Return the share of correct output bits, and the mean loss, on a task with the inputs that are left."""
+    n_correct, loss = 0, 0.0
+    for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
+        logits = network.forward(inputs)
+        n_correct += int(((logits > 0) == (targets > 0)).sum())
+        loss += float(F.binary_cross_entropy_with_logits(logits, targets, reduction="sum"))
+    return n_correct / task.targets.numel(), loss / task.targets.numel()
 
 
 class _Trainer(Protocol):
@@ -186,22 +185,22 @@ class _Trainer(Protocol):
         """Train on the samples in this order (n,)."""
 
     def network(self) -> CompactMLP:
-        """Return the network as it is now."""
+        """Return the network in its present state."""
 
 
 def _trainer(network: CompactMLP, task: Task, settings: WideSettings) -> _Trainer:
-    """Choose the faster way for the density that a network has left."""
+    """Choose the faster way to train for the density of the network."""
     dense = network.n_edges > SPARSE_BELOW * network.n_weights
     return (_Dense if dense else _Sparse)(network, task, settings)
 
 
 class _Dense:
-    """Dense layers with torch; pruned weights are set back to 0 after every step."""
+    """Trains dense layers with torch; pruned parameters are set back to 0 after every step."""
 
     def __init__(self, network: CompactMLP, task: Task, settings: WideSettings) -> None:
         self.weights = [weight.clone().requires_grad_() for weight in network.weights]
         self.biases = [bias.clone().requires_grad_() for bias in network.biases]
-        self.now = network.with_parameters(self.weights, self.biases)
+        self.current = network.with_parameters(self.weights, self.biases)
         self.pruned = [
             (parameter, mask)
             for weight, bias, mask in zip(self.weights, self.biases, network.masks, strict=True)
@@ -219,7 +218,7 @@ class _Dense:
         for rows in order.split(self.batch_size):
             self.adam.zero_grad()
             with torch.autocast("cpu", enabled=self.mixed_precision):
-                logits = self.now.forward(self.inputs[rows])
+                logits = self.current.forward(self.inputs[rows])
             F.binary_cross_entropy_with_logits(logits.float(), self.targets[rows]).backward()
             self.adam.step()
             with torch.no_grad():
@@ -228,16 +227,16 @@ class _Dense:
 
     def network(self) -> CompactMLP:
         weights, biases = ([p.detach().clone() for p in part] for part in (self.weights, self.biases))
-        return self.now.with_parameters(weights, biases)
+        return self.current.with_parameters(weights, biases)
 
 
 class _Sparse:
-    """The edges alone, with `modgraph.sculpt.sparse`."""
+    """Trains the edges alone, with `modgraph.sculpt.sparse`."""
 
     def __init__(self, network: CompactMLP, task: Task, settings: WideSettings) -> None:
-        self.before, self.settings, self.steps = network, settings, 0
-        first = [0, *accumulate(len(units) for units in network.units)]  # of every layer, then the number of units
-        ends = [mask.nonzero() for mask in network.masks]  # [l]: (edges, 2), by target, then source
+        self.initial, self.settings, self.steps = network, settings, 0
+        first = [0, *accumulate(len(units) for units in network.units)]  # first unit of each layer, then their number
+        ends = [mask.nonzero() for mask in network.masks]  # [layer]: (edges, 2), sorted by target, then source
         target = torch.cat([end[:, 0] + at for end, at in zip(ends, first[1:], strict=False)])
         source = torch.cat([end[:, 1] + at for end, at in zip(ends, first, strict=False)])
         weights = [weight[mask] for weight, mask in zip(network.weights, network.masks, strict=True)]
@@ -269,10 +268,10 @@ class _Sparse:
         self.steps += -(-len(order) // settings.batch_size)
 
     def network(self) -> CompactMLP:
-        parameters, before = torch.from_numpy(self.edges.parameters.copy()), self.before
-        counts = [int(mask.sum()) for mask in before.masks]
-        parts = parameters.split([*counts, *(len(units) for units in before.units)])
+        parameters, initial = torch.from_numpy(self.edges.parameters.copy()), self.initial
+        counts = [int(mask.sum()) for mask in initial.masks]
+        parts = parameters.split([*counts, *(len(units) for units in initial.units)])
         weights = [
-            torch.zeros(mask.shape).masked_scatter_(mask, p) for mask, p in zip(before.masks, parts, strict=False)
+            torch.zeros(mask.shape).masked_scatter_(mask, p) for mask, p in zip(initial.masks, parts, strict=False)
         ]
-        return before.with_parameters(weights, parts[len(counts) + 1 :])
+        return initial.with_parameters(weights, parts[len(counts) + 1 :])

@@ -1,23 +1,17 @@
-"""The compiled way to train networks on a CPU: the numbers of `train` and `prune`, up to rounding, in cache.
+"""Training of small networks on a CPU, compiled: the results of `train` and `prune`, up to rounding.
 
-`LANES` networks make a group: lane k of every vector belongs to network k, and the instructions of
-one network train all. A group is packed to the edges that any of its networks has left (a bias is
-an edge from unit 0, which is always 1) and goes through a whole training run while its parameters
-stay in the cache. Samples come in blocks of `ROWS`.
+`LANES` networks are trained side by side: lane k of every vector belongs to network k, so that one instruction serves
+all of them. They are packed to the edges that any of them has left (a bias is an edge from unit 0, whose value is 1),
+and their parameters stay in the processor's cache for a whole training run. Samples come in blocks of `ROWS`.
 
-A network's bits do not depend on its company: no operation mixes lanes, every sum runs over the
-network's own edges in their own order, and an edge that only a neighbour has adds exactly 0.
-
-The first half teaches numba vectors, the second uses them. (Left to itself, LLVM makes vectors of
-half of these loops, and the result runs at a third of the speed at best.)
+The bits of a network don't depend on the networks beside it: no operation mixes lanes, every sum runs over the
+network's own edges in their own order, and an edge that only another network has adds exactly 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import operator
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -25,148 +19,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from llvmlite import ir  # type: ignore[import-untyped]  # numba's compiler; it ships no type information
-from numba import njit, types
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic, models, overload, register_model
-from numpy.typing import NDArray
 from torch import Tensor
 
+from modgraph.arrays import IntArray
+from modgraph.compiled import njit
 from modgraph.sculpt.stack import StackedMLP
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import BETA1, BETA2, EPSILON, Draws, TrainSettings
-
-__all__ = ["train", "unit_scores"]
-
-LANES, ROWS = 8, 8  # a block, ROWS × LANES floats, is 4 to 16 registers, according to the machine
-
-
-class Vector(types.Type):
-    """Numba's type of a vector of `size` floats: a row (one number a network) or a block (one row a sample)."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.llvm = ir.VectorType(ir.FloatType(), size)
-        super().__init__(name=f"Vector{size}")
-
-
-@register_model(Vector)
-class _Model(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Vector) -> None:
-        super().__init__(manager, kind, kind.llvm)  # type: ignore[no-untyped-call]
-
-
-ROW, BLOCK = Vector(LANES), Vector(LANES * ROWS)
-
-
-def _pick(builder: Any, vector: Any, places: list[int]) -> Any:
-    """Emit the vector of the elements of `vector` at `places`."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
-
-
-def _widened(context: Any, builder: Any, value: Any, kind: Any, wanted: Vector) -> Any:
-    """Emit `value` as a vector of the `wanted` type: a number fills it, a row is repeated for every sample."""
-    if kind == wanted:
-        return value
-    if kind == ROW:
-        return _pick(builder, value, [*range(LANES)] * ROWS)
-    number = context.cast(builder, value, kind, types.float32)
-    vector = builder.insert_element(ir.Constant(ROW.llvm, ir.Undefined), number, ir.IntType(32)(0))
-    return _pick(builder, vector, [0] * wanted.size)
-
-
-def _operation(emit: Callable[..., Any], arity: int, result: Vector | None = None) -> Any:
-    """Return a function of `arity` vectors and numbers, at least one of them a vector, for compiled code."""
-
-    def typed(*kinds: Any) -> Any:
-        wanted = max((kind for kind in kinds if isinstance(kind, Vector)), key=lambda kind: kind.size)
-
-        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            pairs = zip(values, kinds, strict=True)
-            return emit(builder, *(_widened(context, builder, value, kind, wanted) for value, kind in pairs))
-
-        return (result or wanted)(*kinds), generate
-
-    shapes = (lambda _, a: typed(a), lambda _, a, b: typed(a, b), lambda _, a, b, c: typed(a, b, c))
-    return intrinsic(shapes[arity - 1])
-
-
-def _llvm(name: str) -> Callable[..., Any]:
-    """Return what emits a call of LLVM's function `name`."""
-
-    def emit(builder: Any, *values: Any) -> Any:
-        kind = values[0].type
-        function = ir.FunctionType(kind, [kind] * len(values))
-        return builder.call(get_or_insert_function(builder.module, function, f"llvm.{name}.v{kind.count}f32"), values)
-
-    return emit
-
-
-def _where(builder: Any, x: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", x, ir.Constant(x.type, None)), a, b)
-
-
-def _power_of_two(builder: Any, x: Any) -> Any:
-    whole = ir.VectorType(ir.IntType(32), x.type.count)
-    exponent = builder.add(builder.fptosi(x, whole), whole([127] * x.type.count))
-    return builder.bitcast(builder.shl(exponent, whole([23] * x.type.count)), x.type)
-
-
-def _over_rows(builder: Any, a: Any, b: Any) -> Any:
-    total = ir.Constant(ROW.llvm, None)
-    for start in range(0, ROWS * LANES, LANES):
-        places = [*range(start, start + LANES)]
-        total = _llvm("fma")(builder, _pick(builder, a, places), _pick(builder, b, places), total)
-    return total
-
-
-def _operator(instruction: str) -> Callable[..., Any]:
-    """Return the overload of a Python operator for vectors."""
-    emitted = _operation(lambda builder, a, b: getattr(builder, instruction)(a, b), 2)
-
-    def of_vectors(a: Any, b: Any) -> Any:
-        def apply(a: Any, b: Any) -> Any:
-            return emitted(a, b)
-
-        return apply if isinstance(a, Vector) or isinstance(b, Vector) else None
-
-    return of_vectors
-
-
-def _address(context: Any, builder: Any, array: Any, kind: Any, place: Any, vector: Vector) -> Any:
-    """Emit where a flat array has its row, or block, number `place`."""
-    start = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(start, [builder.mul(place, place.type(vector.size))]), vector.llvm.as_pointer())
-
-
-def _load(vector: Vector) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load(_address(context, builder, values[0], signature.args[0], values[1], vector), align=4)
-
-    return intrinsic(lambda _, array, place: (vector(array, place), generate))
-
-
-def _store(_: Any, array: Any, place: Any, vector: Any) -> Any:
-    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        builder.store(values[2], _address(context, builder, values[0], array, values[1], vector), align=4)
-        return context.get_dummy_value()
-
-    return types.void(array, place, vector), generate
-
-
-row, block = _load(ROW), _load(BLOCK)  # (array, i): number i of the rows, or blocks, of a flat float32 array
-store: Any = intrinsic(_store)  # (array, i, vector): put it there
-overload(operator.add)(_operator("fadd"))
-overload(operator.sub)(_operator("fsub"))
-overload(operator.mul)(_operator("fmul"))
-overload(operator.truediv)(_operator("fdiv"))
-fma = _operation(_llvm("fma"), 3)  # a · b + c, rounded once
-sqrt, rint, fabs = (_operation(_llvm(name), 1) for name in ("sqrt", "rint", "fabs"))
-larger = _operation(_llvm("maxnum"), 2)
-where = _operation(_where, 3)  # where x > 0: a, else b
-power_of_two = _operation(_power_of_two, 1)  # of a whole number, −126 … 127
-over_rows = _operation(_over_rows, 2, ROW)  # Σ a · b over the rows of two blocks
+from modgraph.sculpt.vectors import (
+    LANES,
+    ROWS,
+    block,
+    fabs,
+    fma,
+    larger,
+    over_rows,
+    power_of_two,
+    rint,
+    row,
+    sqrt,
+    store,
+    where,
+)
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -176,8 +50,8 @@ class Networks(NamedTuple):
 
     parameters: Any  # (B, P) float32
     kept: Any  # (B, P) bool
-    ends: Any  # (2, P): the units that each parameter joins, 0 … number of units; unit 0 is always 1
-    layers: Any  # the first unit of every layer (unit 0 is one by itself), and one past the last
+    ends: Any  # (2, P): source and target unit of each parameter, 0 … number of units; unit 0 is always 1
+    layers: Any  # first unit of every layer (unit 0 is a layer by itself), then the number of units
 
 
 class Samples(NamedTuple):
@@ -187,22 +61,22 @@ class Samples(NamedTuple):
     targets: Any  # (rows, n_out) float32
 
 
-class Group(NamedTuple):
-    """Networks side by side, packed. The edges into unit u are ``start[u]`` … ``start[u + 1]``, by source."""
+class Packed(NamedTuple):
+    """`LANES` networks, packed. The edges into unit u are ``start[u]`` … ``start[u + 1] − 1``, sorted by source."""
 
-    layers: Any  # as of Networks
-    start: Any
+    layers: Any  # as in Networks
+    start: Any  # (units + 1,)
     source: Any  # (edges,)
-    unit: Any  # (units, LANES): which of its units each network has there, or −1
-    parameter: Any  # (edges, LANES): which of its parameters each network has there, or −1
-    own: Any  # (edges · LANES,) float32: 1 where it has one
-    weight: Any  # the same shape; 0 where it has none
-    gradient: Any  # the same
-    moment1: Any
-    moment2: Any
+    unit: Any  # (units, LANES): the unit of each network that is packed here, or −1
+    parameter: Any  # (edges, LANES): the parameter of each network that is packed here, or −1
+    present: Any  # (edges · LANES,) float32: 1 where a network has the edge
+    weight: Any  # (edges · LANES,) float32: 0 where a network lacks the edge
+    gradient: Any  # (edges · LANES,) float32
+    moment1: Any  # (edges · LANES,) float32
+    moment2: Any  # (edges · LANES,) float32
     values: Any  # (units · ROWS · LANES,) float32
-    slopes: Any  # the same shape: ∂loss/∂value; at the outputs the targets, until `_backward`
-    counts: Any  # (ROWS · LANES,) float32: how much a sample counts; 0 in rows that are not in use
+    slopes: Any  # (units · ROWS · LANES,) float32: ∂loss/∂value; at the outputs the targets, until `_backward`
+    counts: Any  # (ROWS · LANES,) float32: weight of each sample in the loss; 0 in unused rows
 
 
 @compiled
@@ -224,7 +98,7 @@ def _sigmoid(z: Any) -> Any:  # pragma: no cover
 
 @compiled
 def _loss(z: Any, y: Any) -> Any:  # pragma: no cover
-    """Return the binary cross-entropy of outputs before their sigmoid; log(1 + e) = 2 artanh(e / (2 + e))."""
+    """Return the binary cross-entropy of logits `z` and targets `y`, by log(1 + e) = 2 artanh(e / (2 + e))."""
     e = _exp(fabs(z) * -1.0)
     s = e / (e + 2.0)
     q = s * s
@@ -233,27 +107,27 @@ def _loss(z: Any, y: Any) -> Any:  # pragma: no cover
 
 
 @compiled
-def _room(size: int) -> Any:  # pragma: no cover
-    """Return zeros that begin on a cache line: a block that straddles lines takes twice as long to load."""
-    room = np.zeros(size + 16, np.float32)
-    start = -(room.ctypes.data // 4) % 16
-    return room[start : start + size]
+def _aligned_zeros(size: int) -> Any:  # pragma: no cover
+    """Return zeros that begin on a cache line: a block that crosses two lines takes twice as long to load."""
+    zeros = np.zeros(size + 16, np.float32)
+    start = -(zeros.ctypes.data // 4) % 16
+    return zeros[start : start + size]
 
 
 @compiled
 def _pack(networks: Any, members: Any) -> Any:  # pragma: no cover
-    """Pack the networks `members` to the edges that any of them has, and the units that these join."""
+    """Pack the networks `members` to the edges that any of them has, and the units at the ends of these."""
     ends, dense = networks.ends, networks.layers
-    n_mine, mine = np.zeros(LANES, np.int64), np.empty((LANES, ends.shape[1]), np.int64)
+    n_kept, kept = np.zeros(LANES, np.int64), np.empty((LANES, ends.shape[1]), np.int64)
     live = np.zeros((dense[-1], LANES), np.bool_)
     for lane in range(LANES):
         for p in range(ends.shape[1]):
             if networks.kept[members[lane], p]:
-                mine[lane, n_mine[lane]] = p
-                n_mine[lane] += 1
+                kept[lane, n_kept[lane]] = p
+                n_kept[lane] += 1
                 live[ends[0, p], lane] = live[ends[1, p], lane] = True
     layers, unit = np.zeros_like(dense), np.full((dense[-1], LANES), -1)
-    place = np.zeros((dense[-1], LANES), np.int64)  # each network's units keep their order
+    place = np.zeros((dense[-1], LANES), np.int64)  # of each unit when packed; a network's units keep their order
     for layer in range(len(dense) - 1):
         for lane in range(LANES):
             free = layers[layer]
@@ -263,11 +137,11 @@ def _pack(networks: Any, members: Any) -> Any:  # pragma: no cover
                     free += 1
             layers[layer + 1] = max(layers[layer + 1], free)
     n = layers[-1]
-    number = np.zeros(n * n, np.int64)  # [target, source]: 1 + number of the edge, or 0
-    at = np.empty_like(mine)  # where in there
+    number = np.zeros(n * n, np.int64)  # [target, source]: 1 + number of the edge; 0 where there is none
+    at = np.empty_like(kept)  # [lane, k]: place of the edge in `number`
     for lane in range(LANES):
-        for k in range(n_mine[lane]):
-            p = mine[lane, k]
+        for k in range(n_kept[lane]):
+            p = kept[lane, k]
             at[lane, k] = place[ends[1, p], lane] * n + place[ends[0, p], lane]
             number[at[lane, k]] = 1
     start, source = np.zeros(n + 1, np.int64), np.empty(number.sum(), np.int64)
@@ -279,39 +153,40 @@ def _pack(networks: Any, members: Any) -> Any:  # pragma: no cover
                 start[u + 1] += 1
                 number[u * n + v] = start[u + 1]
     size = len(source) * LANES
-    parameter, own, weight = np.full((len(source), LANES), -1), _room(size), _room(size)
+    parameter, present, weight = np.full((len(source), LANES), -1), _aligned_zeros(size), _aligned_zeros(size)
     for lane in range(LANES):
-        for k in range(n_mine[lane]):
-            e, p = number[at[lane, k]] - 1, mine[lane, k]
+        for k in range(n_kept[lane]):
+            e, p = number[at[lane, k]] - 1, kept[lane, k]
             parameter[e, lane] = p
-            own[e * LANES + lane] = 1
+            present[e * LANES + lane] = 1
             weight[e * LANES + lane] = networks.parameters[members[lane], p]
-    gradient, moment1, moment2 = _room(size), _room(size), _room(size)
-    values, slopes, counts = _room(n * ROWS * LANES), _room(n * ROWS * LANES), _room(ROWS * LANES)
+    gradient, moment1, moment2 = _aligned_zeros(size), _aligned_zeros(size), _aligned_zeros(size)
+    size = n * ROWS * LANES
+    values, slopes, counts = _aligned_zeros(size), _aligned_zeros(size), _aligned_zeros(ROWS * LANES)
     values[: ROWS * LANES] = 1
-    return Group(
-        layers, start, source, unit, parameter, own, weight, gradient, moment1, moment2, values, slopes, counts
+    return Packed(
+        layers, start, source, unit, parameter, present, weight, gradient, moment1, moment2, values, slopes, counts
     )
 
 
 @compiled
-def _forward(group: Any, samples: Any, base: Any, at: int, rows: int, count: float) -> None:  # pragma: no cover
-    """Take `rows` samples, from ``base[lane] + at`` on, and fill the values (of outputs: before their sigmoid)."""
-    values, slopes, layers = group.values, group.slopes, group.layers
-    for columns, room, unit in ((samples.inputs, values, 1), (samples.targets, slopes, layers[-2])):
+def _forward(packed: Any, samples: Any, first: Any, at: int, rows: int, count: float) -> None:  # pragma: no cover
+    """Fill the values for `rows` samples from row ``first[lane] + at`` on; outputs are before their sigmoid."""
+    values, slopes, layers = packed.values, packed.slopes, packed.layers
+    for columns, array, unit in ((samples.inputs, values, 1), (samples.targets, slopes, layers[-2])):
         for r in range(ROWS):
             for column in range(columns.shape[1]):
                 place = ((unit + column) * ROWS + r) * LANES
                 for lane in range(LANES):
-                    room[place + lane] = columns[base[lane] + at + min(r, rows - 1), column]
+                    array[place + lane] = columns[first[lane] + at + min(r, rows - 1), column]
     for r in range(ROWS):
         for lane in range(LANES):
-            group.counts[r * LANES + lane] = count if r < rows else 0
+            packed.counts[r * LANES + lane] = count if r < rows else 0
     zero = block(values, 0) * 0.0
     for u in range(layers[2], layers[-1]):
         z = zero
-        for e in range(group.start[u], group.start[u + 1]):
-            z = fma(row(group.weight, e), block(values, group.source[e]), z)
+        for e in range(packed.start[u], packed.start[u + 1]):
+            z = fma(row(packed.weight, e), block(values, packed.source[e]), z)
         if u < layers[-2]:
             z = where(z, z, 0.0)
             store(slopes, u, zero)
@@ -319,43 +194,43 @@ def _forward(group: Any, samples: Any, base: Any, at: int, rows: int, count: flo
 
 
 @compiled
-def _backward(group: Any, first: bool, step: float, epsilon: float, decay: float) -> None:  # pragma: no cover
-    """Fill the slopes, and add these samples to the gradient (or begin it, if they are the `first` of a batch).
+def _backward(packed: Any, first: bool, step: float, epsilon: float, decay: float) -> None:  # pragma: no cover
+    """Fill the slopes and add these samples to the gradient; the `first` samples of a batch start it from 0.
 
-    If `step` is not 0 they are the last of the batch, and Adam takes its step, as `modgraph.sculpt.train._adam`.
+    A `step` other than 0 marks the last samples of a batch: Adam takes its step, as in `modgraph.sculpt.train._adam`.
     """
-    values, slopes, weight, layers = group.values, group.slopes, group.weight, group.layers
-    counts = block(group.counts, 0)
+    values, slopes, weight, layers = packed.values, packed.slopes, packed.weight, packed.layers
+    counts = block(packed.counts, 0)
     for u in range(layers[-1] - 1, layers[2] - 1, -1):
         value, slope = block(values, u), block(slopes, u)
         slope = where(value, slope, 0.0) if u < layers[-2] else (_sigmoid(value) - slope) * counts
-        for e in range(group.start[u], group.start[u + 1]):
-            w, v = row(weight, e), group.source[e]
+        for e in range(packed.start[u], packed.start[u + 1]):
+            w, v = row(weight, e), packed.source[e]
             if v >= layers[2]:
                 store(slopes, v, fma(w, slope, block(slopes, v)))
             g = over_rows(slope, block(values, v))
             if not first:
-                g = g + row(group.gradient, e)
+                g = g + row(packed.gradient, e)
             if step == 0:
-                store(group.gradient, e, g)
+                store(packed.gradient, e, g)
                 continue
-            g = fma(w, decay, g * row(group.own, e))
-            m = row(group.moment1, e)
+            g = fma(w, decay, g * row(packed.present, e))
+            m = row(packed.moment1, e)
             m = fma(g - m, 1 - BETA1, m)
-            s = fma(g * g, 1 - BETA2, row(group.moment2, e) * BETA2)
-            store(group.moment1, e, m)
-            store(group.moment2, e, s)
+            s = fma(g * g, 1 - BETA2, row(packed.moment2, e) * BETA2)
+            store(packed.moment1, e, m)
+            store(packed.moment2, e, s)
             store(weight, e, w - m / (sqrt(s) + epsilon) * step)
 
 
 @compiled
-def _train(group: Any, drawn: Any, base: Any, table: Any, run: Any) -> Any:  # pragma: no cover
-    """Train a group; return the weights after each network's best epoch, and how many bits were right."""
+def _train(packed: Any, drawn: Any, first: Any, table: Any, run: Any) -> Any:  # pragma: no cover
+    """Return the weights after each network's best epoch, and how many output bits were correct then."""
     epochs, batch, rate, decay = run
     n, n_out = table.targets.shape
-    best, together = _room(len(group.weight)), np.zeros(LANES, np.int64)
-    zero = row(group.values, 0) * 0.0
-    most, least = zero - 1.0, zero
+    best, table_start = _aligned_zeros(len(packed.weight)), np.zeros(LANES, np.int64)
+    zero = row(packed.values, 0) * 0.0
+    best_right, best_loss = zero - 1.0, zero
     power1 = power2 = 1.0
     for epoch in range(epochs):
         for begin in range(0, n, batch):
@@ -363,60 +238,60 @@ def _train(group: Any, drawn: Any, base: Any, table: Any, run: Any) -> Any:  # p
             power1, power2 = power1 * BETA1, power2 * BETA2
             step, epsilon = rate * math.sqrt(1 - power2) / (1 - power1), EPSILON * math.sqrt(1 - power2)
             for at in range(0, size, ROWS):
-                _forward(group, drawn, base, epoch * n + begin + at, min(ROWS, size - at), 1 / (size * n_out))
-                _backward(group, at == 0, step if at + ROWS >= size else 0.0, epsilon, decay)
+                _forward(packed, drawn, first, epoch * n + begin + at, min(ROWS, size - at), 1 / (size * n_out))
+                _backward(packed, at == 0, step if at + ROWS >= size else 0.0, epsilon, decay)
         right = loss = zero
         for at in range(0, n, ROWS):
-            _forward(group, table, together, at, min(ROWS, n - at), 1.0)
-            for u in range(group.layers[-2], group.layers[-1]):
-                z, y = block(group.values, u), block(group.slopes, u)
-                right = right + over_rows(where(z, y, 1.0 - y), block(group.counts, 0))
-                loss = loss + over_rows(_loss(z, y), block(group.counts, 0))
-        better = where(right - most, 1.0, where(most - right, 0.0, least - loss))
-        most, least = where(better, right, most), where(better, loss, least)
-        for e in range(len(group.source)):
-            store(best, e, where(better, row(group.weight, e), row(best, e)))
+            _forward(packed, table, table_start, at, min(ROWS, n - at), 1.0)
+            for u in range(packed.layers[-2], packed.layers[-1]):
+                z, y = block(packed.values, u), block(packed.slopes, u)
+                right = right + over_rows(where(z, y, 1.0 - y), block(packed.counts, 0))
+                loss = loss + over_rows(_loss(z, y), block(packed.counts, 0))
+        better = where(right - best_right, 1.0, where(best_right - right, 0.0, best_loss - loss))
+        best_right, best_loss = where(better, right, best_right), where(better, loss, best_loss)
+        for e in range(len(packed.source)):
+            store(best, e, where(better, row(packed.weight, e), row(best, e)))
     correct = np.empty(LANES, np.float32)
-    store(correct, 0, most)
+    store(correct, 0, best_right)
     return best, correct
 
 
 @compiled
 def _train_share(
-    networks: Any, order: Any, drawn: Any, base: Any, table: Any, run: Any, best: Any, correct: Any
+    networks: Any, order: Any, drawn: Any, first: Any, table: Any, run: Any, best: Any, correct: Any
 ) -> None:  # pragma: no cover
     """Train the networks in `order`; fill their rows of `best` and `correct`."""
     for at in range(0, len(order), LANES):
         members = order[np.minimum(np.arange(at, at + LANES), len(order) - 1)]
-        group = _pack(networks, members)
-        weight, right = _train(group, drawn, base[members], table, run)
+        packed = _pack(networks, members)
+        weight, right = _train(packed, drawn, first[members], table, run)
         for lane in range(LANES):
             correct[members[lane]] = right[lane]
-            for e in range(len(group.source)):
-                if group.parameter[e, lane] >= 0:
-                    best[members[lane], group.parameter[e, lane]] = weight[e * LANES + lane]
+            for e in range(len(packed.source)):
+                if packed.parameter[e, lane] >= 0:
+                    best[members[lane], packed.parameter[e, lane]] = weight[e * LANES + lane]
 
 
 @compiled
 def _score_share(networks: Any, order: Any, table: Any, scores: Any) -> None:  # pragma: no cover
     """Score the hidden units of the networks in `order`; fill their rows of `scores`."""
     n, n_out = table.targets.shape
-    first, together = networks.layers[2], np.zeros(LANES, np.int64)
+    first_hidden, table_start = networks.layers[2], np.zeros(LANES, np.int64)
     for at in range(0, len(order), LANES):
         members = order[np.minimum(np.arange(at, at + LANES), len(order) - 1)]
-        group = _pack(networks, members)
-        total = np.zeros(group.layers[-1] * LANES, np.float32)
+        packed = _pack(networks, members)
+        total = np.zeros(packed.layers[-1] * LANES, np.float32)
         for begin in range(0, n, ROWS):
-            _forward(group, table, together, begin, min(ROWS, n - begin), 1 / n_out)
-            _backward(group, True, 0.0, 0.0, 0.0)
-            for u in range(group.layers[2], group.layers[-2]):
-                scale = block(group.values, 0) / float(n)
-                each = fabs(block(group.values, u) * block(group.slopes, u))
+            _forward(packed, table, table_start, begin, min(ROWS, n - begin), 1 / n_out)
+            _backward(packed, True, 0.0, 0.0, 0.0)
+            for u in range(packed.layers[2], packed.layers[-2]):
+                scale = block(packed.values, 0) / float(n)
+                each = fabs(block(packed.values, u) * block(packed.slopes, u))
                 store(total, u, over_rows(each, scale) + row(total, u))
-        for u in range(group.layers[2], group.layers[-2]):
+        for u in range(packed.layers[2], packed.layers[-2]):
             for lane in range(LANES):
-                if group.unit[u, lane] >= 0:
-                    scores[members[lane], group.unit[u, lane] - first] = total[u * LANES + lane]
+                if packed.unit[u, lane] >= 0:
+                    scores[members[lane], packed.unit[u, lane] - first_hidden] = total[u * LANES + lane]
 
 
 def train(
@@ -428,18 +303,18 @@ def train(
     settings: TrainSettings,
     threads: int = 1,
 ) -> tuple[StackedMLP, Tensor]:
-    """Train a stack once, and keep every network's best epoch; see `modgraph.sculpt.train.train`."""
+    """Train a stack once and return each network as it was after its best epoch, as `modgraph.sculpt.train.train`."""
     best, correct = torch.zeros_like(stack.parameters), torch.empty_like(stream)
     drawn = Samples(draws.inputs.flatten(0, 2).numpy(), draws.targets.flatten(0, 2).numpy())
-    base = stream.numpy() * (settings.epochs * task.n_samples)
+    first = stream.numpy() * (settings.epochs * task.n_samples)
     run = (settings.epochs, settings.batch_size, float(settings.learning_rate), float(settings.weight_decay))
-    work = (drawn, base, _table(task), run, best.numpy(), correct.numpy())
+    work = (drawn, first, _table(task), run, best.numpy(), correct.numpy())
     _in_threads(threads, _train_share, stack, *work)
     return dataclasses.replace(stack, parameters=best), correct
 
 
-def unit_scores(stack: StackedMLP, *, task: Task, threads: int = 1) -> Tensor:
-    """Score every hidden unit; see `modgraph.sculpt.prune.unit_scores`."""
+def unit_score(stack: StackedMLP, task: Task, *, threads: int = 1) -> Tensor:
+    """Score every hidden unit, as `modgraph.sculpt.prune.unit_score`."""
     scores = torch.zeros(stack.n_networks, sum(stack.sizes[1:-1]))
     _in_threads(threads, _score_share, stack, _table(task), scores.numpy())
     return scores
@@ -450,18 +325,18 @@ def _table(task: Task) -> Samples:
 
 
 def _in_threads(threads: int, work: Any, stack: StackedMLP, *rest: Any) -> None:
-    """Do `work` on the whole stack, alike beside alike: the fewer edges there are in a group."""
+    """Do `work` on the whole stack. Networks of similar size are packed together, which leaves the fewest edges."""
     networks = Networks(stack.parameters.numpy(), stack.kept.numpy(), *_meaning(stack.sizes))
     order = np.argsort(networks.kept.sum(1), kind="stable")
-    groups = np.split(order, range(LANES, len(order), LANES))
-    n_shares = min(4 * threads, len(groups))
-    shares = [np.concatenate(groups[share::n_shares]) for share in range(n_shares)]
+    packs = np.split(order, range(LANES, len(order), LANES))
+    n_shares = min(4 * threads, len(packs))
+    shares = [np.concatenate(packs[share::n_shares]) for share in range(n_shares)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda share: work(networks, share, *rest), shares))
 
 
 @lru_cache
-def _meaning(sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _meaning(sizes: tuple[int, ...]) -> tuple[IntArray, IntArray]:
     """Return `ends` and `layers` of Networks."""
     layers = np.cumsum([0, 1, *sizes])
     units = [np.arange(*ends) for ends in pairwise(layers.tolist())]

@@ -1,50 +1,56 @@
-"""Pruning: scores, percentile cuts, and the accept / back-track / halve schedule.
+"""Pruning: criteria, percentile cuts, and the schedule that accepts, goes back and halves its step.
 
-Everything is for a whole stack: row b of a score, a cut or a schedule is network b's own.
+Everything works on a whole stack: row b of scores, cuts and schedules belongs to network b.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from modgraph.arrays import BoolArray, FloatArray
 from modgraph.sculpt.stack import StackedMLP, activations, edges_of
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import slopes
 
-__all__ = ["Schedule", "edge_scores", "percentile_cut", "prune_units", "unit_scores"]
+Criterion = Callable[[StackedMLP, Task], Tensor]
+"""A criterion scores the hidden units, or the edges, of the dense networks: (B, n) float32 ≥ 0, pruned ones 0."""
 
 
-def unit_scores(stack: StackedMLP, *, task: Task) -> Tensor:
+def unit_score(stack: StackedMLP, task: Task) -> Tensor:
     """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
 
-    The loss is that of one sample at a time: binary cross-entropy, mean over outputs
-    (Patil et al. 2023, §3; clean inputs). An inactive unit's activation is 0, so the derivative
-    may be taken before or after its ReLU.
+    The loss is that of one sample at a time: binary cross-entropy, mean over outputs (Patil et al. 2023, §3; clean
+    inputs). An inactive unit has activation 0, so the derivative may be taken before or after its ReLU.
 
     Returns
     -------
     torch.Tensor
         (B, hidden units of all layers) float32 ≥ 0.
     """
-    values = activations(stack, task.inputs)  # [l]: (B, n, units)
+    values = activations(stack, task.inputs)  # [layer]: (B, n, units)
     hidden = zip(values[1:-1], slopes(stack, values, task.targets), strict=False)
     return torch.cat([(value * slope).abs().mean(1) for value, slope in hidden], dim=1)
 
 
-def edge_scores(stack: StackedMLP) -> Tensor:
-    """Score every edge of the dense network by |weight|, (B, edges of all layers); pruned: 0."""
+def edge_score(stack: StackedMLP, task: Task | None = None) -> Tensor:  # noqa: ARG001 (a criterion takes a task)
+    """Score every edge by |weight|, whatever the task.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, edges of all layers) float32 ≥ 0.
+    """
     return edges_of(stack.parameters, stack.sizes).abs()
 
 
-def percentile_cut(scores: Tensor, targets: NDArray[np.float64], *, absent: int = 0) -> Tensor:
-    """Return each row's percentile, linearly interpolated as `numpy.percentile` does.
+def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
+    """Return a percentile of each row, linearly interpolated as `numpy.percentile` does.
 
     Parameters
     ----------
@@ -53,12 +59,12 @@ def percentile_cut(scores: Tensor, targets: NDArray[np.float64], *, absent: int 
     targets : numpy.ndarray
         (B,) percentages in [0, 100].
     absent : int ≥ 0
-        Scores of 0 that each row has besides.
+        Number of further scores of 0 in each row, which `scores` leaves out.
 
     Returns
     -------
     torch.Tensor
-        (B, 1) float64: keep what is strictly above.
+        (B, 1) float64; scores strictly above are kept.
 
     Examples
     --------
@@ -67,9 +73,9 @@ def percentile_cut(scores: Tensor, targets: NDArray[np.float64], *, absent: int 
     >>> percentile_cut(torch.tensor([[3.0]]), np.array([75.0]), absent=2)
     tensor([[1.5000]], dtype=torch.float64)
     """
-    # (B, n); NumPy sorts rows four times as fast as torch does on a CPU
+    # On a CPU NumPy sorts rows four times as fast as torch.
     ordered = scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))
-    ordered = torch.nn.functional.pad(ordered, (1, 0))  # column 0 stands for all that is absent
+    ordered = torch.nn.functional.pad(ordered, (1, 0))  # (B, 1 + n): column 0 is the 0 of all absent scores
     place = torch.from_numpy(targets / 100 * (scores.shape[1] + absent - 1))[:, None]  # (B, 1) float64
     place = place.to(scores.device)
     below = place.floor().to(torch.int64)
@@ -79,28 +85,28 @@ def percentile_cut(scores: Tensor, targets: NDArray[np.float64], *, absent: int 
 
 
 def prune_units(stack: StackedMLP, keep: Tensor) -> StackedMLP:
-    """Return `stack` without the hidden units that `keep` (B, hidden units) drops.
+    """Return `stack` without the hidden units for which `keep` (B, hidden units) is False.
 
     A pruned unit loses its row, its column and its bias.
     """
     first, last = keep.new_ones(len(keep), stack.sizes[0]), keep.new_ones(len(keep), stack.sizes[-1])
-    layers = [first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]  # [l]: (B, units)
-    edges = [(row[:, :, None] & column[:, None, :]).flatten(1) for column, row in pairwise(layers)]
+    layers = [first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]  # [layer]: (B, units)
+    edges = [(above[:, :, None] & below[:, None, :]).flatten(1) for below, above in pairwise(layers)]
     return stack.prune(torch.cat(edges, dim=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Schedule:
-    """Where each of B networks stands in its pruning loop.
+    """How far each of B networks is pruned, and by how much it is to be pruned next.
 
     Attributes
     ----------
     reached : numpy.ndarray
-        (B,) float64: the percentage of the last accepted network.
+        (B,) float64: the percentage at which the network was last accepted.
     step : numpy.ndarray
-        (B,) float64: what the next target adds to it.
+        (B,) float64: the difference of the next target from `reached`, percent.
     running : numpy.ndarray
-        (B,) bool: not yet ended.
+        (B,) bool: whether the network is still being pruned.
     smallest : float
         The smallest step, 100 / number of units or edges of the dense network.
 
@@ -113,27 +119,27 @@ class Schedule:
     array([60., 35.])
     """
 
-    reached: NDArray[np.float64]
-    step: NDArray[np.float64]
-    running: NDArray[np.bool_]
+    reached: FloatArray
+    step: FloatArray
+    running: BoolArray
     smallest: float
 
     @classmethod
     def start(
         cls,
-        steps: Sequence[float] | NDArray[np.float64],
+        steps: Sequence[float] | FloatArray,
         *,
         smallest: float,
-        running: NDArray[np.bool_] | None = None,
+        running: BoolArray | None = None,
     ) -> Schedule:
-        """Return the schedule of networks that start with the given steps.
+        """Return the schedule of networks before their first round.
 
         Parameters
         ----------
         steps : array_like of float, (B,)
-            Percent.
+            First steps, percent.
         smallest : float
-            The step at which a rejection ends the phase, percent.
+            A rejection at this step, in percent, ends the pruning of a network.
         running : array of bool, (B,), optional
             Which networks take part; by default all.
 
@@ -142,32 +148,32 @@ class Schedule:
         Schedule
         """
         step = np.array(steps, dtype=np.float64)
-        alive = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()
-        fresh = cls(reached=np.zeros_like(step), step=step, running=alive, smallest=smallest)
-        return fresh._past_the_end()
+        running = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()
+        new = cls(reached=np.zeros_like(step), step=step, running=running, smallest=smallest)
+        return new._without_impossible_targets()
 
     @property
-    def targets(self) -> NDArray[np.float64]:
-        """What to prune to next, (B,) percent; below 100 wherever the network is running."""
+    def targets(self) -> FloatArray:
+        """The next percentages to prune to, (B,); below 100 where the network is running."""
         return self.reached + self.step
 
-    def after(self, accepted: NDArray[np.bool_]) -> Schedule:
-        """Return the schedule after a round in which `accepted` (B,) tells who passed."""
+    def after(self, accepted: BoolArray) -> Schedule:
+        """Return the schedule after a round that accepted the networks in `accepted` (B,)."""
         passed = self.running & accepted
         moved = replace(self, reached=np.where(passed, self.targets, self.reached))
-        return moved._rejected(self.running & ~accepted)._past_the_end()
+        return moved._rejected(self.running & ~accepted)._without_impossible_targets()
 
-    def _rejected(self, who: NDArray[np.bool_]) -> Schedule:
-        """Halve the step of `who`, down to the smallest; who had that already has ended."""
+    def _rejected(self, rejected: BoolArray) -> Schedule:
+        """Halve the step of `rejected` networks; those already at the smallest step stop."""
         return replace(
             self,
-            step=np.where(who, np.maximum(self.step / 2, self.smallest), self.step),
-            running=self.running & ~(who & (self.step <= self.smallest)),
+            step=np.where(rejected, np.maximum(self.step / 2, self.smallest), self.step),
+            running=self.running & ~(rejected & (self.step <= self.smallest)),
         )
 
-    def _past_the_end(self) -> Schedule:
-        """Reject targets of 100 % and more, untrained, until none is left."""
+    def _without_impossible_targets(self) -> Schedule:
+        """Reject targets of 100 % and more without training, until none is left."""
         schedule = self
-        while (beyond := schedule.running & (schedule.targets >= 100)).any():
-            schedule = schedule._rejected(beyond)
+        while (impossible := schedule.running & (schedule.targets >= 100)).any():
+            schedule = schedule._rejected(impossible)
         return schedule

@@ -1,20 +1,22 @@
 """The search: seeds × settings → the chosen network of each trial.
 
-A trial (one seed) is a tree. The dense network is trained once; from it one unit phase starts for
-each unit step; from the result of each, trained once more, one edge phase starts for each edge
-step. Every branch is walked once, and all networks of a level walk side by side.
+A trial (one seed) is a tree. The dense network is trained once; from it one unit phase starts for each unit step; from
+the result of each, trained once more, one edge phase starts for each edge step. No branch is computed twice, and all
+networks of a level are computed side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from modgraph.arrays import FloatArray, read_only
+from modgraph.checks import check_ints
 from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
 from modgraph.sculpt.stack import initial_stack
 from modgraph.sculpt.tasks import HasTruthTable, as_task
@@ -22,17 +24,6 @@ from modgraph.sculpt.train import TrainSettings
 
 if TYPE_CHECKING:
     from modgraph.dag import LayeredDAG
-
-__all__ = [
-    "EDGE_STEPS",
-    "UNIT_STEPS",
-    "Candidate",
-    "SculptResult",
-    "SculptedNetwork",
-    "fewest_edges",
-    "sculpt",
-    "whole_numbers",
-]
 
 UNIT_STEPS: tuple[float, ...] = tuple(range(70, 0, -5))
 """The published unit steps P_u, in percent of the hidden units: 70, 65, …, 5."""
@@ -48,9 +39,9 @@ class SculptedNetwork:
     Attributes
     ----------
     seed : int
-        The trial it belongs to.
+        Seed of the trial.
     unit_step, edge_step : float
-        The setting, P_u and P_e in percent.
+        P_u and P_e, percent.
     masks : tuple of numpy.ndarray
         (out, in) bool of the dense shape, read-only; True = kept.
     weights : tuple of numpy.ndarray
@@ -58,10 +49,9 @@ class SculptedNetwork:
     biases : tuple of numpy.ndarray
         (out,) float32, read-only; exactly 0 where a unit has no incoming edge.
     accuracy : float
-        Share of right output bits where it was accepted, in [0, 1]: on the clean table, or the validation samples.
+        Share of correct output bits, in [0, 1], on the samples that decide: the clean table, or the validation samples.
     accepted : bool
-        Whether `accuracy` reaches the threshold. If not, the dense network never did, and this is
-        it: nothing was pruned.
+        Whether `accuracy` reaches the threshold. Otherwise this is the dense network, unpruned.
     """
 
     seed: int
@@ -96,7 +86,7 @@ class SculptedNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SculptResult:
-    """What `sculpt` found.
+    """The networks that `sculpt` found.
 
     Attributes
     ----------
@@ -121,15 +111,15 @@ class SculptResult:
 
 
 class Candidate(Protocol):
-    """What a choice may go by: a network sculpted with one setting, fresh or out of a store."""
+    """A network sculpted with one setting, new or from a store."""
 
     @property
     def unit_step(self) -> float:
-        """P_u of its setting, percent."""
+        """P_u, percent."""
 
     @property
     def edge_step(self) -> float:
-        """P_e of its setting, percent."""
+        """P_e, percent."""
 
     @property
     def edges(self) -> int:
@@ -137,7 +127,7 @@ class Candidate(Protocol):
 
     @property
     def accuracy(self) -> float:
-        """Share of right output bits, in [0, 1]."""
+        """Share of correct output bits, in [0, 1]."""
 
     @property
     def dag(self) -> LayeredDAG:
@@ -176,14 +166,14 @@ def sculpt(
     device: str | torch.device | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> SculptResult:
-    """Train networks on a task and prune them as far as they stay right.
+    """Train networks on a task and prune them as far as they stay accurate.
 
-    The method is Neural Sculpting (Patil, Michael, Dovrolis, NeurIPS 2023, §3): units by their
-    mean ``|activation × gradient|``, then edges by ``|weight|``, in steps that are halved on failure.
+    The method is Neural Sculpting (Patil, Michael, Dovrolis, NeurIPS 2023, §3): units are pruned by their mean
+    ``|activation × gradient|``, then edges by ``|weight|``, in steps that are halved when a network fails.
 
-    A network's result depends on its own seed and setting only, not on what else is asked for in
-    the same call. On a CPU that holds to the last bit, for any number of threads; on a CUDA device
-    up to rounding. The random numbers are the same on every device.
+    The result of a network depends on its seed and setting only, not on the other networks of the same call: on a CPU
+    to the last bit, for any number of threads; on a CUDA device up to rounding. The random numbers are the same on
+    every device.
 
     Parameters
     ----------
@@ -192,17 +182,17 @@ def sculpt(
     hidden : sequence of int
         Units of the hidden layers, each ≥ 1; at least one layer.
     seeds : iterable of int
-        One trial each, ≥ 0, no repeats.
+        One for each trial, ≥ 0, all different.
     unit_steps, edge_steps : sequence of float
-        The settings P_u and P_e of each trial, percentages in (0, 100], no repeats.
+        P_u and P_e of the settings that each trial tries: percentages in (0, 100], all different.
     settings : TrainSettings, optional
-        Learning rate, batch size, epochs and the rest; the defaults suit a four-input function.
+        How networks are trained and accepted; the defaults suit a function of four inputs.
     choose : callable, optional
-        Takes the accepted candidates of one trial, at least one, and returns one of them.
+        Gets the accepted candidates of a trial, at least one, and returns one of them.
     device : str or torch.device, optional
-        Where to compute; by default a CUDA device if there is one, else the CPU.
+        Device to compute on; by default a CUDA device if there is one, else the CPU.
     progress : callable, optional
-        Called as ``progress(done, total)`` now and then, `done` growing to `total`.
+        Called as ``progress(done, total)`` after every round; `done` grows to `total`.
 
     Returns
     -------
@@ -221,36 +211,37 @@ def sculpt(
     >>> found.networks[0].accepted, found.networks[0].edges < 24
     (True, True)
     """
-    widths = whole_numbers(hidden, "hidden", at_least=1)
-    trials = whole_numbers(seeds, "seeds", at_least=0)
+    widths = check_ints("hidden", hidden, at_least=1)
+    trials = check_ints("seeds", seeds, at_least=0)
     if len(set(trials)) < len(trials):
         raise ValueError(f"`seeds` must be distinct (got {list(trials)})")
-    unit, edge = _percentages(unit_steps, "unit_steps"), _percentages(edge_steps, "edge_steps")
-    place = _device(device)
-    task = as_task(target, device=place)
+    unit, edge = _check_steps("unit_steps", unit_steps), _check_steps("edge_steps", edge_steps)
+    device = _check_device(device)
+    task = as_task(target, device=device)
     sizes = (task.inputs.shape[1], *widths, task.n_outputs)
     n_seeds, n_units, n_edges = len(trials), len(unit), len(edge)
-    levels = np.cumsum([n_seeds, n_seeds * n_units, n_seeds * n_units * n_edges])
+    # Networks done at the end of each level of the trees: dense networks, unit phases, edge phases.
+    done_dense, done_units, total = np.cumsum([n_seeds, n_seeds * n_units, n_seeds * n_units * n_edges]).tolist()
 
     def report(done: int) -> None:
         if progress is not None:
-            progress(done, int(levels[-1]))
+            progress(done, total)
 
     with one_thread_per_operation() as threads:
         engine = Engine(task=task, settings=settings or TrainSettings(), threads=threads)
         networks = Population(
-            stack=initial_stack(sizes, seeds=trials, device=place),
+            stack=initial_stack(sizes, seeds=trials, device=device),
             seeds=np.array(trials, dtype=np.int64),
-            correct=np.full(n_seeds, -1, dtype=np.int64),  # not yet evaluated
+            correct=np.full(n_seeds, -1, dtype=np.int64),
         )
         networks = engine.train_until_accepted(networks)
-        report(int(levels[0]))
+        report(done_dense)
         networks = networks.select(np.repeat(np.arange(n_seeds), n_units))
         networks = engine.prune_and_train(
             networks,
             phase="units",
             steps=np.tile(unit, n_seeds),
-            progress=lambda ended: report(int(levels[0]) + ended),
+            progress=lambda ended: report(done_dense + ended),
         )
         networks = engine.train_once_more(networks)
         networks = networks.select(np.repeat(np.arange(n_seeds * n_units), n_edges))
@@ -258,27 +249,25 @@ def sculpt(
             networks,
             phase="edges",
             steps=np.tile(edge, n_seeds * n_units),
-            progress=lambda ended: report(int(levels[1]) + ended),
+            progress=lambda ended: report(done_units + ended),
         )
-        report(int(levels[-1]))
-    settings_of_trial = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
-    candidates = _unstacked(networks, engine, settings_of_trial * n_seeds)
+        report(total)
+    steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
+    candidates = _unstacked(networks, engine, steps * n_seeds)
     chosen = []
-    for trial in range(n_seeds):
-        mine = candidates[trial * n_units * n_edges : (trial + 1) * n_units * n_edges]
-        good = [candidate for candidate in mine if candidate.accepted]
-        chosen.append(choose(good) if good else mine[0])
+    for start in range(0, len(candidates), len(steps)):
+        trial = candidates[start : start + len(steps)]
+        accepted = [candidate for candidate in trial if candidate.accepted]
+        chosen.append(choose(accepted) if accepted else trial[0])
     return SculptResult(networks=tuple(chosen), candidates=tuple(candidates), network_steps=engine.network_steps)
 
 
-def _unstacked(networks: Population, engine: Engine, settings: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:
-    """Turn a population into network objects; their arrays share the population's memory."""
-    arrays: list[tuple[NDArray[Any], ...]] = []
-    for tensors in (networks.stack.masks, networks.stack.weights, networks.stack.biases):
-        arrays.append(tuple(tensor.cpu().numpy() for tensor in tensors))
-        for array in arrays[-1]:
-            array.setflags(write=False)
-    masks, weights, biases = arrays
+def _unstacked(networks: Population, engine: Engine, steps: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:
+    """Turn a population into one object for each network; their arrays share the population's memory."""
+    stack = networks.stack
+    masks, weights, biases = (
+        [read_only(layer.cpu().numpy()) for layer in layers] for layers in (stack.masks, stack.weights, stack.biases)
+    )
     accuracy, accepted = engine.accuracy(networks), engine.accepted(networks)
     return [
         SculptedNetwork(
@@ -291,25 +280,12 @@ def _unstacked(networks: Population, engine: Engine, settings: Sequence[tuple[fl
             accuracy=float(accuracy[row]),
             accepted=bool(accepted[row]),
         )
-        for row, (unit_step, edge_step) in enumerate(settings)
+        for row, (unit_step, edge_step) in enumerate(steps)
     ]
 
 
-def whole_numbers(values: Iterable[int], name: str, *, at_least: int) -> tuple[int, ...]:
-    """Return `values` as a tuple of ints, or say what is wrong with it."""
-    wanted = f"`{name}` must be a sequence of ints ≥ {at_least}, at least one of them"
-    try:
-        numbers = tuple(values)
-    except TypeError:
-        raise TypeError(f"{wanted} (got {values!r})") from None
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers)
-    if not numbers or not whole or min(numbers) < at_least:
-        raise ValueError(f"{wanted} (got {list(numbers)})")
-    return tuple(int(number) for number in numbers)
-
-
-def _percentages(values: Sequence[float], name: str) -> NDArray[np.float64]:
-    """Return `values` as distinct percentages, or say what is wrong with them."""
+def _check_steps(name: str, values: Sequence[float]) -> FloatArray:
+    """Return `values` as distinct percentages, or raise one sentence."""
     wanted = f"`{name}` must be distinct percentages in (0, 100], at least one of them"
     try:
         steps = np.array(values, dtype=np.float64)
@@ -321,8 +297,8 @@ def _percentages(values: Sequence[float], name: str) -> NDArray[np.float64]:
     return steps
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    """Return where to compute."""
+def _check_device(device: str | torch.device | None) -> torch.device:
+    """Return the device to compute on."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

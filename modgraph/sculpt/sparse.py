@@ -1,7 +1,7 @@
-"""Training of one sparse network, compiled: the arithmetic of its edges and of nothing else.
+"""Training of one sparse network, compiled: computes its edges alone.
 
-A unit's value for a block of samples is a contiguous row, so an edge is a multiple of one row added to another: every
-processor has instructions for that. The rows of all units stay in the cache.
+The values of a unit for a block of samples are a contiguous row, so an edge adds a multiple of one row to another,
+which compilers vectorise. The rows of all units stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -10,28 +10,27 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from modgraph.compiled import njit
 from modgraph.sculpt.train import BETA1, BETA2, EPSILON
 
-__all__ = ["SparseNetwork", "train_epoch"]
-
-BLOCK = 128  # samples at a time: a thousand rows of them are half a megabyte
+BLOCK = 128
+"""Samples at a time; the rows of a thousand units take half a megabyte."""
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
 class SparseNetwork(NamedTuple):
-    """One network by its edges, and what Adam knows about it; changed in place by training.
+    """The edges of one network, and the moments of Adam; training changes them in place.
 
     Units are numbered through all layers, inputs first; the edges are sorted by target, then by source.
     """
 
     n_inputs: int
     n_outputs: int
-    start: Ints  # (units + 1,): the edges into unit u are start[u] … start[u + 1] − 1
+    start: Ints  # (units + 1,): edges start[u] … start[u + 1] − 1 lead into unit u
     source: Ints  # (edges,)
     parameters: Floats  # (edges + units,): the weights, then the biases
     moment1: Floats
@@ -51,8 +50,8 @@ def train_epoch(  # pragma: no cover (compiled)
 ) -> None:
     """Train for one epoch, in place.
 
-    `inputs` (n, n_inputs) and `targets` (n, n_outputs) are taken in the `order` given, `batch_size` of them a step;
-    Adam has taken `steps_before`.
+    Samples are rows of `inputs` (n, n_inputs) and `targets` (n, n_outputs), taken in `order` (n,), `batch_size` in a
+    step; `steps_before` is the number of steps taken before.
     """
     n_inputs, n_outputs, start, source, parameters, moment1, moment2 = network
     n_edges, n_units = len(source), len(start) - 1

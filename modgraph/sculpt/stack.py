@@ -1,7 +1,7 @@
 """A stack of networks: B multi-layer perceptrons in one set of tensors.
 
-Every network has its own weights, biases and masks; all of one stack have the same layer sizes.
-A stack is never changed in place: pruning and training make a new one.
+Every network has its own weights, biases and masks; all networks of a stack have the same layer sizes. A stack is
+never changed in place: pruning and training return a new one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["StackedMLP", "activations", "edges_of", "initial_stack", "keyed_generator", "split"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class StackedMLP:
     """B networks of the same layer sizes: ReLU hidden layers, sigmoid outputs, biases.
 
-    A network's parameters lie in one row: the weights of all layers, each (out, in), then the
-    biases of all layers.
+    The parameters of a network fill one row: the weights of all layers, each (out, in), then the biases of all layers.
 
     Attributes
     ----------
@@ -71,7 +68,7 @@ class StackedMLP:
 
     @property
     def n_edges(self) -> Tensor:
-        """Edges kept by each network, (B,) int64."""
+        """Number of edges that each network keeps, (B,) int64."""
         return edges_of(self.kept, self.sizes).sum(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -93,12 +90,12 @@ class StackedMLP:
         )
 
     def prune(self, keep: Tensor) -> StackedMLP:
-        """Return the stack without the edges that `keep` (B, edges of all layers) drops.
+        """Return the stack without the edges for which `keep` (B, edges of all layers) is False.
 
-        A unit whose incoming edges are all gone loses its bias.
+        A unit that has no incoming edge left loses its bias.
         """
         edges = edges_of(self.kept, self.sizes) & keep  # (B, edges)
-        units = [mask.any(2) for mask in split(edges, self.sizes)[0]]  # [l]: (B, out)
+        units = [mask.any(2) for mask in split(edges, self.sizes)[0]]  # [layer]: (B, out)
         kept = torch.cat([edges, *units], dim=1)
         return dataclasses.replace(self, parameters=self.parameters.where(kept, 0), kept=kept)
 
@@ -106,9 +103,14 @@ class StackedMLP:
         return f"StackedMLP({self.n_networks} networks, sizes={self.sizes})"
 
 
+def n_dense_edges(sizes: Sequence[int]) -> int:
+    """Return the number of edges of a dense network."""
+    return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+
+
 def edges_of(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return the part of (B, P) rows that belongs to weights, (B, edges of all layers)."""
-    return rows[:, : sum(n_in * n_out for n_in, n_out in pairwise(sizes))]
+    """Return the columns of (B, P) rows that belong to weights, (B, edges of all layers)."""
+    return rows[:, : n_dense_edges(sizes)]
 
 
 def split(rows: Tensor, sizes: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
@@ -124,22 +126,22 @@ def split(rows: Tensor, sizes: Sequence[int]) -> tuple[list[Tensor], list[Tensor
 
 
 def keyed_generator(*key: int) -> torch.Generator:
-    """Return a CPU generator whose stream depends on the whole `key` (integers ≥ 0)."""
+    """Return a CPU generator whose stream depends on every number of `key` (ints ≥ 0)."""
     seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(seed))
 
 
 def initial_stack(sizes: Sequence[int], *, seeds: Sequence[int], device: torch.device | None = None) -> StackedMLP:
-    """Return fresh dense networks: Kaiming-normal weights (fan in, gain √2), zero biases.
+    """Return new dense networks: Kaiming-normal weights (fan in, gain √2), zero biases.
 
     Parameters
     ----------
     sizes : sequence of int
         Units of every layer, inputs first.
-    seeds : sequence of int
-        One a network (≥ 0); network b depends on ``seeds[b]`` and `sizes` only.
+    seeds : sequence of int ≥ 0
+        One for each network; network b depends on ``seeds[b]`` and `sizes` only.
     device : torch.device, optional
-        Where the stack shall live. The numbers are always drawn on the CPU.
+        Device of the stack. The numbers are always drawn on the CPU.
 
     Returns
     -------
@@ -154,11 +156,8 @@ def initial_stack(sizes: Sequence[int], *, seeds: Sequence[int], device: torch.d
         ]
         drawn[seed] = torch.cat([*weights, torch.zeros(sum(sizes[1:]))])  # (P,)
     parameters = torch.stack([drawn[seed] for seed in seeds]).to(device)  # (B, P)
-    return StackedMLP(
-        sizes=tuple(sizes),
-        parameters=parameters,
-        kept=torch.ones_like(parameters, dtype=torch.bool),
-    )
+    kept = torch.ones_like(parameters, dtype=torch.bool)
+    return StackedMLP(sizes=tuple(sizes), parameters=parameters, kept=kept)
 
 
 def activations(stack: StackedMLP, inputs: Tensor) -> list[Tensor]:
@@ -167,7 +166,7 @@ def activations(stack: StackedMLP, inputs: Tensor) -> list[Tensor]:
     `inputs` is (n, n_in) or (B, n, n_in); the results are (B, n, units of the layer).
     """
     layers = [inputs.expand(stack.n_networks, -1, -1)]  # (B, n, n_in)
-    for weight, bias in zip(*split(stack.parameters, stack.sizes), strict=True):
+    for weight, bias in zip(stack.weights, stack.biases, strict=True):
         below = layers[-1].relu_() if len(layers) > 1 else layers[-1]
         layers.append(torch.baddbmm(bias[:, None, :], below, weight.transpose(1, 2)))  # (B, n, out)
     return layers

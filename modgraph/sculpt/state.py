@@ -1,9 +1,11 @@
-"""Where the sculpting of a wide network stands, in memory and as a file that it can go on from."""
+"""Checkpoints: the state of the sculpting of a wide network, and the file it can continue from."""
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,6 @@ from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import Phase
 from modgraph.sculpt.prune import Schedule
 
-__all__ = ["Round", "State", "load_state", "save_state"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
@@ -27,19 +27,19 @@ class Round:
     ----------
     phase : {"dense", "units", "again", "edges"}
     target : float
-        Percentage of the dense network's units or edges that was to be pruned; 0 where nothing was.
+        Percentage of the dense network's units or edges that pruning was to remove; 0 where nothing is pruned.
     sizes : tuple of int
-        Units of every layer that the network had, those on no path left out.
+        Units of every layer of the trained network, without those on no path.
     edges : int
-        Edges that it had.
+        Number of its edges.
     epochs : int
         Passes over the training samples.
     validation, test : float
-        Share of right output bits after its best epoch.
+        Share of correct output bits after the best epoch.
     accepted : bool
-        Whether the validation accuracy was high enough; if not, the next round starts from the network before.
+        Whether the validation accuracy was high enough; if not, the next round starts from the network before this one.
     seconds : float
-        What it took.
+        Wall-clock time.
     """
 
     phase: Phase
@@ -55,22 +55,22 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class State:
-    """All that the next round needs.
+    """Everything that the next round needs.
 
     Attributes
     ----------
     network : CompactMLP
-        The last one accepted.
+        The last accepted network.
     threshold : float
-        Validation accuracy that accepts a network; 0 until the dense network is trained.
+        Validation accuracy from which a network is accepted; 0 until the dense network is trained.
     phase : {"dense", "units", "again", "edges"} or None
-        What the next round belongs to; None: nothing is left to do.
+        Phase of the next round; None: finished.
     run : int
-        Training runs that this phase has had.
+        Number of training runs of this phase so far.
     schedule : Schedule
-        Of the phase, where it prunes.
+        Used in the phases "units" and "edges".
     rounds : tuple of Round
-        What has been done.
+        All rounds so far.
     """
 
     network: CompactMLP
@@ -82,7 +82,7 @@ class State:
 
 
 def save_state(state: State, path: str | os.PathLike[str], *, asked: str) -> None:
-    """Write a state, and `asked`, which says what it is a state of, as a whole."""
+    """Write a state, and `asked`, which identifies the task and the settings, to a file (atomically)."""
     network, schedule = state.network, state.schedule
     facts = {
         "asked": asked,
@@ -102,31 +102,38 @@ def save_state(state: State, path: str | os.PathLike[str], *, asked: str) -> Non
 
 
 def load_state(path: str | os.PathLike[str], *, asked: str | None = None) -> State | None:
-    """Read a state; None where there is none. If `asked` is given, it must be what was asked for then.
+    """Read a state; None if there is no such file.
 
     Raises
     ------
     ValueError
-        If it is the state of something else.
+        If the file is not a checkpoint, or `asked` is given and differs from that of the file.
     """
     if not Path(path).exists():
         return None
-    with np.load(path, allow_pickle=False) as archive:
+    try:
+        state, asked_before = _read(path)
+    except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"`checkpoint` must be a file that sculpt_wide has written ({path} is not)") from error
+    if asked is not None and asked_before != asked:
+        raise ValueError(
+            f"`checkpoint` must belong to the same task, sizes, seed and settings ({path} belongs to others)"
+        )
+    return state
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[State, str]:
+    """Read a state and what `save_state` got as `asked`."""
+    with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
         facts: dict[str, Any] = json.loads(str(archive["facts"]))
-        if asked is not None and facts["asked"] != asked:
-            raise ValueError(
-                f"`checkpoint` must be of the same task, sizes, seed and settings (got that of others: {path})"
-            )
         n_layers = len(facts["sizes"])
-        parts = [
+        units, masks, weights, biases = (
             tuple(torch.from_numpy(archive[f"{name}{at}"]) for at in range(count))
             for name, count in (("units", n_layers), *((n, n_layers - 1) for n in ("masks", "weights", "biases")))
-        ]
+        )
     reached, step, running, smallest = facts["schedule"]
-    return State(
-        network=CompactMLP(
-            sizes=tuple(facts["sizes"]), units=parts[0], masks=parts[1], weights=parts[2], biases=parts[3]
-        ),
+    state = State(
+        network=CompactMLP(sizes=tuple(facts["sizes"]), units=units, masks=masks, weights=weights, biases=biases),
         threshold=facts["threshold"],
         phase=facts["phase"],
         run=facts["run"],
@@ -135,3 +142,4 @@ def load_state(path: str | os.PathLike[str], *, asked: str | None = None) -> Sta
         ),
         rounds=tuple(Round(**{**done, "sizes": tuple(done["sizes"])}) for done in facts["rounds"]),
     )
+    return state, facts["asked"]

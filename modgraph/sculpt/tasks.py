@@ -1,7 +1,6 @@
-"""Tasks: what a network is trained on, as two tensors.
+"""Tasks: the samples that a network is trained on, as two tensors.
 
-A Boolean task is its whole truth table. Anything with a ``truth_table()`` method will do, and so
-will a pair of arrays.
+The task of a Boolean function is its whole truth table.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["SplitTask", "Task", "as_task"]
-
 
 @runtime_checkable
 class HasTruthTable(Protocol):
-    """Anything that can write down its truth table, a ``FunctionGraph`` above all."""
+    """An object with a truth table, such as a ``FunctionGraph``."""
 
     def truth_table(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the inputs (n, n_in) and the outputs (n, n_out)."""
@@ -57,12 +54,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitTask:
-    """A task too large to be learnt whole, in three parts that share no sample.
+    """Samples in three parts that share none.
 
     Attributes
     ----------
-    train, validation, test : Task
-        A network is trained on the first, accepted on the second, and reported on the third.
+    train : Task
+        Samples to train on.
+    validation : Task
+        Samples that decide whether a network is accepted.
+    test : Task
+        Samples for the reported accuracy; they decide nothing.
     """
 
     train: Task
@@ -70,9 +71,9 @@ class SplitTask:
     test: Task
 
     def __repr__(self) -> str:
-        kind, (n_in, n_out) = type(self).__name__, (self.train.inputs.shape[1], self.train.n_outputs)
-        parts = (self.train.n_samples, self.validation.n_samples, self.test.n_samples)
-        return f"{kind}({n_in} → {n_out}: {parts[0]} samples to train on, {parts[1]} to validate, {parts[2]} to test)"
+        shape = f"{self.train.inputs.shape[1]} → {self.train.n_outputs}"
+        parts = f"{self.train.n_samples} samples to train on, {self.validation.n_samples} to validate"
+        return f"{type(self).__name__}({shape}: {parts}, {self.test.n_samples} to test)"
 
 
 def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torch.device | None = None) -> Task:
@@ -81,10 +82,10 @@ def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torc
     Parameters
     ----------
     target : object with ``truth_table()``, or pair of array-like
-        Inputs (n, n_in), any finite numbers, and outputs (n, n_out), each 0 or 1; n, n_in, n_out
-        all at least 1. The arrays are copied, never changed.
+        Inputs (n, n_in), any finite numbers, and outputs (n, n_out), each 0 or 1; n, n_in and n_out ≥ 1. The arrays
+        are copied.
     device : torch.device, optional
-        Where the tensors shall live; the CPU by default.
+        Device of the tensors; the CPU by default.
 
     Returns
     -------
@@ -102,22 +103,18 @@ def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torc
     >>> as_task(([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]]))
     Task(4 samples, 2 → 1)
     """
-    if isinstance(target, HasTruthTable):
-        pair: Any = target.truth_table()
-    else:
-        pair = target
+    pair: Any = target.truth_table() if isinstance(target, HasTruthTable) else target
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         kind = type(target).__name__
         raise TypeError(f"`target` must be a FunctionGraph or a pair of arrays (inputs, outputs) (got {kind})")
-    inputs = _table(pair[0], "inputs")
-    outputs = _table(pair[1], "outputs")
+    inputs, outputs = _table(pair[0], "inputs"), _table(pair[1], "outputs")
     if len(inputs) != len(outputs):
         raise ValueError(
             f"`target` must have as many rows of inputs as of outputs (got {len(inputs)} and {len(outputs)})"
         )
-    stranger = outputs[(outputs != 0) & (outputs != 1)]
-    if stranger.size:
-        raise ValueError(f"`target` must have outputs of 0 and 1 only (got {stranger[0]})")
+    wrong = outputs[(outputs != 0) & (outputs != 1)]
+    if wrong.size:
+        raise ValueError(f"`target` must have outputs of 0 and 1 only (got {wrong[0]})")
     return Task(
         inputs=torch.tensor(inputs, dtype=torch.float32, device=device),  # (n, n_in)
         targets=torch.tensor(outputs, dtype=torch.float32, device=device),  # (n, n_out)
@@ -125,7 +122,7 @@ def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torc
 
 
 def _table(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Return `values` as a finite (rows, columns) array, or say what is wrong with it."""
+    """Return `values` as a finite array (rows, columns), or raise one sentence."""
     try:
         table = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,8 +1,7 @@
-"""Sculpting one wide network: what `sculpt` does to a stack, for networks of millions of weights.
+"""Sculpting one wide network: what `sculpt` does to a stack, for a network of millions of weights.
 
-A wide network is large at the beginning and small at the end, so it is kept compact: whatever pruning leaves without
-a part to play is gone from the arithmetic. A training run ends as soon as the network is good enough, or as it gets
-no better. Every run leaves a checkpoint.
+Pruned units leave the tensors at once, so that later rounds are fast. A training run ends when the network is accurate
+enough or stops improving. Every round writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,41 +12,39 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from modgraph.arrays import FloatArray
+from modgraph.checks import check_int, check_ints
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES, Phase
 from modgraph.sculpt.fit import CHUNK, WideSettings, evaluate, fit
-from modgraph.sculpt.prune import Schedule, edge_scores, percentile_cut, unit_scores
-from modgraph.sculpt.search import SculptedNetwork, whole_numbers
-from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.prune import Schedule, edge_score, percentile_cut, unit_score
+from modgraph.sculpt.search import SculptedNetwork
+from modgraph.sculpt.stack import initial_stack, n_dense_edges
 from modgraph.sculpt.state import Round, State, load_state, save_state
 from modgraph.sculpt.tasks import SplitTask, Task
 
-__all__ = ["WideResult", "sculpt_wide"]
-
-FOLLOWING: Final[dict[Phase, Phase | None]] = {"dense": "units", "units": "again", "again": "edges", "edges": None}
+NEXT_PHASE: Final[dict[Phase, Phase | None]] = {"dense": "units", "units": "again", "again": "edges", "edges": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class WideResult:
-    """What `sculpt_wide` made.
+    """The network that `sculpt_wide` found, and how it got there.
 
     Attributes
     ----------
     network : SculptedNetwork
         In the shape of the dense network; its accuracy is that on the validation samples.
     test_accuracy : float
-        Share of right output bits on the test samples, which decided nothing.
+        Share of correct output bits on the test samples, which decide nothing.
     threshold : float
-        Validation accuracy that accepted a network.
+        Validation accuracy from which a network was accepted.
     rounds : tuple of Round
-        Every training run, the first that of the dense network.
+        Every training run; the first is that of the dense network.
     """
 
     network: SculptedNetwork
@@ -57,7 +54,7 @@ class WideResult:
 
     @property
     def seconds(self) -> float:
-        """What all rounds took."""
+        """Wall-clock time of all rounds."""
         return sum(done.seconds for done in self.rounds)
 
     def __repr__(self) -> str:
@@ -79,25 +76,25 @@ def sculpt_wide(
     """Train one wide network and prune it as far as it stays accurate.
 
     The schedule is that of `sculpt` with one unit step and one edge step: train, prune units, train once more, prune
-    edges. What differs, so that millions of weights are a matter of minutes: units on no path and inputs that are 0 in
-    every training sample leave the tensors at once; a round that would prune nothing is passed over; a training run
-    ends early (`WideSettings`); below a certain density only the edges are computed. Acceptance goes by the validation
-    samples and relative to the dense network, not by the test samples as in the released code.
+    edges. Four differences make millions of weights a matter of minutes: units on no path, and inputs that are 0 in
+    every training sample, leave the tensors at once; a round that would prune nothing is skipped; a training run can
+    end early (`WideSettings`); at low density only the edges are computed. A network is accepted by its accuracy on
+    the validation samples, relative to the dense network; the released code accepts on the test samples.
 
     Parameters
     ----------
     task : SplitTask
-        See `digit_pairs`.
+        For instance from `digit_pairs`.
     hidden : sequence of int
         Units of the hidden layers, each ≥ 1.
     seed : int ≥ 0
-        Of the initial weights and the orders of samples.
+        Determines the initial weights and the orders of the samples.
     settings : WideSettings, optional
     checkpoint : path-like, optional
-        A file (.npz) that is written after every round. If it is there, sculpting goes on from it, to the same
-        network as if it had never stopped.
+        A file (.npz) that is written after every round. If it exists, sculpting continues from it and ends with the
+        same network as an uninterrupted run.
     progress : callable, optional
-        Called with every finished `Round`.
+        Called with each `Round` when it ends.
 
     Returns
     -------
@@ -106,9 +103,9 @@ def sculpt_wide(
     Raises
     ------
     TypeError
-        If `task` is no SplitTask.
+        If `task` is not a SplitTask.
     ValueError
-        If an argument is out of range, or `checkpoint` belongs to something else.
+        If an argument is out of range, or `checkpoint` belongs to other arguments.
 
     Examples
     --------
@@ -120,8 +117,7 @@ def sculpt_wide(
     """
     if not isinstance(task, SplitTask):
         raise TypeError(f"`task` must be a SplitTask, such as digit_pairs makes (got {type(task).__name__})")
-    layers = whole_numbers(hidden, "hidden", at_least=1)
-    (seed,) = whole_numbers([seed], "seed", at_least=0)
+    layers, seed = check_ints("hidden", hidden, at_least=1), check_int("seed", seed, at_least=0)
     settings = settings or WideSettings()
     sizes = (task.train.inputs.shape[1], *layers, task.train.n_outputs)
     asked = f"{sizes} {seed} {settings} {_digest(task)}"
@@ -154,14 +150,14 @@ def sculpt_wide(
 def _initial(task: SplitTask, sizes: tuple[int, ...], seed: int) -> State:
     """Return the state before the first round."""
     network = CompactMLP.of(initial_stack(sizes, seeds=[seed]))
-    # An input that is 0 in every sample says nothing, and its weights would only wait to decay.
+    # An input that is 0 in every sample has no effect, and its weights get no gradient but the decay.
     network = network.prune([network.masks[0] & task.train.inputs.any(0), *network.masks[1:]])
-    nothing = Schedule.start([100.0], smallest=100.0)
-    return State(network=network, threshold=0.0, phase="dense", run=0, schedule=nothing, rounds=())
+    unused = Schedule.start([100.0], smallest=100.0)
+    return State(network=network, threshold=0.0, phase="dense", run=0, schedule=unused, rounds=())
 
 
 def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -> State:
-    """Do one round, or find that there is nothing to do in it."""
+    """Do one round, skip a round that would prune nothing, or go on to the next phase."""
     phase, network, target = state.phase, state.network, 0.0
     assert phase is not None
     if phase in ("units", "edges"):
@@ -169,7 +165,7 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
             return _phase_after(state, settings)
         target = float(state.schedule.targets[0])
         if phase == "units":
-            network = _without_weak_units(network, task.train, state.schedule.targets)
+            network = without_weak_units(network, task.train, state.schedule.targets)
         else:
             network = without_weak_edges(network, state.schedule.targets)
         if network.n_edges == state.network.n_edges:
@@ -203,45 +199,36 @@ def _next(state: State, task: SplitTask, *, seed: int, settings: WideSettings) -
 
 
 def _phase_after(state: State, settings: WideSettings) -> State:
-    """Return the state at the beginning of the next phase."""
+    """Return the state at the start of the next phase."""
     assert state.phase is not None
-    following = FOLLOWING[state.phase]
-    n_units, n_edges = _numbers(state.network.sizes)
-    schedule = state.schedule
-    if following == "units":
-        schedule = Schedule.start([settings.unit_step], smallest=100 / n_units)
-    elif following == "edges":
-        schedule = Schedule.start([settings.edge_step], smallest=100 / n_edges)
-    return replace(state, phase=following, run=0, schedule=schedule)
+    phase, sizes, schedule = NEXT_PHASE[state.phase], state.network.sizes, state.schedule
+    if phase == "units":
+        schedule = Schedule.start([settings.unit_step], smallest=100 / sum(sizes[1:-1]))
+    elif phase == "edges":
+        schedule = Schedule.start([settings.edge_step], smallest=100 / n_dense_edges(sizes))
+    return replace(state, phase=phase, run=0, schedule=schedule)
 
 
-def _without_weak_units(network: CompactMLP, task: Task, targets: NDArray[np.float64]) -> CompactMLP:
-    """Prune the units below the percentile `targets` (1,) of the scores of all units of the dense network."""
-    stack, seen = network.stack(), network.view(task)
+def without_weak_units(network: CompactMLP, task: Task, targets: FloatArray) -> CompactMLP:
+    """Prune the hidden units up to percentile `targets` (1,) of the scores of all hidden units of the dense network."""
+    stack, task = network.stack(), network.view(task)
     scores = torch.zeros(1, network.n_hidden)
-    for some, goals in zip(seen.inputs.split(CHUNK), seen.targets.split(CHUNK), strict=True):
-        scores += unit_scores(stack, task=Task(inputs=some, targets=goals)) * (len(some) / seen.n_samples)
-    n_units, _ = _numbers(network.sizes)
-    cut = percentile_cut(scores, targets, absent=n_units - scores.shape[1])
+    for inputs, outputs in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
+        scores += unit_score(stack, Task(inputs=inputs, targets=outputs)) * (len(inputs) / task.n_samples)
+    cut = percentile_cut(scores, targets, absent=sum(network.sizes[1:-1]) - scores.shape[1])
     return network.without_units((scores > cut)[0])
 
 
-def without_weak_edges(network: CompactMLP, targets: NDArray[np.float64]) -> CompactMLP:
-    """Prune the edges below the percentile `targets` (1,) of the sizes of all weights of the dense network."""
-    scores = edge_scores(network.stack())
-    _, n_edges = _numbers(network.sizes)
-    cut = percentile_cut(scores, targets, absent=n_edges - scores.shape[1])
+def without_weak_edges(network: CompactMLP, targets: FloatArray) -> CompactMLP:
+    """Prune the edges up to percentile `targets` (1,) of the |weights| of all edges of the dense network."""
+    scores = edge_score(network.stack())
+    cut = percentile_cut(scores, targets, absent=n_dense_edges(network.sizes) - scores.shape[1])
     kept = (scores > cut)[0].split([mask.numel() for mask in network.masks])
     return network.prune([mask & keep.view_as(mask) for mask, keep in zip(network.masks, kept, strict=True)])
 
 
-def _numbers(sizes: Sequence[int]) -> tuple[int, int]:
-    """Return how many hidden units and how many edges a dense network has."""
-    return sum(sizes[1:-1]), sum(a * b for a, b in pairwise(sizes))
-
-
 def _digest(task: SplitTask) -> str:
-    """Return what tells tasks apart."""
+    """Return a hash of the samples of a task."""
     digest = hashlib.sha256()
     for part in (task.train, task.validation, task.test):
         for tensor in (part.inputs, part.targets):

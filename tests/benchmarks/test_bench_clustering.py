@@ -1,10 +1,10 @@
-"""Clustering of planted modules (run with `--benchmark-only`); `scripts/clustering_at_scale.py` does large ones."""
+"""Clustering of planted modules (run with `--benchmark-only`); `tests/long/clustering_at_scale.py` does large ones."""
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from modgraph.cluster.description import shortest_description
+from modgraph.cluster.description_search import shortest_description
 from modgraph.cluster.leiden import leiden
 from modgraph.cluster.sparse import layer_tree
 from modgraph.planted import planted_modules

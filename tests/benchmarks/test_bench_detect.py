@@ -13,7 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from modgraph import detect_modules
 from modgraph.arrays import BoolArray
-from modgraph.cluster import linkage, published
+from modgraph.cluster import published_linkage, tied_linkage
 from tests.networks import needs_published, published_dag, published_index
 from tests.refit import modularity, refit_modules
 
@@ -52,7 +52,7 @@ def planted_rows(n: int, size: int = 32) -> BoolArray:
     return rows
 
 
-@pytest.mark.parametrize("method", [linkage, published])
+@pytest.mark.parametrize("method", [tied_linkage, published_linkage])
 def test_two_thousand_units(benchmark: BenchmarkFixture, method: Callable[[BoolArray], object]) -> None:
     rows = planted_rows(2000)
     method(planted_rows(64))  # load what is loaded on first use

@@ -1,0 +1,1 @@
+"""Checks that take minutes and print the figures that the documentation quotes."""

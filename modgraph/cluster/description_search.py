@@ -1,0 +1,357 @@
+"""The search for the partition with the shortest description (`modgraph.cluster.description`)."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from modgraph.arrays import BoolArray, IntArray, read_only
+from modgraph.cluster import description
+from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
+from modgraph.cluster.sparse import LayerTree, layer_tree
+from modgraph.dag import LayeredDAG
+from modgraph.labels import by_first_unit
+
+# So many partitions are improved to the end as have this number of edges in all.
+START_EDGES = 1 << 17
+# Improving ends where a pass over all layers shortens the description by less than one part in this many.
+LEAST_GAIN = 1 << 16
+# Passes over a layer by which a new partition of it is improved before it is compared with the old one.
+REPLACE_ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Description:
+    """The partition from which a network is described in the fewest bits that were found.
+
+    Attributes
+    ----------
+    labels : ndarray of int, shape (n_units,)
+        Cluster of each unit, numbered by first unit; no cluster spans two layers.
+    bits : float
+        Length of that description.
+    trivial_bits : float
+        Length of the description with one cluster in each layer that was free to change.
+    capped : bool
+        Whether some layer's linkage tree was (see `modgraph.cluster.sparse.LayerTree`).
+    """
+
+    labels: IntArray
+    bits: float
+    trivial_bits: float
+    capped: bool
+
+    def __repr__(self) -> str:
+        return (
+            f"Description({int(self.labels.max()) + 1} clusters, {self.bits:.1f} bits, "
+            f"{self.trivial_bits:.1f} with one a layer)"
+        )
+
+
+def described_linkage(
+    dag: LayeredDAG, *, hops: int, small: Callable[[LayeredDAG, int], IntArray]
+) -> tuple[IntArray, Description | None]:
+    """Cluster the layers that are large enough by description, and the others one by one.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    hops : int ≥ 1
+    small : callable
+        Given the network and a layer, returns a label for each unit of it; asked for the layers of fewer than
+        `modgraph.cluster.description.SMALLEST_LAYER` units. The description takes their partitions as given.
+
+    Returns
+    -------
+    labels : ndarray of int, shape (n_units,)
+        Cluster of each unit, numbered by first unit; no cluster spans two layers. Output units are clusters of one.
+    description : Description or None
+        Of the network; None where no layer before the outputs was large enough.
+    """
+    large = np.array(dag.layer_sizes) >= description.SMALLEST_LAYER
+    labels = np.full(dag.n_units, -1, dtype=np.int64)
+    starts = dag.layer_starts.tolist()
+    for level, (start, stop) in enumerate(itertools.pairwise(starts)):
+        if start < stop and level < dag.n_layers - 1 and not large[level]:
+            labels[start:stop] = small(dag, level)
+    if not large[-1]:
+        labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
+    found = None
+    if large[:-1].any():
+        # Labels may be any ints: −1 must mean "not decided" only.
+        decided = ~large[dag.layer]
+        labels[decided] = by_first_unit(labels[decided])
+        found = shortest_description(dag, hops=hops, held=labels)
+        labels = found.labels.copy()
+    labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
+    # Layers never share a label.
+    lowest = int(labels.min())
+    span = int(labels.max()) - lowest + 1
+    return read_only(by_first_unit(dag.layer * span + labels - lowest)), found
+
+
+def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:
+    """Find the partition of every layer from which the network is described in the fewest bits.
+
+    Each layer's linkage tree is grown on what its units reach and what reaches them within `hops` steps. Then:
+
+    1. All layers are cut into k clusters, for k = 2, 3, 4, 6, 8, … All of these are improved, or in large networks
+       (see `START_EDGES`) those that lead after a few passes.
+    2. Units move to the cluster of their layer where they shorten the description most, all units of a layer
+       at once, and pairs of clusters that are each other's best partner are joined, layer after layer until nothing
+       changes. If that makes the description longer, because units or clusters would only do well without the
+       others, the better half of them is tried, and so on.
+    3. Then each layer in turn is replaced by other partitions, improved in the same way, if that is shorter: its tree
+       cut at half as many, as many and twice as many clusters; each unit labelled by the cluster of an adjacent
+       layer that it has most edges with; one cluster. Step 2 follows again, until less than one part in
+       `LEAST_GAIN` is gained.
+
+    The shortest of the results, or one cluster a layer, is returned. Lengths are counted in whole numbers (2⁻²⁰ nat)
+    and nothing is decided by the order of units: where two choices are equal neither is taken.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    hops : int ≥ 1
+    held : ndarray of int, shape (n_units,), optional
+        Layers whose units have labels ≥ 0 keep them; −1 elsewhere.
+
+    Returns
+    -------
+    Description
+
+    Examples
+    --------
+    >>> halves = np.kron(np.eye(2), np.ones((12, 12)))
+    >>> shortest_description(LayeredDAG.from_masks([halves, halves]), hops=2)
+    Description(6 clusters, 129.9 bits, 1157.9 with one a layer)
+    """
+    graph = TwoWayGraph.of(dag)
+    start = np.zeros(dag.n_units, dtype=np.int64)
+    free = []
+    for level, units in enumerate(graph.layers):
+        if units.start == units.stop:
+            continue
+        if held is not None and (held[units] >= 0).all():
+            start[units] = by_first_unit(held[units])
+        else:
+            free.append(level)
+    search = _Search(graph, free, hops)
+    best, trivial = start, graph.length(start)
+    shortest = trivial
+    for clusters, _ in search.starts(start):
+        clusters, length = search.improve(clusters)
+        if length < shortest:
+            best, shortest = clusters, length
+    offset = np.concatenate([[0], np.cumsum([best[units].max(initial=-1) + 1 for units in graph.layers])])
+    return Description(
+        labels=read_only(by_first_unit(best + offset[dag.layer])),
+        bits=in_bits(shortest),
+        trivial_bits=in_bits(trivial),
+        capped=any(tree.capped for tree in search.trees.values()),
+    )
+
+
+def shortest_combination(dag: LayeredDAG, candidates: Mapping[int, Sequence[IntArray]]) -> IntArray:
+    """Choose for each layer one of several partitions, so that the description is the shortest.
+
+    First all layers take the first of theirs, or the second, and so on; one cluster a layer is also tried. From the
+    shortest of these each layer in turn takes the partition that shortens the description most, until none does.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        Trimmed.
+    candidates : mapping of int to sequence of ndarray of int
+        By layer: labels of its units. Layers that are not named have one cluster.
+
+    Returns
+    -------
+    ndarray of int, shape (n_units,)
+        Cluster labels, numbered by first unit; no cluster spans two layers. Output units are clusters of one.
+    """
+    graph = TwoWayGraph.of(dag)
+    best = np.zeros(dag.n_units, dtype=np.int64)
+    shortest = graph.length(best)
+    for choice in range(max(map(len, candidates.values()), default=0)):
+        clusters = np.zeros_like(best)
+        for level, partitions in candidates.items():
+            if partitions:
+                clusters[graph.layers[level]] = by_first_unit(partitions[min(choice, len(partitions) - 1)])
+        length = graph.length(clusters)
+        if length < shortest:
+            best, shortest = clusters, length
+    changed = True
+    while changed:
+        changed = False
+        for level, partitions in candidates.items():
+            units = graph.layers[level]
+            now = LayerDescription(graph, best, level).length
+            for labels in [*partitions, np.zeros(units.stop - units.start, dtype=np.int64)]:
+                clusters = _with_layer(best, units, labels)
+                length = LayerDescription(graph, clusters, level).length
+                if length < now:
+                    best, now, changed = clusters, length, True
+    best = best.copy()
+    best[graph.layers[-1]] = np.arange(dag.layer_sizes[-1])
+    return read_only(by_first_unit(best + dag.layer * dag.n_units))
+
+
+class _Search:
+    """The search for the shortest description: `starts`, then `improve` each."""
+
+    def __init__(self, graph: TwoWayGraph, free: list[int], hops: int) -> None:
+        self.graph = graph
+        self.trees: dict[int, LayerTree] = {level: layer_tree(graph.dag, level, hops=hops) for level in free}
+
+    def starts(self, held: IntArray) -> list[tuple[IntArray, int]]:
+        """Cut all trees into equally many clusters, for a range of numbers, and improve the more promising ones.
+
+        Every pass over the layers drops the half with the longer descriptions, until no more are left than
+        `START_EDGES` allows.
+        """
+        affordable = max(1, START_EDGES // max(1, self.graph.dag.n_edges))
+        most = max((len(tree.row_of) for tree in self.trees.values()), default=0)
+        octaves = range(1, max(2, most.bit_length()))
+        if affordable >= 2 * len(octaves):
+            numbers = sorted({round(2 ** (octave + part)) for octave in octaves for part in (0, 0.5)})
+        else:
+            numbers = [2**octave for octave in octaves]
+        cuts: dict[bytes, IntArray] = {}
+        for number in numbers:
+            clusters = held.copy()
+            for level in self.trees:
+                clusters[self.graph.layers[level]] = self.cut(level, number)
+            cuts.setdefault(clusters.tobytes(), clusters)
+        found = [(clusters, self.graph.length(clusters)) for clusters in cuts.values()]
+        while len(found) > affordable:
+            found = [self.improve(clusters, passes=1) for clusters, _ in found]
+            found = sorted(found, key=operator.itemgetter(1))[: max(affordable, len(found) // 2)]
+        return found
+
+    def cut(self, level: int, number: int) -> IntArray:
+        """Cut a layer's tree into at most `number` clusters."""
+        grown = self.trees[level]
+        if grown.tree is None:
+            return np.zeros(len(grown.row_of), dtype=np.int64)
+        # After this many merges; those of one step happen together.
+        merges = max(0, grown.tree.n_rows - number)
+        step = int(grown.tree.steps[merges - 1]) if merges else 0
+        return by_first_unit(grown.tree.cut(step)[grown.row_of])
+
+    def improve(self, clusters: IntArray, *, passes: int | None = None) -> tuple[IntArray, int]:
+        """Move units and join clusters, and without a limit of passes replace layers, until nothing is gained."""
+        graph = self.graph
+        length = graph.length(clusters)
+        for done in itertools.count(1):
+            before = length
+            for level in self.trees:
+                clusters = self._settle(clusters, level, rounds=1)
+            length = graph.length(clusters)
+            if done == passes:
+                break
+            if before - length > length // LEAST_GAIN:
+                continue
+            if passes is None:
+                for level in self.trees:
+                    clusters = self._replace(clusters, level)
+                length = graph.length(clusters)
+            if before - length <= length // LEAST_GAIN:
+                break
+        return clusters, length
+
+    def _settle(self, clusters: IntArray, level: int, *, rounds: int) -> IntArray:
+        """Move units and join clusters of one layer."""
+        for _ in range(rounds):
+            before = clusters
+            clusters = self._join(self._move(clusters, level), level)
+            if clusters is before:
+                break
+        return clusters
+
+    def _replace(self, clusters: IntArray, level: int) -> IntArray:
+        """Try other partitions of one layer."""
+        graph, units = self.graph, self.graph.layers[level]
+        shortest = LayerDescription(graph, clusters, level).length
+        n_clusters = int(clusters[units].max()) + 1
+        numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
+        partitions = [self.cut(level, number) for number in numbers]
+        partitions += [graph.named_after(clusters, level, other) for other in graph.edges_between[level]]
+        partitions.append(np.zeros(units.stop - units.start, dtype=np.int64))
+        for partition in partitions:
+            new = self._settle(_with_layer(clusters, units, partition), level, rounds=REPLACE_ROUNDS)
+            length = LayerDescription(graph, new, level).length
+            if length < shortest:
+                clusters, shortest = new, length
+        return clusters
+
+    def _move(self, clusters: IntArray, level: int) -> IntArray:
+        """Move units of a layer to the clusters where each of them alone shortens the description most."""
+        from modgraph.cluster.description_kernels import best_moves
+
+        layer = LayerDescription(self.graph, clusters, level)
+        if len(layer.sizes) == 1:
+            return clusters
+        target, change = best_moves(
+            layer.units.start,
+            layer.clusters,
+            self.graph.pointers,
+            self.graph.neighbours,
+            layer.all_clusters,
+            layer.sizes,
+            layer.all_sizes,
+            layer.linked_pairs(),
+            layer.degrees,
+            layer.costs,
+            layer.one_cluster_less,
+        )
+        for use in _best_halves(change):
+            new = _with_layer(clusters, layer.units, np.where(use, target, layer.clusters))
+            if LayerDescription(self.graph, new, level).length < layer.length:
+                return new
+        return clusters
+
+    def _join(self, clusters: IntArray, level: int) -> IntArray:
+        """Join clusters of a layer that are each other's best partners."""
+        from modgraph.cluster.description_kernels import best_merges
+
+        layer = LayerDescription(self.graph, clusters, level)
+        n_clusters = len(layer.sizes)
+        if n_clusters == 1:
+            return clusters
+        one, two, change = best_merges(
+            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.degrees, layer.costs, layer.one_cluster_less
+        )
+        mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
+        one, two, change = one[mutual], two[mutual], change[mutual]
+        for use in _best_halves(change):
+            joined = coo_array((np.ones(int(use.sum())), (one[use], two[use])), shape=(n_clusters, n_clusters))
+            new_cluster = connected_components(joined, directed=False)[1]
+            new = _with_layer(clusters, layer.units, new_cluster[layer.clusters])
+            if LayerDescription(self.graph, new, level).length < layer.length:
+                return new
+        return clusters
+
+
+def _best_halves(change: IntArray) -> Iterator[BoolArray]:
+    """Yield which changes are below 0, then the lower half of them, and so on; equal ones stay together."""
+    wanted = np.sort(change[change < 0])
+    count = len(wanted)
+    while count:
+        yield change <= wanted[count - 1]
+        count //= 2
+
+
+def _with_layer(clusters: IntArray, units: slice, labels: IntArray) -> IntArray:
+    """Return the partition with one layer replaced."""
+    new = clusters.copy()
+    new[units] = by_first_unit(labels)
+    return new

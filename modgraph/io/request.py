@@ -1,0 +1,38 @@
+"""What a reader of files is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from modgraph.io.tensor import Tensors
+
+Masks = str | os.PathLike[str] | Sequence[ArrayLike] | Mapping[str, ArrayLike]
+
+NEEDS_TRUST = "reading it would run code that it holds: only if you trust it, `trust_pickle=True` (`--trust-pickle`)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The arguments of `load_network`, checked; masks are tensors by name."""
+
+    path: Path
+    threshold: float = 0.0
+    masks: Tensors | None = None
+    block: str | Sequence[str] | None = None
+    trust_pickle: bool = False
+
+    def refuse_masks(self) -> None:
+        """Say that this kind of file needs no masks."""
+        if self.masks is not None:
+            raise ValueError("`masks` are for files of weights: .npz, .safetensors and state dicts")
+
+    def refuse_masks_and_block(self) -> None:
+        """Say that this kind of file needs no masks and has no blocks."""
+        self.refuse_masks()
+        if self.block is not None:
+            raise ValueError("`block` is for state dicts, .safetensors and torch models")

@@ -1,0 +1,171 @@
+"""The tensors of a model by their names: which belong to one layer, and what each of them is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from modgraph.io.tensor import Tensor, Tensors, from_array
+
+_PARAMETRIZED = re.compile(r"(.*?)\.?\bparametrizations\.(weight|bias)\.(.+)")
+_KERNELS = ("kernel", "w")  # what Flax and Haiku call weights, which they store (…, in, out)
+# What a layer may hold, by the last part of the name, and what that is.
+_LEAVES = {
+    "weight": "weight",
+    "weight_orig": "weight",
+    "kernel": "weight",
+    "w": "weight",
+    "weight_mask": "mask",
+    "mask": "mask",
+    "bias": "bias",
+    "bias_orig": "bias",
+    "b": "bias",
+    "bias_mask": "bias_mask",
+    **dict.fromkeys(("running_mean", "running_var", "num_batches_tracked", "mean", "var", "scale"), "statistics"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Link:
+    """A weight layer, (out, in) or (out, in, positions of the kernel …)."""
+
+    name: str
+    weight: Tensor | None
+    mask: Tensor | None = None
+    bias: Tensor | None = None
+    bias_mask: Tensor | None = None
+    lacks_mask: bool = False  # the file says that there was one
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its weights."""
+        tensor = self.weight if self.weight is not None else self.mask
+        return () if tensor is None else tensor.shape
+
+    def reads(self, before: Link) -> bool:
+        """Whether its inputs can be the outputs of `before`."""
+        n_out, n_in = before.shape[0], self.shape[1]
+        flattens = len(before.shape) > 2 and len(self.shape) == 2
+        return n_in == n_out or (flattens and n_out > 0 and n_in % n_out == 0)
+
+
+def flattened(nested: Mapping[str, Any], *, prefix: str = "") -> dict[str, Tensor]:
+    """Give the arrays of a nested mapping names that join the keys with dots."""
+    tensors: dict[str, Tensor] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            tensors |= flattened(value, prefix=f"{name}.")
+        else:
+            tensors[name] = from_array(name, value)
+    return tensors
+
+
+def part_named(tensors: Tensors, block: str | Sequence[str] | None) -> Tensors:
+    """Choose the tensors whose names begin with `block`, or with one of several."""
+    if block is None:
+        return tensors
+    starts = tuple(f"{name}{end}" for name in ([block] if isinstance(block, str) else block) for end in "./")
+    chosen = {key: tensor for key, tensor in tensors.items() if key.startswith(starts)}
+    if not chosen:
+        some = ", ".join(repr(key) for key in list(tensors)[:4])
+        raise ValueError(f"`block` must be the name of a part of the model (got {block!r}; there is {some}, …)")
+    return chosen
+
+
+def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
+    """Sort tensors by layer.
+
+    Returns
+    -------
+    list of Link
+    list of str
+        Notes about layers that were left out.
+    """
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        found = _PARAMETRIZED.fullmatch(key)
+        if found:
+            module, leaf = found[1], f"{found[2]} {found[3]}"
+        else:
+            module, _, leaf = key.replace("/", ".").rpartition(".")
+        modules.setdefault(module, {})[leaf] = tensor
+    links, left_out = [], []
+    for module, leaves in modules.items():
+        name = module or "weight"
+        lacks_mask = [_replace_parametrization(name, leaves, kind=kind) for kind in ("weight", "bias")]
+        odd = sorted(leaf for leaf in leaves if leaf not in _LEAVES)
+        if odd:
+            where = f"{module}.{odd[0]}" if module else odd[0]
+            raise ValueError(
+                f"tensor {where!r} belongs to no supported layer: supported are weight (kernel, w), bias (b), "
+                "weight_orig with weight_mask, mask, parametrizations with one mask, and BatchNorm"
+            )
+        found_parts = {_LEAVES[leaf]: tensor for leaf, tensor in leaves.items()}
+        weight = found_parts.get("weight")
+        if weight is None and any(len(tensor.shape) > 1 for tensor in leaves.values()):
+            raise ValueError(f"layer {name!r} must have a weight")
+        if weight is None or len(weight.shape) < 2:
+            left_out.append(name)  # a normalisation, or PReLU
+            continue
+        links.append(
+            Link(
+                name=name,
+                weight=_turned(weight) if any(leaf in _KERNELS for leaf in leaves) else weight,
+                mask=found_parts.get("mask"),
+                bias=found_parts.get("bias"),
+                bias_mask=found_parts.get("bias_mask"),
+                lacks_mask=any(lacks_mask),
+            )
+        )
+    shown = ", ".join(map(repr, left_out[:6])) + (", …" if len(left_out) > 6 else "")
+    note = f"Left out, because a file of weights doesn't say where they act: {shown} (BatchNorm, LayerNorm or PReLU)."
+    return links, [note] if left_out else []
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    """Turn a kernel, (positions …, in, out), to (out, in, positions …)."""
+    array = np.moveaxis(tensor.array(), (-1, -2), (0, 1))
+    return from_array(tensor.name, array)
+
+
+def _replace_parametrization(name: str, leaves: dict[str, Tensor], *, kind: str) -> bool:
+    """Replace a parametrization, as saved, by what it masks and the mask; returns whether the mask is missing."""
+    saved = {leaf: leaves.pop(leaf) for leaf in list(leaves) if leaf.startswith(f"{kind} ")}
+    if not saved:
+        return False
+    original = saved.pop(f"{kind} original", None)
+    is_mask = [
+        original is not None and mask.shape == original.shape and np.isin(mask.array(), (0, 1)).all()
+        for mask in saved.values()
+    ]
+    if original is None or len(saved) > 1 or not all(is_mask):
+        raise ValueError(
+            f"layer {name!r} has a parametrization that only its code can tell: give the live model to `from_module`"
+        )
+    leaves[f"{kind}_orig"] = original
+    leaves |= {f"{kind}_mask": mask for mask in saved.values()}
+    return not saved
+
+
+def with_masks(links: Sequence[Link], masks: Tensors | None) -> list[Link]:
+    """Give links the masks of another file: by name, or by number."""
+    if masks is None:
+        return list(links)
+    left = dict(masks)
+    are_numbered = all(re.fullmatch(r"mask\d+", name) for name in masks)
+    result = []
+    for at, link in enumerate(links):
+        number = re.fullmatch(r"(?:weight|mask)(\d+)", link.name)
+        by_name = [link.name, *(f"{link.name}.{leaf}" for leaf in ("weight_mask", "mask", "weight"))]
+        by_number = [f"mask{number[1]}"] if number else [f"mask{at}"] if are_numbered else []
+        keys = [key for key in (*by_name, *by_number) if key in left]
+        result.append(replace(link, mask=left.pop(keys[0])) if keys else link)
+    if left:
+        known = ", ".join(repr(link.name) for link in links[:6])
+        raise ValueError(f"`masks` must be masks of {known} (got {next(iter(left))!r})")
+    return result

@@ -35,6 +35,7 @@ from modgraph.paths import PathCore, PathCounts, paths
 from modgraph.pixels import draw_pixels
 from modgraph.report import report
 from modgraph.score import Criteria, Score, criteria, score
+from modgraph.subspace import subspaces
 from modgraph.verify import Verification, verify
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ __all__ = [
     "sculpt",
     "significance",
     "stability",
+    "subspaces",
     "verify",
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modgraph.arrays import BoolArray, FloatArray, StrArray
+from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 
 def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
@@ -96,10 +96,7 @@ def check_positive(name: str, value: Any) -> float:
     Traceback (most recent call last):
     ValueError: `resolution` must be a number > 0 (got 0)
     """
-    number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
-    if not number or not 0 < value < np.inf:
-        raise ValueError(f"`{name}` must be a number > 0 (got {value!r})")
-    return float(value)
+    return check_number(name, value, lambda x: 0 < x < np.inf, wanted="a number > 0")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
@@ -154,6 +151,14 @@ def check_finite_vector(name: str, values: ArrayLike, *, length: int) -> FloatAr
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise ValueError(f"`{name}` must be {length} finite numbers (got shape {vector.shape})")
     return vector
+
+
+def check_int_vector(name: str, values: ArrayLike, *, length: int) -> IntArray:
+    """Copy `length` ints into a vector."""
+    vector = np.array(values)
+    if vector.shape != (length,) or vector.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` must be {length} ints (got shape {vector.shape}, {vector.dtype})")
+    return vector.astype(np.int64)
 
 
 def require(library: str, *, purpose: str, extra: str) -> Any:

@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
-from modgraph.checks import check_finite_vector, check_int, check_mask, check_texts
+from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 
-_UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names")  # one entry a unit
+_UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
 
 
@@ -48,6 +48,8 @@ class LayeredDAG:
         Function applied to that sum (names as in `forward`); "identity" for inputs.
     unit_names : ndarray of str, shape (n_units,), or None
     layer_names : tuple of str, length n_layers, or None
+    positions : ndarray of int, shape (n_units,), or None
+        The token position of each unit, in graphs of language models.
     notes : tuple of str
         What could not be known when the network was read, or was left out; one sentence each.
 
@@ -71,6 +73,7 @@ class LayeredDAG:
     activations: StrArray | None = None
     unit_names: StrArray | None = None
     layer_names: tuple[str, ...] | None = None
+    positions: IntArray | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -156,6 +159,8 @@ class LayeredDAG:
         activations: Sequence[str] | None = None,
         unit_names: Sequence[str] | None = None,
         layer_names: Sequence[str] | None = None,
+        positions: ArrayLike | None = None,
+        notes: Sequence[str] = (),
     ) -> LayeredDAG:
         """Build a graph from an edge list; edges may skip layers.
 
@@ -174,6 +179,10 @@ class LayeredDAG:
             Finite; 0 for inputs.
         activations, unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
+        positions : array_like of int, shape (n_units,), optional
+            The token position of each unit.
+        notes : sequence of str
+            What reading could not know or left out.
 
         Returns
         -------
@@ -232,6 +241,8 @@ class LayeredDAG:
             activations=activations,
             unit_names=unit_names,
             layer_names=layer_names,
+            positions=positions,
+            notes=notes,
         )
 
     @classmethod
@@ -249,6 +260,7 @@ class LayeredDAG:
         activations: Sequence[str] | StrArray | None = None,
         unit_names: Sequence[str] | StrArray | None = None,
         layer_names: Sequence[str] | None = None,
+        positions: ArrayLike | None = None,
         notes: Sequence[str] = (),
     ) -> LayeredDAG:
         """Build a graph from edges that are known to be valid, unique and sorted; they are not checked.
@@ -273,6 +285,8 @@ class LayeredDAG:
             Finite; 0 for inputs.
         activations, unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
+        positions : array_like of int, shape (n_units,), optional
+            The token position of each unit.
         notes : sequence of str, optional
             What could not be known when the network was read, or was left out.
 
@@ -314,6 +328,7 @@ class LayeredDAG:
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
+            positions=None if positions is None else read_only(check_int_vector("positions", positions, length=layer.size)),
             notes=tuple(notes),
         )
 

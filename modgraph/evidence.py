@@ -536,12 +536,10 @@ def _changed_labels(dag: LayeredDAG, detect: Detection, dropped: float, noise: f
     rng = np.random.default_rng(seed)
     keep = np.ones(dag.n_edges, dtype=np.bool_)
     keep[rng.permutation(dag.n_edges)[: max(1, round(dropped * dag.n_edges))]] = False
-    weights = dag.weights
-    if weights is not None:
-        weights = read_only(weights * rng.normal(1.0, noise, size=len(weights)))[keep]
-    changed = dataclasses.replace(
-        dag, sources=read_only(dag.sources[keep]), targets=read_only(dag.targets[keep]), weights=weights
-    )
+    changed = dag.keep_edges(keep)
+    if changed.weights is not None:
+        factors = rng.normal(1.0, noise, size=changed.n_edges)
+        changed = dataclasses.replace(changed, weights=read_only(changed.weights * factors))
     return detect(changed).labels
 
 

@@ -257,17 +257,22 @@ class Replay:
     dag : LayeredDAG
         As in `forward`. Units from which no output can be reached stay 0.
     inputs : array_like of float, shape (n_samples, n_inputs)
+    activations : sequence of str, optional
+        As in `forward`.
 
     Attributes
     ----------
     values : ndarray of float, shape (n_samples, n_units)
         The value of every unit, read-only.
+    activations : ndarray of str, shape (n_units,)
+        What each unit does to its sum.
     """
 
     _DENSE = 1_000_000  # entries; the weights into larger layers are kept sparse
 
-    def __init__(self, dag: LayeredDAG, inputs: ArrayLike) -> None:
-        names, values = start(dag, inputs)
+    def __init__(self, dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None) -> None:
+        names, values = start(dag, inputs, activations=activations)
+        self.activations = names
         weights = dag.weights
         assert weights is not None  # `start` checks
         useful = dag.layer == dag.n_layers - 1

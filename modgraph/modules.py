@@ -32,7 +32,7 @@ from modgraph.reach import spread
 if TYPE_CHECKING:
     import networkx
 
-FEATURES = ("auto", "wiring", "influence")
+FEATURES = ("auto", "wiring", "influence", "attributes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -288,10 +288,14 @@ def detect_modules(
     Parameters
     ----------
     dag : LayeredDAG
-    features : {"auto", "wiring", "influence"}
+    features : {"auto", "wiring", "influence", "attributes"}
         "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
         on average, and reachability separates inputs and outputs less well than influence does; there is one module
         where influence shows none beyond chance. ``settings["features"]`` says what was decided and why.
+        "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
+        position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
+        each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
+        `clustering` and `hops` are left alone.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
         reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
@@ -340,6 +344,10 @@ def detect_modules(
     check_share("merge_threshold", merge_threshold, above_zero=True)
     if features == "influence" and dag.weights is None:
         raise ValueError('`dag` must have weights for `features` "influence"')
+    has_attributes = dag.positions is not None and dag.weights is not None and clustering == "linkage" and hops is None
+    if features == "attributes" or (features == "auto" and has_attributes):
+        reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
+        return _by_attributes(dag, reason=reason)
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
@@ -405,6 +413,22 @@ def _by_influence(
         settings={**settings, "features": f"influence: {reason}; {found} ({compared})"},
         shares=read_only(shares),
         links=modules.links,
+    )
+
+
+def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
+    """Find modules that may span layers in a graph that knows token positions."""
+    from modgraph.cluster.attributed import attributed_modules
+
+    labels = attributed_modules(dag)
+    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
+    inside = labels >= 0
+    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
+    return ModuleHierarchy(
+        dag=dag,
+        labels=labels,
+        cluster_labels=read_only(cluster_labels),
+        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
     )
 
 

@@ -7,10 +7,10 @@ units.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from modgraph.arrays import IntArray
+from modgraph.compiled import njit
 
 # An empty slot of the hash table; keys are ≥ 0.
 EMPTY = -1

@@ -6,9 +6,9 @@ A count is a float times 2 to a multiple of `STEP`: ``value · 2^(STEP · expone
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
+from modgraph.compiled import njit
 
 # Bits of one step of the exponent. The product of two values stays a finite float.
 STEP = 500

@@ -14,9 +14,10 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
+from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS
 from modgraph.modules import ModuleHierarchy
 from modgraph.reach import reachability
-from modgraph.verify import MAX_EXHAUSTIVE_INPUTS, verify
+from modgraph.verify import verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,29 +7,24 @@ network can know of it. The *state* is the values of the boundary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_int
 from modgraph.forward import Replay
-from modgraph.functions import ExpectedModule, FunctionGraph
+from modgraph.functions import FunctionGraph
+from modgraph.interventions import Bench, Claim, entropy, sample_inputs
 from modgraph.modules import Module, ModuleHierarchy
 
-MAX_EXHAUSTIVE_INPUTS: Final = 12
-"""Functions of more inputs are verified on a sample of their truth table."""
-N_SAMPLES: Final = 2048  # rows of that sample
-MAX_PAIRS: Final = 100_000  # (input, state) pairs up to which all interchanges are done
-N_PAIRS: Final = 20_000  # interchanges drawn where there are more
 N_CONTROL_PAIRS: Final = 256  # interchanges drawn for one random regrouping
 SAMPLED_SHARE: Final = 0.99  # on samples, a share holds if its 95 % Wilson bound reaches this
 SAMPLED_BITS: Final = 0.01  # on samples, a conditional entropy of at most this many bits counts as 0
 CONTROL_SHARE: Final = 0.05  # a module isn't certified if a larger share of its random regroupings passes too
-STATE_DECIMALS: Final = 5  # values that agree to this many decimals are the same state
 _Z: Final = 1.959964  # 97.5 % point of the normal distribution
 
 
@@ -194,6 +189,7 @@ def verify(
     data: ArrayLike | None = None,
     n_controls: int = 20,
     output_threshold: float | None = None,
+    activations: Sequence[str] | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> Verification:
     """Test by intervention whether the modules of a network compute the sub-functions of a target.
@@ -218,6 +214,8 @@ def verify(
         Random regroupings for each module.
     output_threshold : float, optional
         An output above this counts as 1; by default 0.5 for sigmoid units, 0 for others.
+    activations : sequence of str, optional
+        One name per layer after the inputs, as in `modgraph.forward`; by default what the network knows.
     random_state : int, Generator or None
         Draws the samples and the random regroupings.
 
@@ -261,15 +259,18 @@ def verify(
         ):
             if size != wanted:
                 raise ValueError(f"`target` must have the {size} {kind} of the network ({target.name!r} has {wanted})")
-    rows, exhaustive = _samples(dag.layer_sizes[0], data, rng)
-    bench = _Bench(found, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
+    rows, exhaustive = sample_inputs(dag.layer_sizes[0], data, rng)
+    if target is not None and not (binary := np.isin(rows, (0, 1))).all():
+        raise ValueError(f"`data` must be 0 or 1 where there is a target (got {rows[~binary][0]})")
+    replay = Replay(dag, rows, activations=activations)
+    bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
     if target is None:
         cards = tuple(_check(bench, module, claims=[], n_controls=n_controls, rng=rng)[0] for module in found.modules)
         return Verification(
             modules=cards, target=None, n_samples=len(rows), exhaustive=exhaustive, accuracy=None, functional=None
         )
     graph = target.at_depth(dag.n_layers - 2) or target
-    claims = [_Claim(graph, expected, rows) for expected in graph.expected_modules()]
+    claims = [Claim(graph, expected, rows) for expected in graph.expected_modules()]
     checked = [_check(bench, module, claims=claims, n_controls=n_controls, rng=rng) for module in found.modules]
     checks = tuple(check for check, _ in checked)
     covered = {id(claim) for check, claim in checked if check.certified}
@@ -283,216 +284,9 @@ def verify(
     )
 
 
-def _samples(n_inputs: int, data: ArrayLike | None, rng: np.random.Generator) -> tuple[FloatArray, bool]:
-    """Return the inputs to test on, and whether they are all patterns in the order of a truth table."""
-    if data is not None:
-        rows = np.asarray(data, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != n_inputs or len(rows) == 0:
-            raise ValueError(f"`data` must be of shape (n_samples, {n_inputs}) (got {rows.shape})")
-        return rows, False
-    if n_inputs > MAX_EXHAUSTIVE_INPUTS:
-        return rng.integers(2, size=(N_SAMPLES, n_inputs)).astype(np.float64), False
-    numbers = np.arange(2**n_inputs)[:, None] >> np.arange(n_inputs)[::-1]
-    return (numbers & 1).astype(np.float64), True
-
-
-class _Claim:
-    """An expected module as something to test: its value on every sample, and the outputs if the value is exchanged."""
-
-    def __init__(self, graph: FunctionGraph, expected: ExpectedModule, rows: FloatArray) -> None:
-        inner = set(expected.sub_functions)
-        leaving = [n for n in expected.sub_functions if n in graph.shown or not inner.issuperset(graph.readers(n))]
-        self.is_inputs = not leaving
-        self.positions = list(expected.inputs)
-        self.names = tuple(leaving) or tuple(graph.inputs[i] for i in expected.inputs)
-        support = [graph.input_support(name) for name in self.names]
-        self.support = sorted(set(expected.inputs if self.is_inputs else ()).union(*support))
-        self.reach = sorted(set[int]().union(*(graph.output_reach(name) for name in self.names)))
-        self.graph = graph
-        self.rows = rows.astype(np.uint8)
-        if self.is_inputs:
-            bits = self.rows[:, self.positions]
-            self.widths = [1] * len(self.positions)
-        else:
-            values = graph.values(self.rows)
-            self.widths = [values[name].shape[1] for name in leaving]
-            bits = np.column_stack([values[name] for name in leaving])
-        self.patterns, code = np.unique(bits, axis=0, return_inverse=True)
-        self.code: IntArray = code.reshape(-1)
-        self._exchanged: NDArray[np.uint8] | None = None
-
-    @property
-    def exchanged(self) -> NDArray[np.uint8]:
-        """The outputs for each value of the sub-function and each sample, shape (n_values, n_samples, n_outputs)."""
-        if self._exchanged is None:
-            self._exchanged = np.stack([self._outputs(pattern) for pattern in self.patterns])
-        return self._exchanged
-
-    def _outputs(self, pattern: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        n = len(self.rows)
-        if self.is_inputs:
-            rows = self.rows.copy()
-            rows[:, self.positions] = pattern
-            return self.graph.evaluate(rows)
-        parts = np.split(pattern, np.cumsum(self.widths)[:-1])
-        fixed = {name: np.tile(part, (n, 1)) for name, part in zip(self.names, parts, strict=True)}
-        return self.graph.evaluate(self.rows, fixed=fixed)
-
-
-class _Bench:
-    """A network with its values on the samples, for tests of sets of units."""
-
-    def __init__(
-        self, found: ModuleHierarchy, rows: FloatArray, *, exhaustive: bool, has_target: bool, threshold: float | None
-    ) -> None:
-        dag = found.dag
-        self.dag, self.exhaustive, self.has_target = dag, exhaustive, has_target
-        self.replay = Replay(dag, rows)
-        self.n_inputs = dag.layer_sizes[0]
-        self.first_output = dag.n_units - dag.layer_sizes[-1]
-        self.rows = rows
-        kept = found.labels >= 0
-        self.kept = np.flatnonzero(kept)
-        between = kept[dag.sources] & kept[dag.targets]
-        self.sources, self.targets = dag.sources[between], dag.targets[between]
-        if threshold is None:
-            assert dag.activations is not None  # `Replay` checks
-            self.threshold: float | FloatArray = np.where(dag.activations[self.first_output :] == "sigmoid", 0.5, 0.0)
-        else:
-            self.threshold = threshold
-        self.outputs = self.replay.values[:, self.first_output :]
-        self.bits = self.as_bits(self.outputs)
-        self._unit_codes: dict[int, tuple[IntArray, int]] = {}
-        self._flipped: dict[int, FloatArray] = {}
-
-    def as_bits(self, outputs: FloatArray) -> NDArray[np.uint8]:
-        """Turn output values into bits."""
-        return (outputs > self.threshold).astype(np.uint8)
-
-    def boundary(self, member: BoolArray) -> IntArray:
-        """Return the units with edges that leave a set of units, and the outputs in it."""
-        outer = np.zeros(member.size, dtype=np.bool_)
-        outer[self.sources[member[self.sources] & ~member[self.targets]]] = True
-        outer[self.first_output :] |= member[self.first_output :]
-        return np.flatnonzero(outer)
-
-    def states(self, units: IntArray) -> IntArray:
-        """Return a number for each sample, equal where the states of some units are equal."""
-        state = np.zeros(len(self.rows), dtype=np.int64)
-        largest = 1
-        for unit in units.tolist():
-            if unit not in self._unit_codes:
-                values, code = np.unique(self._discrete(self.replay.values, unit), return_inverse=True)
-                self._unit_codes[unit] = code.reshape(-1), values.size
-            code, size = self._unit_codes[unit]
-            state = state * size + code
-            largest *= size
-            if largest > 2**31:
-                state = np.unique(state, return_inverse=True)[1].reshape(-1)
-                largest = int(state.max()) + 1
-        return np.unique(state, return_inverse=True)[1].reshape(-1)
-
-    def _discrete(self, values: FloatArray, unit: int) -> FloatArray:
-        column = values[:, unit]
-        if unit >= self.first_output and self.has_target:
-            at = unit - self.first_output
-            limit = self.threshold[at] if isinstance(self.threshold, np.ndarray) else self.threshold
-            return (column > limit).astype(np.float64)
-        return np.round(column, STATE_DECIMALS)
-
-    def unchanged(self, units: IntArray, state: IntArray, position: int) -> float:
-        """Share of samples whose state stays when an input is flipped (0 ↔ 1)."""
-        if self.exhaustive:
-            halves = state.reshape(2**position, 2, -1)
-            return float((halves[:, 0] == halves[:, 1]).mean())
-        if position not in self._flipped:
-            rows = self.rows.copy()
-            rows[:, position] = 1 - rows[:, position]
-            self._flipped[position] = self.replay.for_inputs(rows)
-        other, values = self._flipped[position], self.replay.values
-        same = np.ones(len(self.rows), dtype=np.bool_)
-        for unit in units.tolist():
-            same &= self._discrete(other, unit) == self._discrete(values, unit)
-        return float(same.mean())
-
-    # --- The tests ----------------------------------------------------------------------------------------------------
-
-    def sufficiency(self, state: IntArray, claim: _Claim) -> float:
-        """Entropy, in bits, of the sub-function's value where the state is known."""
-        n_values = len(claim.patterns)
-        joint = np.bincount(state * n_values + claim.code, minlength=(int(state.max()) + 1) * n_values)
-        return max(0.0, _entropy(joint) - _entropy(joint.reshape(-1, n_values).sum(axis=1)))
-
-    def support(self, units: IntArray, state: IntArray, claim: _Claim) -> float:
-        """Smallest share of samples whose state stays, over the inputs that the sub-function doesn't depend on."""
-        outside = [position for position in range(self.n_inputs) if position not in claim.support]
-        return min((self.unchanged(units, state, position) for position in outside), default=1.0)
-
-    def interchange(
-        self, units: IntArray, state: IntArray, claim: _Claim, *, rng: np.random.Generator, n_pairs: int | None = None
-    ) -> tuple[int, int, bool]:
-        """Exchange the state between inputs; returns how many pairs come out right, of how many, and whether of all.
-
-        States, not inputs, are exchanged: two inputs with the same state give the same result.
-        """
-        n = len(self.rows)
-        first = np.unique(state, return_index=True)[1]
-        all_pairs = n_pairs is None and first.size * n <= MAX_PAIRS
-        if all_pairs:
-            base, source = np.tile(np.arange(n), first.size), np.repeat(first, n)
-        else:
-            base, source = rng.integers(n, size=(2, n_pairs or N_PAIRS))
-        outputs = self.replay.outputs(base, units, self.replay.values[np.ix_(source, units)])
-        right = (self.as_bits(outputs) == claim.exchanged[claim.code[source], base]).all(axis=1)
-        return int(right.sum()), right.size, all_pairs
-
-    def ablated(self, units: IntArray) -> FloatArray:
-        """Return how much each output changes when units are set to their means; see `Ablation`."""
-        means = self.replay.values[:, units].mean(axis=0)
-        n = len(self.rows)
-        outputs = self.replay.outputs(np.arange(n), units, np.tile(means, (n, 1)))
-        if self.has_target:
-            changed: FloatArray = (self.as_bits(outputs) != self.bits).mean(axis=0)
-            return changed
-        spread = self.outputs.std(axis=0)
-        shift: FloatArray = np.abs(outputs - self.outputs).mean(axis=0) / np.where(spread > 0, spread, 1.0)
-        return shift
-
-    def explained(self, units: IntArray, outputs: IntArray) -> float:
-        """Share of the variance of some outputs that a linear function of the units explains."""
-        wanted = self.outputs[:, outputs] - self.outputs[:, outputs].mean(axis=0)
-        known = self.replay.values[:, units] - self.replay.values[:, units].mean(axis=0)
-        total = float((wanted**2).sum())
-        if total == 0:
-            return 0.0
-        rest = wanted - known @ np.linalg.lstsq(known, wanted, rcond=None)[0]
-        return float(min(1.0, max(0.0, 1 - (rest**2).sum() / total)))
-
-    def regroupings(self, module: Module, n_controls: int, rng: np.random.Generator) -> Iterator[BoolArray]:
-        """Draw sets of units other than the module, as many from each layer."""
-        # Ordered by their values, so that the numbering of units doesn't matter.
-        pools = [
-            sorted(of_layer.tolist(), key=lambda u: np.round(self.replay.values[:, u], STATE_DECIMALS).tobytes())
-            for level in module.layers
-            for of_layer in [self.kept[self.dag.layer[self.kept] == level]]
-        ]
-        counts = [int((self.dag.layer[module.units] == level).sum()) for level in module.layers]
-        if all(count == len(pool) for count, pool in zip(counts, pools, strict=True)):
-            return
-        own = np.zeros(self.dag.n_units, dtype=np.bool_)
-        own[module.units] = True
-        for _ in range(n_controls):
-            member = own
-            while (member == own).all():
-                member = np.zeros(self.dag.n_units, dtype=np.bool_)
-                for count, pool in zip(counts, pools, strict=True):
-                    member[rng.choice(pool, size=count, replace=False)] = True
-            yield member
-
-
 def _check(
-    bench: _Bench, module: Module, *, claims: list[_Claim], n_controls: int, rng: np.random.Generator
-) -> tuple[ModuleCheck, _Claim | None]:
+    bench: Bench, module: Module, *, claims: list[Claim], n_controls: int, rng: np.random.Generator
+) -> tuple[ModuleCheck, Claim | None]:
     """Test one module; returns also what it was tested against."""
     member = np.zeros(bench.dag.n_units, dtype=np.bool_)
     member[module.units] = True
@@ -514,7 +308,7 @@ def _check(
         "inputs": read_only(inputs),
         "outputs": read_only(np.flatnonzero(effect > 0)),
         "n_states": int(state.max()) + 1,
-        "bits": _entropy(np.bincount(state)),
+        "bits": entropy(np.bincount(state)),
         "explained": bench.explained(units, module.outputs - bench.first_output),
         "ablation": Ablation(
             reached=_mean(effect, reached),
@@ -529,7 +323,7 @@ def _check(
     passes_inputs = _passes_inputs(bench, units, member, claim)
     holds = measured.passed and not passes_inputs
     names = ("sufficiency", "support", "interchange")
-    means = {name: float(np.mean([getattr(c, name) for c in controls])) if controls else None for name in names}
+    means = {name: _rounded_mean([getattr(c, name) for c in controls]) for name in names}
     return (
         ModuleCheck(
             **card,  # type: ignore[arg-type]
@@ -565,7 +359,7 @@ class _Measured:
 class _Control:
     """The figures of one random regrouping; `claim` None gives its ablation alone."""
 
-    def __init__(self, bench: _Bench, member: BoolArray, claim: _Claim | None, rng: np.random.Generator) -> None:
+    def __init__(self, bench: Bench, member: BoolArray, claim: Claim | None, rng: np.random.Generator) -> None:
         units = bench.boundary(member)
         self.effect = bench.ablated(units)
         self.passes = False
@@ -577,10 +371,10 @@ class _Control:
 
 
 def _measure(
-    bench: _Bench,
+    bench: Bench,
     units: IntArray,
     state: IntArray,
-    claim: _Claim,
+    claim: Claim,
     rng: np.random.Generator,
     *,
     n_pairs: int | None = None,
@@ -601,23 +395,23 @@ def _measure(
 
 
 def _best_claim(
-    bench: _Bench,
+    bench: Bench,
     module: Module,
     units: IntArray,
     state: IntArray,
-    claims: list[_Claim],
+    claims: list[Claim],
     rng: np.random.Generator,
-) -> tuple[_Claim | None, _Measured | None]:
+) -> tuple[Claim | None, _Measured | None]:
     """Return the first claim, by similarity to the module, that passes the tests; else the most similar one."""
     outputs = set((module.outputs - bench.first_output).tolist())
     inputs = set(module.inputs.tolist())
     only_inputs = bool((module.units < bench.n_inputs).all())
 
-    def distance(claim: _Claim) -> tuple[bool, float]:
+    def distance(claim: Claim) -> tuple[bool, float]:
         similarity = _jaccard(inputs, set(claim.support)) + _jaccard(outputs, set(claim.reach))
         return claim.is_inputs != only_inputs, -similarity
 
-    best: tuple[_Claim | None, _Measured | None] = (None, None)
+    best: tuple[Claim | None, _Measured | None] = (None, None)
     for claim in sorted(claims, key=distance):
         # The cheap tests first: without them the interchange can't save the claim.
         if best[0] is not None and bench.sufficiency(state, claim) > SAMPLED_BITS:
@@ -630,14 +424,14 @@ def _best_claim(
     return best
 
 
-def _passes_inputs(bench: _Bench, units: IntArray, member: BoolArray, claim: _Claim) -> bool:
+def _passes_inputs(bench: Bench, units: IntArray, member: BoolArray, claim: Claim) -> bool:
     """Whether a set passes on what it shouldn't: inputs beside a value, or for a group of inputs, anything else."""
     if claim.is_inputs:
         return bool(member[bench.n_inputs :].any())
     return bool((units < bench.n_inputs).any())
 
 
-def _bits_measure(bits: float, bench: _Bench, *, control: float | None) -> Measure:
+def _bits_measure(bits: float, bench: Bench, *, control: float | None) -> Measure:
     limit = 1e-9 if bench.exhaustive else SAMPLED_BITS
     return Measure(value=bits, low=bits, holds=bits <= limit, control=control)
 
@@ -654,10 +448,9 @@ def _wilson_low(share: float, n: int) -> float:
     return max(0.0, (centre - half) / (1 + _Z**2 / n))
 
 
-def _entropy(counts: IntArray) -> float:
-    """Entropy in bits of a distribution given by counts."""
-    shares = counts[counts > 0] / counts.sum()
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+def _rounded_mean(values: Sequence[float]) -> float | None:
+    """Mean that doesn't depend on the order of the values; None if there are none."""
+    return round(math.fsum(values) / len(values), 12) if values else None
 
 
 def _jaccard(one: set[int], two: set[int]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from modgraph import detect_modules
@@ -37,7 +38,8 @@ def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.Capt
     found = detect_modules(load_network(file))
     printed = capsys.readouterr().out
     assert f"{found.n_modules} modules" in printed
-    assert len(printed.splitlines()) == 1 + found.n_modules
+    assert printed.splitlines()[1] == f"by {found.settings['features']}"
+    assert len(printed.splitlines()) == 2 + found.n_modules
     assert load_hierarchy(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
 
 
@@ -46,6 +48,7 @@ def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     document = json.loads(capsys.readouterr().out)
     found = detect_modules(load_network(file, threshold=0.2), clustering="published", hops=1)
     assert document["labels"] == found.labels.tolist()
+    assert document["settings"] == found.settings
     assert [module["units"] for module in document["modules"]] == [m.units.tolist() for m in found.modules]
 
 
@@ -69,6 +72,25 @@ def test_score_takes_networks_and_hierarchies(file: Path, tmp_path: Path, capsys
     assert isinstance(printed[0]["exact"], bool)
     assert main(["score", str(file), "separable"]) == 0
     assert capsys.readouterr().out.startswith("Score(")
+
+
+def test_verify_speaks_json_with_and_without_a_target(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_target = ["verify", str(file), "separable", "--activations", "relu,sigmoid", "--n-controls", "2"]
+    assert main([*with_target, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["functional"] is False
+    assert len(document["modules"]) == detect_modules(load_network(file)).n_modules
+    assert 0 <= document["modules"][0]["interchange"]["value"] <= 1
+    assert main(with_target) == 0
+    assert capsys.readouterr().out.startswith("Verification(")
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).random((20, 4)))
+    without = ["verify", str(file), "--data", str(tmp_path / "data.npy"), "--activations", "relu,sigmoid", "--json"]
+    assert main(without) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["modules"][0]["certified"] is None
+    assert document["modules"][0]["bits"] > 0
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
@@ -145,6 +167,7 @@ def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["detect", "FILE", "--hops", "0"], "modgraph: `--hops` must be an int ≥ 1"),
         (["detect", "FILE", "--hops", "x"], "modgraph: Invalid value for '--hops'"),
         (["detect", "FILE", "--clustering", "odd"], "modgraph: `--clustering` must be one of"),
+        (["detect", "FILE", "--features", "odd"], "modgraph: `--features` must be one of"),
         (["detect", "FILE", "--wrong"], "modgraph: No such option: --wrong"),
         (["odd"], "modgraph: No such command 'odd'"),
         (["score", "FILE", "separate"], "modgraph: `TARGET` must be a published function (got 'separate'; nearest"),

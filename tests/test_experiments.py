@@ -2,10 +2,12 @@ import csv
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import joblib
@@ -15,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modgraph import detect_modules, functions, score
+from modgraph.cli import main
 from modgraph.experiments import EXPERIMENTS, Store, StoredNetwork, Trial, published_cells, published_settings, sweep
 from modgraph.experiments.reproduce import Rate, page, reproduce, table, trials_of
 from modgraph.experiments.store import pack_masks, unpack_masks
 from modgraph.sculpt import TrainSettings, fewest_edges, sculpt
 
+RESULTS = Path(__file__).parents[1] / "docs" / "about" / "reproduction"
 QUICK = TrainSettings(learning_rate=0.05, batch_size=8, epochs=4)
 
 
@@ -177,6 +181,38 @@ def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path: Path) -> None:
     assert contents(resumed, trials) == contents(whole, trials)
 
 
+def old_store(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE trials (trial TEXT PRIMARY KEY)")
+
+
+def truncated_store(path: Path) -> None:
+    Store(path)
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda path: path.write_bytes(b"no store" * 1000), id="garbage"),
+        pytest.param(truncated_store, id="truncated"),
+        pytest.param(old_store, id="old"),
+    ],
+)
+def test_a_file_that_is_no_store_is_refused_and_kept(
+    spoil: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.sqlite"
+    spoil(path)
+    before = path.read_bytes()
+    assert main(["reproduce", "exemplars", "--quick", "--jobs", "1", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "is no store of results that this version of modgraph wrote" in error
+    assert error.count("\n") == 1
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["results.sqlite"]
+
+
 # Reproduction
 
 
@@ -188,6 +224,8 @@ def test_a_quick_reproduction_writes_tables_figures_and_a_page(tmp_path: Path) -
     for name, part in rates.items():
         lines = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
         assert [int(line["equal"]) for line in lines] == [rate.equal for rate in part]
+        with (RESULTS / f"{name}.csv").open() as published_table:
+            assert list(lines[0]) == next(csv.reader(published_table))
         assert text.count("\n| ") == sum(map(len, rates.values())) + len(rates)
     assert page(rates, quick=True) == text
     again = reproduce(["exemplars", "reuse"], tmp_path, quick=True, n_jobs=1)

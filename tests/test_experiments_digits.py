@@ -6,16 +6,46 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import modgraph as mg
-from modgraph.experiments.digits import Separation, separation
+from modgraph.experiments.digits import DigitsResult, DigitsTrial, Separation, separation
 from modgraph.experiments.reproduce_digits import page, reproduce_digits, table
 
 SIDE = np.array([0, 0, 1, 1])  # two pixels of each digit
+
+
+RESULTS = Path(__file__).parents[1] / "docs" / "about" / "reproduction"
+METHODS = ("default", "published")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Read a table; its lines must have as many cells as its head has different names."""
+    head, *lines = csv.reader(path.read_text().splitlines())
+    assert len(set(head)) == len(head)
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+def a_result() -> DigitsResult:
+    seen = Separation(input_modules=2, purity=0.75, inputs=False, outputs=True, middle=False)
+    return DigitsResult(
+        trial=DigitsTrial(data="mnist", task="hierarchical", width=392, depth=2, seed=0),
+        sizes=(930, 72, 37, 3),
+        edges=5659,
+        density=0.007,
+        dense_validation=0.97,
+        dense_test=0.96,
+        validation=0.95,
+        test=0.94,
+        rounds=53,
+        seconds=400.1,
+        published=seen,
+        default=seen,
+    )
 
 
 def laid_out(*masks: list[list[int]], labels: list[int] | None = None) -> Separation:
@@ -62,9 +92,13 @@ def test_a_quick_run_writes_everything_and_goes_on_from_its_checkpoint(tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {
         f"digits-digits8.{k}" for k in ("csv", "md", "png", "svg")
     } | {"digits"}
-    (line,) = csv.DictReader((tmp_path / "digits-digits8.csv").read_text().splitlines())
+    (line,) = rows(tmp_path / "digits-digits8.csv")
     (result,) = results
     assert int(line["edges"]) == result.edges
+    assert float(line["seconds"]) == pytest.approx(result.seconds, abs=0.05)
+    for kind in ("published", "default"):
+        found = {name: line[f"{kind}_{name}"] for name in ("input_modules", "purity", "inputs", "outputs", "middle")}
+        assert found == {name: str(value) for name, value in asdict(getattr(result, kind)).items()}
     assert result.density == result.edges / (128 * 32 + 32 * 32 + 32 * 3)
     assert result.validation >= result.dense_validation - 0.02
     network, file = sorted((tmp_path / "digits").iterdir(), key=lambda path: len(path.name))
@@ -73,8 +107,23 @@ def test_a_quick_run_writes_everything_and_goes_on_from_its_checkpoint(tmp_path:
     again = reproduce_digits(tmp_path, quick=True, n_jobs=1)
     assert again == results
     assert file.read_bytes() == written
-    assert table(results) == (tmp_path / "digits-digits8.csv").read_text()
     assert page(results) == (tmp_path / "digits-digits8.md").read_text()
+
+
+def test_the_published_table_and_page_agree() -> None:
+    text = (RESULTS / "digits-mnist.md").read_text()
+    lines = rows(RESULTS / "digits-mnist.csv")
+    networks = [line.strip("| ").split(" | ") for line in text.splitlines() if " seed " in line]
+    assert len(networks) == len(lines) == 8
+    for cells, line in zip(networks, lines, strict=True):
+        assert cells[0] == f"{line['width']} × {line['depth']}, seed {line['seed']}"
+        assert cells[1] == line["sizes"].replace("-", "–")
+        assert cells[2] == line["edges"]
+        assert cells[4:8] == [line[name] for name in ("dense_validation", "dense_test", "validation", "test")]
+        assert cells[8:10] == [line["rounds"], f"{float(line['seconds']) / 60:.1f}"]
+        modules = (f"{line[f'{kind}_input_modules']}, {float(line[f'{kind}_purity']):.3f}" for kind in METHODS)
+        assert cells[10:] == list(modules)
+    assert table([a_result()]).splitlines()[0].split(",") == list(lines[0])
 
 
 def test_classify_is_written_beside_hierarchical(tmp_path: Path) -> None:

@@ -398,3 +398,15 @@ def test_bad_arguments_of_methods() -> None:
 def test_the_error_for_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"`name` must be a published function \(got 'seperable'; nearest: separable"):
         published("seperable")
+
+
+def test_fixed_sub_functions_have_the_values_given() -> None:
+    target = published("levels_use_1")
+    rows = target.truth_table()[0]
+    f, g = (target.values(rows)[name][:, 0] for name in "fg")
+    fixed = target.evaluate(rows, fixed={"f": 1 - f[:, None]})
+    assert fixed.tolist() == np.column_stack([(1 - f) & (1 - g), f & g]).tolist()
+    assert target.values(rows, fixed={"f": 1 - f[:, None]})["f"][:, 0].tolist() == (1 - f).tolist()
+    for name, shape in (("f", (256, 2)), ("x0", (256, 1))):
+        with pytest.raises(ValueError, match=rf"`fixed` must map sub-functions .* \(got '{name}'"):
+            target.values(rows, fixed={name: np.zeros(shape)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from torch.nn.utils.prune import custom_from_mask
 
 import modgraph as mg
-from modgraph.sculpt import SplitTask, Task, WideSettings, sculpt_wide
+from modgraph.sculpt import SplitTask, Task, WideSettings, sculpt_wide, wide
 from modgraph.sculpt import fit as fitting
 from modgraph.sculpt.compact import CompactMLP
+from modgraph.sculpt.engine import PHASES
 from modgraph.sculpt.fit import evaluate, fit
 from modgraph.sculpt.stack import initial_stack, keyed_generator
 from modgraph.sculpt.state import Round
@@ -123,6 +125,58 @@ def test_patience_and_giving_up_end_a_run() -> None:
     assert fit(network, task, settings=replace(many, patience=4), key=(0,), enough=2.0).epochs == 30
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "epochs"),
+    [
+        ([0.0, 0.9, 0.9, 0.5], 2),
+        ([0.0, 0.9, 0.5, 0.9, 0.5, 0.9, 0.9, 0.9], 6),  # an epoch below the limit starts the count again
+        ([0.9, 0.9, 0.5, 0.9, 0.9], 4),  # the network before training doesn't count
+        ([0.0, 0.8, 0.8, 0.8], 2),  # exactly at the limit is enough
+    ],
+)
+def test_patience_counts_accurate_epochs_in_a_row(
+    accuracies: list[float], epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = iter([*accuracies, *[0.0] * 20])
+    monkeypatch.setattr(fitting, "evaluate", lambda *_: (next(following), 1.0))
+    network = CompactMLP.of(initial_stack((6, 9, 2), seeds=[3]))
+    settings = WideSettings(epochs=12, batch_size=64, patience=2, give_up=None)
+    assert fit(network, parts(), settings=settings, key=(0,), enough=0.8).epochs == epochs
+
+
+@pytest.mark.parametrize("unit_share", [0.0, 0.25, 1.0])
+def test_pruning_units_may_use_a_share_of_the_tolerance(unit_share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: dict[str, list[float]] = {}
+
+    def fit_and_note(network: CompactMLP, _: SplitTask, **given: Any) -> fitting.Fitted:
+        phase = next(name for name, number in PHASES.items() if number == given["key"][1])
+        limits.setdefault(phase, []).append(given["enough"])
+        # Dense: 0.9; then between the limits of units (unless unit_share is 1) and of edges.
+        return fitting.Fitted(network=network, epochs=1, accuracy={"dense": 0.9}.get(phase, 0.8001))
+
+    monkeypatch.setattr(wide, "fit", fit_and_note)
+    settings = WideSettings(tolerance=0.1, unit_share=unit_share, unit_step=40, edge_step=40)
+    out = sculpt_wide(parts(), hidden=(6,), settings=settings)
+    assert out.threshold == pytest.approx(0.8)
+    assert limits["dense"] == [np.inf]
+    assert limits["units"] == pytest.approx([0.9 - 0.1 * unit_share] * len(limits["units"]))
+    assert limits["again"] == pytest.approx([0.8])
+    assert limits["edges"] == pytest.approx([0.8] * len(limits["edges"]))
+    accepted = {done.phase: done.accepted for done in out.rounds}
+    assert accepted["units"] == (unit_share == 1.0)
+    assert any(done.accepted for done in out.rounds if done.phase == "edges")
+
+
+def test_a_network_exactly_at_the_threshold_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit_at_the_limit(network: CompactMLP, _: SplitTask, **given: Any) -> fitting.Fitted:
+        accuracy = 0.9 if given["enough"] == np.inf else given["enough"]
+        return fitting.Fitted(network=network, epochs=1, accuracy=accuracy)
+
+    monkeypatch.setattr(wide, "fit", fit_at_the_limit)
+    out = sculpt_wide(parts(), hidden=(6,), settings=WideSettings(unit_step=40, edge_step=40))
+    assert all(done.accepted for done in out.rounds)
+
+
 @pytest.fixture(scope="module")
 def settings() -> WideSettings:
     return WideSettings(epochs=12, batch_size=16, learning_rate=0.01, unit_step=25, edge_step=10, tolerance=0.02)
@@ -203,6 +257,29 @@ def test_a_checkpoint_of_something_else_is_refused(settings: WideSettings, tmp_p
             sculpt_wide(parts(), **{"hidden": (4,), "settings": settings, "checkpoint": file, **other})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`checkpoint`"):
         sculpt_wide(parts(71), hidden=(4,), settings=settings, checkpoint=file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["empty", "truncated", "text", "array", "other archive", "without arrays"])
+def test_a_file_that_is_no_checkpoint_is_refused_and_kept(form: str, settings: WideSettings, tmp_path: Path) -> None:
+    file = tmp_path / "wide.npz"
+    sculpt_wide(parts(), hidden=(4,), settings=settings, checkpoint=file)
+    whole = file.read_bytes()
+    with np.load(file) as archive:
+        facts = archive["facts"]
+    file.unlink()
+    if form == "array":
+        with file.open("wb") as opened:
+            np.save(opened, np.zeros(3))
+    elif form == "other archive":
+        np.savez(file, x=np.zeros(3))
+    elif form == "without arrays":
+        np.savez(file, facts=facts)
+    else:
+        file.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"no checkpoint"}[form])
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="`checkpoint` must be a file that sculpt_wide has written"):
+        sculpt_wide(parts(), hidden=(4,), settings=settings, checkpoint=file)
     assert file.read_bytes() == before
 
 

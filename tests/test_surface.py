@@ -7,10 +7,12 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import modgraph
+from tests import map as map_of_rooms
 
 HEAVY = {"torch", "igraph", "leidenalg", "matplotlib", "networkx", "numba", "pandas", "sklearn", "rich", "typer"}
 HEAVY |= {"onnx", "h5py", "skops", "joblib"}
@@ -40,6 +42,31 @@ except ImportError as error:
     first, second = done.stdout.strip().splitlines()
     assert first == "2 2 4"
     assert "modgraph-nn[draw]" in second
+
+
+def test_imports_point_to_the_core_and_form_no_ring() -> None:
+    assert map_of_rooms.rings() == []
+    assert map_of_rooms.wrong_arrows() == []
+
+
+@pytest.mark.parametrize(
+    ("core", "outer", "wrong"),
+    [
+        ("", "from modgraph.core import a", []),
+        ("def f():\n    from modgraph import outer", "import modgraph.core", ["core must not import outer"]),
+        ("if TYPE_CHECKING:\n    import modgraph.outer", "", ["core must not import outer"]),
+        ("from modgraph import detect_modules", "", ["core must not import modgraph"]),
+    ],
+)
+def test_the_map_finds_imports_that_point_outwards(
+    core: str, outer: str, wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_of_rooms, "PACKAGE", tmp_path)
+    monkeypatch.setattr(map_of_rooms, "ORDER", (("core",), ("outer",)))
+    (tmp_path / "core.py").write_text(core)
+    (tmp_path / "outer.py").write_text(outer)
+    assert [text.partition(": ")[2] for text in map_of_rooms.wrong_arrows()] == wrong
+    assert map_of_rooms.rings() == ([["core", "outer"]] if core and outer else [])
 
 
 def test_sculpt_is_there_when_asked_for() -> None:

@@ -23,6 +23,7 @@ COMMANDS = (
     "info",
     "detect",
     "score",
+    "verify",
     "compare",
     "draw",
     "report",

@@ -10,9 +10,11 @@ import typer
 from modgraph.cli.options import HierarchyOptions, Json, speaking_of
 from modgraph.cli.output import print_json, working
 from modgraph.dag import LayeredDAG
+from modgraph.io.attribution import is_attribution_graph, save_supernodes
 from modgraph.io.export_files import save_graph
 from modgraph.io.hierarchy import is_hierarchy
 from modgraph.io.npz_file import save_network
+from modgraph.modules import ModuleHierarchy
 
 
 def convert(
@@ -25,6 +27,8 @@ def convert(
 ) -> None:
     """Write a network as a graph for other programs, or as .npz; a saved hierarchy keeps its modules.
 
+    From an attribution graph to .json with --modules: the same file, with the modules as its groups (supernodes).
+
     Example: modgraph convert pruned.onnx network.graphml --modules
     """
     to_npz = out.suffix == ".npz"
@@ -35,6 +39,8 @@ def convert(
     with working(f"writing {out}"), speaking_of({"path": "OUT"}):
         if to_npz and isinstance(graph, LayeredDAG):
             save_network(graph, out)
+        elif isinstance(graph, ModuleHierarchy) and out.suffix == ".json" and is_attribution_graph(options.file):
+            save_supernodes(graph, out, source=options.file)
         else:
             save_graph(graph, out)
     if as_json:

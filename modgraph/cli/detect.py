@@ -31,6 +31,7 @@ def detect(
         print_json(_record(found))
         return
     typer.echo(f"{found.dag!r}, {counted(found.n_modules, 'module')}")
+    typer.echo(f"by {found.settings['features']}")
     for module in found.modules:
         typer.echo(f"  {module!r}")
 
@@ -46,6 +47,7 @@ def _record(found: ModuleHierarchy) -> dict[str, Any]:
         "labels": found.labels.tolist(),
         "cluster_labels": found.cluster_labels.tolist(),
         "modules": [module_record(module) for module in found.modules],
+        "settings": dict(found.settings),
         "links": np.column_stack([graph.source, graph.target, graph.n_edges]).tolist(),
-        "notes": list(getattr(found.dag, "notes", ())),
+        "notes": list(found.dag.notes),
     }

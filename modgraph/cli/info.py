@@ -32,7 +32,7 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         "weights": dag.weights is not None,
         "biases": dag.biases is not None,
         "activations": activations,
-        "notes": list(getattr(dag, "notes", ())),
+        "notes": list(dag.notes),
     }
     if as_json:
         print_json(facts)

@@ -24,7 +24,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph, published
 from modgraph.io.hierarchy import is_hierarchy, load_hierarchy
 from modgraph.io.load import load_network
-from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.modules import FEATURES, ModuleHierarchy, detect_modules
 
 File = Annotated[
     Path,
@@ -34,6 +34,7 @@ Threshold = Annotated[float, typer.Option(help="Weights of at most this magnitud
 Masks = Annotated[Path | None, typer.Option(help="A file of masks for a file of weights; nonzero = kept.")]
 Block = Annotated[str | None, typer.Option(help="The part to read, by name, or layers in order: a,b,c.")]
 TrustPickle = Annotated[bool, typer.Option("--trust-pickle", help="Run code that the file holds, as unpickling does.")]
+Features = Annotated[str, typer.Option(help=f"What modules are found by: {', '.join(FEATURES)}.")]
 Clustering = Annotated[str, typer.Option(help=f"How units are clustered: {', '.join(sorted(METHODS))}.")]
 Hops = Annotated[int | None, typer.Option(help="Layers ahead that reachability looks; by default up to the outputs.")]
 MergeThreshold = Annotated[float, typer.Option(help="Share of edges that merges two clusters, in (0, 1].")]
@@ -83,6 +84,7 @@ class NetworkOptions:
 class HierarchyOptions(NetworkOptions):
     """The options that read a network and detect its modules, or read a saved hierarchy."""
 
+    features: Features = "auto"
     clustering: Clustering = "linkage"
     hops: Hops = None
     merge_threshold: MergeThreshold = 0.9
@@ -95,6 +97,7 @@ class HierarchyOptions(NetworkOptions):
         with working("finding modules (the first run compiles code, which takes some seconds)"):
             return detect_modules(
                 dag,
+                features=self.features,
                 clustering=self.clustering,
                 hops=self.hops,
                 merge_threshold=self.merge_threshold,

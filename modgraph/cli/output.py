@@ -23,7 +23,7 @@ def print_json(document: dict[str, Any]) -> None:
 
 def print_notes(dag: LayeredDAG) -> None:
     """Write what reading the network could not know or left out to standard error."""
-    for note in getattr(dag, "notes", ()):
+    for note in dag.notes:
         typer.echo(f"note: {note}", err=True)
 
 

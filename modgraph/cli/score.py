@@ -9,7 +9,7 @@ from modgraph.cli.output import print_json
 from modgraph.functions import published
 from modgraph.score import score as score_modules
 
-FIELDS = ("inputs", "hidden", "outputs", "exact", "ari", "ami", "n_modules", "expected_modules")
+FIELDS = ("inputs", "hidden", "outputs", "exact", "functional", "ari", "ami", "n_modules", "expected_modules")
 
 
 def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> None:

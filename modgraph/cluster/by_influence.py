@@ -87,7 +87,7 @@ def paths_per_pair(dag: LayeredDAG) -> float:
 
 def wiring_modularity(dag: LayeredDAG) -> float:
     """Return how far reachability alone separates inputs and outputs, as a modularity."""
-    return best_modularity((_to_outputs(dataclasses.replace(dag, weights=np.ones(dag.n_edges))) > 0).astype(np.float64))
+    return best_modularity((to_outputs(dataclasses.replace(dag, weights=np.ones(dag.n_edges))) > 0).astype(np.float64))
 
 
 def modules_by_influence(
@@ -110,14 +110,14 @@ def modules_by_influence(
     """
     rng = np.random.default_rng(random_state)
     comparable = normalised(dag)
-    order = _order(comparable)
+    order = path_order(comparable)
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
-    there, comparable = _in_order(dag, order), _in_order(comparable, order)
+    there, comparable = in_order(dag, order), in_order(comparable, order)
     n_inputs, starts = dag.layer_sizes[0], dag.layer_starts
     if data is None:
-        observed = _to_outputs(comparable)
-        shuffled = [_to_outputs(shuffle_weights(comparable, random_state=rng)) for _ in range(N_SHUFFLED)]
+        observed = to_outputs(comparable)
+        shuffled = [to_outputs(shuffle_weights(comparable, random_state=rng)) for _ in range(N_SHUFFLED)]
     else:
         inputs = np.asarray(data, dtype=np.float64)[:, order[:n_inputs]]
         spread = inputs.std(axis=0)
@@ -257,7 +257,7 @@ def normalised(dag: LayeredDAG) -> LayeredDAG:
     return dataclasses.replace(dag, weights=read_only(weights), biases=None, activations=None)
 
 
-def _order(dag: LayeredDAG) -> IntArray:
+def path_order(dag: LayeredDAG) -> IntArray:
     """Order the units of each layer by their weights, whatever order they had; units of equal weights keep theirs."""
     assert dag.weights is not None
     size = np.abs(dag.weights)
@@ -271,7 +271,7 @@ def _order(dag: LayeredDAG) -> IntArray:
     return order
 
 
-def _in_order(dag: LayeredDAG, order: IntArray) -> LayeredDAG:
+def in_order(dag: LayeredDAG, order: IntArray) -> LayeredDAG:
     """Renumber the units: the first is `order[0]`, and so on."""
     assert dag.weights is not None
     place = np.empty_like(order)
@@ -297,7 +297,7 @@ def _rounded(values: FloatArray) -> FloatArray:
     return rounded
 
 
-def _to_outputs(dag: LayeredDAG) -> FloatArray:
+def to_outputs(dag: LayeredDAG) -> FloatArray:
     """Return the signed path sums from inputs to outputs, shape (n_outputs, n_inputs)."""
     last = dag.n_layers - 1
     sums = path_sums(weight_blocks(dag), last, hops=last, direction="inwards").get(0)

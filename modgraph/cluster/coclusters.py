@@ -151,6 +151,11 @@ class _Groups:
     columns: IntArray
     modularity: float
 
+    @property
+    def number(self) -> int:
+        """How many groups have rows."""
+        return int(self.rows.max()) + 1
+
 
 def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> float:
     """Return the largest Q for any number of groups up to `most`; rows and columns without influence don't count."""
@@ -160,6 +165,23 @@ def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> float:
     shares = _shares(influence[np.ix_(rows, columns)])
     tree = _tree(shares)
     return max(_best_groups(shares, tree, k).modularity for k in range(1, min(most, *shares.shape) + 1))
+
+
+def best_groups(influence: FloatArray, k: int) -> tuple[IntArray, IntArray]:
+    """Return the best partition of rows and columns into at most k groups of both, whether beyond chance or not.
+
+    Parameters
+    ----------
+    influence : ndarray of float, shape (n_outputs, n_inputs)
+    k : int ≥ 1
+
+    Returns
+    -------
+    rows, columns : ndarray of int, shapes (n_outputs,), (n_inputs,)
+    """
+    shares = _shares(influence)
+    found = _best_groups(shares, _tree(shares), k)
+    return found.rows, found.columns
 
 
 def _best_number(networks: Sequence[FloatArray]) -> tuple[int, float, float, float, _Groups]:
@@ -172,7 +194,8 @@ def _best_number(networks: Sequence[FloatArray]) -> tuple[int, float, float, flo
             [_best_groups(shares, tree, k) for k in range(1, most + 1)]
             for shares, tree in zip(networks, trees, strict=True)
         ]
-        curves = np.array([[groups.modularity for groups in row] for row in found])
+        # Q with at most k groups: some of them may have become empty.
+        curves = np.maximum.accumulate([[groups.modularity for groups in row] for row in found], axis=1)
         expected = curves[1:].mean(axis=0)
         best = int((curves[0] - expected)[1:].argmax()) + 1
         if best < most // 2 or most == size:
@@ -183,7 +206,9 @@ def _best_number(networks: Sequence[FloatArray]) -> tuple[int, float, float, flo
     n_shuffled = len(networks) - 1
     others = (curves[1:].sum(axis=0) - curves[1:]) / max(1, n_shuffled - 1)
     as_large = int(((curves[1:] - others).max(axis=1) >= gap).sum())
-    return best + 1, float(curves[0, best]), float(expected[best]), (1 + as_large) / (n_shuffled + 1), found[0][best]
+    groups = max(found[0][: best + 1], key=lambda groups: groups.modularity)
+    p_value = (1 + as_large) / (n_shuffled + 1)
+    return groups.number, float(curves[0, best]), float(expected[best]), p_value, groups
 
 
 def _shares(influence: FloatArray) -> FloatArray:
@@ -234,14 +259,17 @@ def _best_groups(shares: FloatArray, tree: FloatArray, k: int) -> _Groups:
         if q <= best.modularity * (1 + 1e-9) + 1e-12:
             break
         best = _Groups(rows, columns, q)
-    return _Groups(best.columns, best.rows, best.modularity) if flipped else best
+    rows, columns = (best.columns, best.rows) if flipped else (best.rows, best.columns)
+    # Groups without rows or without columns add nothing to Q, and are left out; what is in one fits nowhere better.
+    used = np.intersect1d(rows, columns)
+    number = np.zeros(k, dtype=np.int64)
+    number[used] = np.arange(len(used))
+    return _Groups(number[rows], number[columns], best.modularity)
 
 
 def _column_shares(shares: FloatArray, row_group: IntArray, k: int) -> FloatArray:
     """Say how the influence of each column is divided between groups of rows, each group counting the same."""
-    means = np.array(
-        [shares[row_group == g].mean(axis=0) if (row_group == g).any() else 0 * shares[0] for g in range(k)]
-    )
+    means = np.array([shares[row_group == group].mean(axis=0) for group in range(k)])
     divided: FloatArray = (means / means.sum(axis=0)).T
     return divided
 

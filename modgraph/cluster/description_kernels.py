@@ -10,9 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.compiled import njit
 
 NAT = 1 << 20  # code length of one nat
 PLACE = 1 << 16  # one fair place, where these are summed up

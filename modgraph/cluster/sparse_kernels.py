@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.compiled import njit
 
 Bits = NDArray[np.uint64]
 

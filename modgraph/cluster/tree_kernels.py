@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from modgraph.arrays import IntArray
+from modgraph.compiled import njit
 
 # Distances are integers; the distance 1 is 2 to this power, which is fine enough to tell different cosines apart. From
 # 2¹⁶ rows on the power is smaller, so that sums over all pairs of rows stay inside 64 bits.

@@ -1,9 +1,7 @@
-"""The paper's Boolean experiments with our networks: success rates beside the published ones, as tables and figures."""
+"""Reproduction of the paper's Boolean experiments: success rates beside the published ones, as tables and figures."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,10 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
+from modgraph.checks import check_int
+from modgraph.experiments import write
 from modgraph.experiments.published import EXPERIMENTS, Cell, published_cells
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, sweep
-from modgraph.files import replacing, write_whole
+from modgraph.files import write_whole
 from modgraph.functions import published
 from modgraph.score import criteria
 from modgraph.sculpt import fewest_edges
@@ -48,9 +48,9 @@ class Rate:
         Trials whose chosen network is right.
     equal : int
         Trials in which some network with as few edges as the chosen one is right. The published networks are counted
-        so: where several have the fewest edges, all were released, and one of them is enough.
+        in this way: where several have the fewest edges, all were released, and one right network is enough.
     any : int
-        Trials in which some accepted network of the 70 is right, however many edges it has.
+        Trials in which any accepted network of the 70 is right, whatever its number of edges.
     edges : float
         Mean number of edges of the chosen networks; NaN where no trial has any.
     right_edges : float
@@ -66,8 +66,13 @@ class Rate:
     right_edges: float
 
     @property
+    def share(self) -> float:
+        """The success rate, ``equal / trials``."""
+        return self.equal / self.trials
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the rate ``equal / trials``."""
+        """Wilson's 95 % interval of `share`."""
         low, high = binomtest(self.equal, self.trials).proportion_ci(method="wilson")
         return float(low), float(high)
 
@@ -88,26 +93,26 @@ def reproduce(
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, list[Rate]]:
-    """Run the paper's experiments and write what comes out.
+    """Run the paper's Boolean experiments and write tables, figures and a page.
 
     Parameters
     ----------
     experiments : sequence of {"exemplars", "reuse", "overlap", "levels"}
     out : path-like
-        Folder for ``results.sqlite`` (all candidates of all trials; a run that was interrupted goes on from it), and
-        for each experiment a table (CSV), a figure (PNG and SVG), and in ``reproduction.md`` one page on all.
+        Folder for ``results.sqlite`` (all candidates of all trials; an interrupted run is continued from it), a table
+        (CSV) and a figure (PNG and SVG) for each experiment, and ``reproduction.md``, one page on all.
     seeds : int ≥ 1
         Trials of each function and size.
     n_jobs : int
         Processes, as joblib counts them.
     quick : bool
-        Only the smallest network of each cell, one seed, and 2 of the 70 settings: to see that it works.
+        Only the smallest network of each cell, one seed and 2 of the 70 settings, to see that it works.
     choose : callable
-        Picks one of the accepted networks of a trial; see `modgraph.sculpt.fewest_edges`. Nothing is trained again for
-        another choice.
+        Picks one of the accepted networks of a trial; see `modgraph.sculpt.fewest_edges`. Another choice needs no new
+        training.
     device : str, optional
-        Where torch computes, such as "cuda"; by default a GPU if there is one. Results of another device that the
-        folder already has are kept: they differ by rounding only.
+        Where torch computes, such as "cuda"; by default a GPU if there is one. Results that the folder already holds
+        are kept, also those of another device: they differ by rounding only.
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of networks.
 
@@ -121,8 +126,7 @@ def reproduce(
     ValueError
         If an experiment is unknown or `seeds` out of range.
     """
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise ValueError(f"`seeds` must be an int ≥ 1 (got {seeds!r})")
+    check_int("seeds", seeds, at_least=1)
     cells = {experiment: published_cells(experiment) for experiment in experiments}
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,11 +137,9 @@ def reproduce(
     for experiment, part in cells.items():
         trials = [trials_of(cell, seeds=seeds, quick=quick) for cell in part]
         rates[experiment] = [_rate(*pair, store, choose, judged) for pair in zip(part, trials, strict=True)]
-        write_whole(folder / f"{experiment}.csv", table(rates[experiment]))
-        picture = figure(rates[experiment])
-        for kind in ("png", "svg"):
-            with replacing(folder / f"{experiment}.{kind}") as part_file:
-                picture.savefig(part_file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        write.save_table_and_figure(
+            folder, experiment, table=table(rates[experiment]), figure=figure(rates[experiment])
+        )
     write_whole(folder / "reproduction.md", page(rates, quick=quick))
     return rates
 
@@ -170,53 +172,60 @@ def trials_of(cell: Cell, *, seeds: int, quick: bool = False) -> list[Trial]:
 
 def table(rates: Iterable[Rate]) -> str:
     """Write rates as CSV, a line for each cell."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    heading = "panel row column trials chosen equal any rate low high published below edges right_edges"
-    writer.writerow(heading.split())
-    for rate in rates:
-        low, high = rate.interval
-        known = "" if rate.cell.rate is None else f"{rate.cell.rate:.3f}"
-        where = (rate.cell.panel, rate.cell.row, rate.cell.column)
-        counts = (rate.trials, rate.chosen, rate.equal, rate.any)
-        share = f"{rate.equal / rate.trials:.3f}"
-        edges = ("" if np.isnan(mean) else f"{mean:.2f}" for mean in (rate.edges, rate.right_edges))
-        writer.writerow([*where, *counts, share, f"{low:.3f}", f"{high:.3f}", known, "below" * rate.below, *edges])
-    return lines.getvalue()
+    return write.csv_text(
+        {
+            "panel": rate.cell.panel,
+            "row": rate.cell.row,
+            "column": rate.cell.column,
+            "trials": rate.trials,
+            "chosen": rate.chosen,
+            "equal": rate.equal,
+            "any": rate.any,
+            "rate": f"{rate.share:.3f}",
+            "low": f"{rate.interval[0]:.3f}",
+            "high": f"{rate.interval[1]:.3f}",
+            "published": "" if rate.cell.rate is None else f"{rate.cell.rate:.3f}",
+            "below": "below" * rate.below,
+            "edges": "" if np.isnan(rate.edges) else f"{rate.edges:.2f}",
+            "right_edges": "" if np.isnan(rate.right_edges) else f"{rate.right_edges:.2f}",
+        }
+        for rate in rates
+    )
 
 
 def page(rates: dict[str, list[Rate]], *, quick: bool = False) -> str:
-    """Write the reproduction page (Markdown): every figure, and every number beside the published one."""
+    """Write the reproduction page (Markdown): every figure, and every rate beside the published one."""
     command = f"modgraph reproduce {'all' if len(rates) == len(EXPERIMENTS) else ' '.join(rates)}{' --quick' * quick}"
     lines = [
         "# The paper's Boolean experiments",
         "",
         f"Written by `{command}`. *chosen*: trials whose network with the fewest edges is right. *equal*: trials in",
-        "which some network with as few edges is right (so the published networks are counted); its rate has Wilson's",
-        "95 % interval. *any*: trials in which some of the 70 networks is right. *edges*: how many the chosen networks",
-        "have in the mean; *right*: how many the sparsest right network of each trial has. Cells in which the",
-        "published rate is above the interval are marked.",
+        "which some network with equally few edges is right (the published networks are counted in this way); its rate",
+        "has Wilson's 95 % interval. *any*: trials in which any of the 70 networks is right. *edges*: mean number of",
+        "edges of the chosen networks; *right*: mean number of edges of the sparsest right network of each trial.",
+        "Cells whose published rate is above the interval are marked.",
     ]
+    head = ["cell", "trials", "chosen", "equal", "any", "rate", "interval", "published", "", "edges", "right"]
     for experiment, part in rates.items():
-        lines += ["", f"## {_TITLES[experiment]}", "", f"![{experiment}]({experiment}.png)", "", *_why(part)]
-        lines += [
-            "| cell | trials | chosen | equal | any | rate | interval | published | | edges | right |",
-            "|---|" + "---:|" * 7 + "---|---:|---:|",
+        lines += ["", f"## {_TITLES[experiment]}", "", f"![{experiment}]({experiment}.png)", "", *_below(part)]
+        rows = [
+            [
+                rate.cell.name,
+                *(rate.trials, rate.chosen, rate.equal, rate.any),
+                f"{rate.share:.2f}",
+                "{:.2f}–{:.2f}".format(*rate.interval),
+                write.rate_or_dash(rate.cell.rate),
+                "**below**" * rate.below,
+                *("–" if np.isnan(mean) else f"{mean:.1f}" for mean in (rate.edges, rate.right_edges)),
+            ]
+            for rate in part
         ]
-        for rate in part:
-            known = "–" if rate.cell.rate is None else f"{rate.cell.rate:.2f}"
-            low, high = rate.interval
-            counts = f"{rate.trials} | {rate.chosen} | {rate.equal} | {rate.any} | {rate.equal / rate.trials:.2f}"
-            edges = " | ".join("–" if np.isnan(mean) else f"{mean:.1f}" for mean in (rate.edges, rate.right_edges))
-            interval = f"{low:.2f}–{high:.2f}"
-            lines.append(
-                f"| {rate.cell.name} | {counts} | {interval} | {known} | {'**below**' * rate.below} | {edges} |"
-            )
+        lines += write.markdown_table(head, rows, left=(0, 8))
     return "\n".join(lines) + "\n"
 
 
-def _why(rates: Sequence[Rate]) -> list[str]:
-    """Say what the cells below the published rate have in common, in numbers."""
+def _below(rates: Sequence[Rate]) -> list[str]:
+    """Summarise the cells below the published rate."""
     below = [rate for rate in rates if rate.below]
     if not below:
         return []
@@ -232,7 +241,7 @@ def _why(rates: Sequence[Rate]) -> list[str]:
 
 
 def figure(rates: Sequence[Rate]) -> Figure:
-    """Draw the figure of one experiment: bars with intervals beside the published rates, or heat maps.
+    """Draw the figure of one experiment: write.bars with intervals beside the published rates, or heat maps.
 
     Parameters
     ----------
@@ -252,32 +261,30 @@ def figure(rates: Sequence[Rate]) -> Figure:
         axes = result.subplots(2, len(panels), squeeze=False)
         for column, panel in enumerate(panels):
             part = [rate for rate in rates if rate.cell.panel == panel]
-            _heat_map(axes[0, column], part, [rate.equal / rate.trials for rate in part], f"{panel}, here")
+            _heat_map(axes[0, column], part, [rate.share for rate in part], f"{panel}, here")
             _heat_map(axes[1, column], part, [rate.cell.rate for rate in part], f"{panel}, published")
     else:
+        # One panel for the exemplars, else one for each number of hidden layers.
+        one_panel = experiment == "exemplars"
         rows = list(dict.fromkeys(rate.cell.row for rate in rates))
-        groups = [rates] if experiment == "exemplars" else [[r for r in rates if r.cell.row == row] for row in rows]
+        groups = [rates] if one_panel else [[rate for rate in rates if rate.cell.row == row] for row in rows]
         result = Figure(figsize=(max(7, 3.4 * len(groups)), 3.4), layout="constrained")
         for ax, group in zip(result.subplots(1, len(groups), squeeze=False, sharey=True)[0], groups, strict=True):
-            names = [r.cell.row if experiment == "exemplars" else r.cell.column for r in group]
-            _bars(ax, group, names, "" if experiment == "exemplars" else group[0].cell.row)
+            write.bars(
+                ax,
+                [rate.cell.row if one_panel else rate.cell.column for rate in group],
+                {
+                    "here (95 %)": [rate.share for rate in group],
+                    "published": [np.nan if rate.cell.rate is None else rate.cell.rate for rate in group],
+                },
+                colours=(write.HERE, write.PUBLISHED),
+                intervals=np.array([rate.interval for rate in group]),
+            )
+            ax.tick_params(axis="x", rotation=20)
+            ax.set_title("" if one_panel else group[0].cell.row, fontsize=9)
         result.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     result.suptitle(_TITLES[experiment], fontsize=10)
     return result
-
-
-def _bars(ax: Axes, rates: Sequence[Rate], names: Sequence[str], title: str) -> None:
-    place = np.arange(len(rates))
-    share = np.array([rate.equal / rate.trials for rate in rates])
-    low, high = np.array([rate.interval for rate in rates]).T
-    ax.bar(place - 0.2, share, 0.4, color="#0072B2", label="here (95 %)")
-    bars = np.clip([share - low, high - share], 0, None)
-    ax.errorbar(place - 0.2, share, bars, fmt="none", color="0.2", linewidth=1, capsize=2)
-    known = [np.nan if rate.cell.rate is None else rate.cell.rate for rate in rates]
-    ax.bar(place + 0.2, known, 0.4, color="#E69F00", label="published")
-    ax.set(xticks=place, ylim=(0, 1.05), title=title)
-    ax.set_xticklabels(names, rotation=20, ha="right", fontsize=8)
-    ax.title.set_fontsize(9)
 
 
 def _heat_map(ax: Axes, rates: Sequence[Rate], shares: Sequence[float | None], title: str) -> None:
@@ -293,7 +300,7 @@ def _heat_map(ax: Axes, rates: Sequence[Rate], shares: Sequence[float | None], t
 
 
 class _Verdict(NamedTuple):
-    """What is known of one trial: is its chosen network right, one with as few edges, any; and numbers of edges."""
+    """The results of one trial: see the attributes of `Rate` with the same names."""
 
     chosen: bool
     equal: bool
@@ -309,7 +316,7 @@ def _rate(
     choose: Callable[[Sequence[StoredNetwork]], StoredNetwork],
     judged: dict[tuple[str, str], _Verdict],
 ) -> Rate:
-    """Judge the trials of one cell; `judged` remembers what other cells asked of the same trial."""
+    """Judge the trials of one cell; `judged` caches the verdicts, because cells share trials."""
     verdicts = []
     for trial in trials:
         known = (trial.key, cell.criterion)

@@ -1,19 +1,19 @@
-"""The paper's two digits with our networks: their modules by depth, beside the published rates."""
+"""Reproduction of the paper's experiments on two digits: modules by depth, beside the published rates."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import joblib
 import numpy as np
 
+from modgraph.experiments import write
 from modgraph.experiments.digits import Data, DigitsResult, DigitsTrial, TaskName, run_digits
-from modgraph.files import replacing, write_whole
+from modgraph.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,21 @@ PANEL: Final = {
     "middle": "separable middle layers",
 }
 
+NETWORK_HEAD: Final = (
+    "network",
+    "units left",
+    "edges",
+    "density",
+    "dense, validation",
+    "dense, test",
+    "validation",
+    "test",
+    "rounds",
+    "minutes",
+    "pixel modules, purity: default",
+    "paper",
+)
+
 WIDTHS: Final[dict[Data, int]] = {"mnist": 784, "digits8": 64}
 
 
@@ -46,13 +61,13 @@ def reproduce_digits(
     quick: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[DigitsResult]:
-    """Sculpt networks on two digits, and write what their modules are.
+    """Sculpt networks on two digits and write a table, a figure and a page about their modules.
 
     Parameters
     ----------
     out : path-like
-        Folder for a table (CSV), a figure (PNG and SVG) and a page (Markdown), called ``digits-`` and the data, and for
-        the networks, in ``digits/``. A run that was interrupted goes on from there.
+        Folder for a table (CSV), a figure (PNG and SVG) and a page (Markdown), named ``digits-`` and the data, and for
+        the networks, in ``digits/``. An interrupted run is continued from there.
     data : {"digits8", "mnist"}
         See `modgraph.sculpt.load_digits8` and `modgraph.sculpt.load_mnist`.
     task : {"hierarchical", "classify"}
@@ -66,7 +81,7 @@ def reproduce_digits(
     n_jobs : int
         Processes, as joblib counts them.
     quick : bool
-        One small network: to see that it works.
+        One small network, to see that it works.
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of networks.
 
@@ -107,39 +122,26 @@ def reproduce_digits(
         if progress is not None:
             progress(len(results), len(trials))
     name = page_name(results)
-    write_whole(folder / f"{name}.csv", table(results))
-    picture = figure(results)
-    for kind in ("png", "svg"):
-        with replacing(folder / f"{name}.{kind}") as part:
-            picture.savefig(part, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    write.save_table_and_figure(folder, name, table=table(results), figure=figure(results))
     write_whole(folder / f"{name}.md", page(results))
     return results
 
 
 def table(results: Iterable[DigitsResult]) -> str:
     """Write networks as CSV, a line for each."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    heading = (
-        "data task width depth seed sizes edges density dense_validation dense_test validation test rounds seconds"
-    )
-    parts = ("input_modules", "purity", "inputs", "outputs", "middle")
-    writer.writerow(
-        [*heading.split(), "seconds", *(f"{kind}_{part}" for kind in ("published", "default") for part in parts)]
-    )
-    for result in results:
-        trial = result.trial
-        accuracies = (result.dense_validation, result.dense_test, result.validation, result.test)
-        writer.writerow(
-            [
-                *(trial.data, trial.task, trial.width, trial.depth, trial.seed),
-                *("-".join(map(str, result.sizes)), result.edges, f"{result.density:.6f}"),
-                *(f"{accuracy:.4f}" for accuracy in accuracies),
-                *(result.rounds, f"{result.seconds:.1f}"),
-                *(getattr(found, part) for found in (result.published, result.default) for part in parts),
-            ]
-        )
-    return lines.getvalue()
+    return write.csv_text(_row(result) for result in results)
+
+
+def _row(result: DigitsResult) -> dict[str, object]:
+    """List the fields of one network's line."""
+    trial = result.trial
+    row: dict[str, object] = {name: getattr(trial, name) for name in ("data", "task", "width", "depth", "seed")}
+    row |= {"sizes": "-".join(map(str, result.sizes)), "edges": result.edges, "density": f"{result.density:.6f}"}
+    row |= {name: f"{getattr(result, name):.4f}" for name in ("dense_validation", "dense_test", "validation", "test")}
+    row |= {"rounds": result.rounds, "seconds": f"{result.seconds:.1f}"}
+    for kind in ("published", "default"):
+        row |= {f"{kind}_{name}": value for name, value in asdict(getattr(result, kind)).items()}
+    return row
 
 
 def page(results: Sequence[DigitsResult]) -> str:
@@ -154,6 +156,27 @@ def page(results: Sequence[DigitsResult]) -> str:
             f" --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, depths))} --seeds {len(seeds)}"
         )
     source = "MNIST" if first.data == "mnist" else "the small digits of scikit-learn"
+    panel = []
+    for depth in depths:
+        mine = [result for result in results if result.trial.depth == depth]
+        panel.append([depth, len(mine)])
+        for part in PANEL:
+            counts = [sum(getattr(getattr(r, kind), part) for r in mine) for kind in ("default", "published")]
+            panel[-1] += [*counts, write.rate_or_dash(_published_rates(part, results).get(depth))]
+    networks = [
+        [
+            f"{r.trial.width} × {r.trial.depth}, seed {r.trial.seed}",
+            "–".join(map(str, r.sizes)),
+            r.edges,
+            f"{100 * r.density:.3f} %",
+            *(f"{accuracy:.4f}" for accuracy in (r.dense_validation, r.dense_test, r.validation, r.test)),
+            r.rounds,
+            f"{r.seconds / 60:.1f}",
+            *(f"{found.input_modules}, {found.purity:.3f}" for found in (r.default, r.published)),
+        ]
+        for r in results
+    ]
+    panel_head = [title for what in PANEL.values() for title in (f"{what}: default", "paper", "published")]
     lines = [
         f"# Two digits ({source}, {first.task})",
         "",
@@ -163,32 +186,10 @@ def page(results: Sequence[DigitsResult]) -> str:
         "",
         f"![Modules by depth]({name}.png)",
         "",
-        "| hidden layers | networks | "
-        + " | ".join(f"{what}: default | paper | published" for what in PANEL.values())
-        + " |",
-        "|---|" + "---:|" * (1 + 3 * len(PANEL)),
-    ]
-    for depth in depths:
-        mine = [result for result in results if result.trial.depth == depth]
-        cells = []
-        for part in PANEL:
-            known = _known(part, results).get(depth)
-            ours = [sum(getattr(getattr(r, kind), part) for r in mine) for kind in ("default", "published")]
-            cells += [*map(str, ours), "–" if known is None else f"{known:.2f}"]
-        lines.append(f"| {depth} | {len(mine)} | " + " | ".join(cells) + " |")
-    lines += [
+        *write.markdown_table(["hidden layers", "networks", *panel_head], panel),
         "",
-        "| network | units left | edges | density | dense, validation | dense, test | validation | test | rounds "
-        "| minutes | pixel modules, purity: default | paper |",
-        "|---|---|" + "---:|" * 10,
+        *write.markdown_table(NETWORK_HEAD, networks, left=(0, 1)),
     ]
-    for r in results:
-        accuracies = " | ".join(f"{a:.4f}" for a in (r.dense_validation, r.dense_test, r.validation, r.test))
-        found = " | ".join(f"{s.input_modules}, {s.purity:.3f}" for s in (r.default, r.published))
-        lines.append(
-            f"| {r.trial.width} × {r.trial.depth}, seed {r.trial.seed} | {'–'.join(map(str, r.sizes))} | {r.edges} | "
-            f"{100 * r.density:.3f} % | {accuracies} | {r.rounds} | {r.seconds / 60:.1f} | {found} |"
-        )
     return "\n".join(lines) + "\n"
 
 
@@ -206,19 +207,22 @@ def figure(results: Sequence[DigitsResult]) -> Figure:
     from matplotlib.figure import Figure
 
     depths = sorted({result.trial.depth for result in results})
+
+    def share(kind: str, part: str, depth: int) -> float:
+        mine = [result for result in results if result.trial.depth == depth]
+        return float(np.mean([getattr(getattr(result, kind), part) for result in mine]))
+
     picture = Figure(figsize=(9, 3.2), layout="constrained")
-    place = np.arange(len(depths))
     for ax, part in zip(picture.subplots(1, len(PANEL), sharey=True), PANEL, strict=True):
-        for shift, kind, colour in ((-0.27, "default", "#0072B2"), (0, "published", "#56B4E9")):
-            shares = [
-                np.mean([getattr(getattr(r, kind), part) for r in results if r.trial.depth == depth])
-                for depth in depths
-            ]
-            ax.bar(place + shift, shares, 0.27, color=colour, label=f"here, {'default' if shift else 'paper’s rule'}")
-        known = [_known(part, results).get(depth, np.nan) for depth in depths]
-        ax.bar(place + 0.27, known, 0.27, color="#E69F00", label="published")
-        ax.set(xticks=place, ylim=(0, 1.05), title=PANEL[part], xlabel="hidden layers")
-        ax.set_xticklabels([str(depth) for depth in depths])
+        shares = {
+            "here, default": [share("default", part, depth) for depth in depths],
+            "here, paper’s rule": [share("published", part, depth) for depth in depths],
+            "published": [_published_rates(part, results).get(depth, np.nan) for depth in depths],
+        }
+        write.bars(
+            ax, [str(depth) for depth in depths], shares, colours=(write.HERE, write.HERE_PAPERS_RULE, write.PUBLISHED)
+        )
+        ax.set(title=PANEL[part], xlabel="hidden layers")
     picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return picture
 
@@ -229,6 +233,6 @@ def page_name(results: Sequence[DigitsResult]) -> str:
     return f"digits-{first.data}{'-classify' * (first.task == 'classify')}"
 
 
-def _known(part: str, results: Sequence[DigitsResult]) -> dict[int, float]:
-    """Return the published rates, by depth; there are none for *classify*."""
+def _published_rates(part: str, results: Sequence[DigitsResult]) -> dict[int, float]:
+    """Return the published rates by depth; none were published for *classify*."""
     return RATES[part] if results[0].trial.task == "hierarchical" else {}

@@ -1,4 +1,4 @@
-"""Results of a sweep in one SQLite file, a transaction for each finished chunk."""
+"""A store of sweep results: one SQLite file, one transaction for each finished chunk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from modgraph.modules import ModuleHierarchy
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
-    trial TEXT PRIMARY KEY,         -- all that was asked for, see Trial.key
+    trial TEXT PRIMARY KEY,         -- all settings of the trial, see Trial.key
     sizes TEXT NOT NULL             -- units of every layer, inputs and outputs included
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS candidates (
@@ -33,6 +34,11 @@ CREATE TABLE IF NOT EXISTS candidates (
     PRIMARY KEY (trial, unit_step, edge_step)
 ) WITHOUT ROWID;
 """
+_COLUMNS: Final = {
+    "trials": ["trial", "sizes"],
+    "candidates": ["trial", "unit_step", "edge_step", "edges", "accuracy", "accepted", "masks", "labels"],
+}
+"""The columns of each table of `_SCHEMA`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,26 +79,35 @@ class StoredNetwork:
 
     @property
     def hierarchy(self) -> ModuleHierarchy:
-        """The modules found in it (its clusters before merging are not kept)."""
+        """The modules found in it (its clusters before merging are not stored)."""
         return ModuleHierarchy(dag=self.dag, labels=self.labels, cluster_labels=self.labels)
 
 
 class Store:
-    """A SQLite file of finished trials; safe against being killed at any moment.
+    """A SQLite file of finished trials; it stays valid if the process is killed at any moment.
 
     Parameters
     ----------
     path : path-like
-        Made if it isn't there.
+        Created if it doesn't exist.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and is not such a store; the file is left as it is.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with self._connection() as connection:
-            connection.executescript(_SCHEMA)
+            if connection.execute("SELECT name FROM sqlite_master").fetchone() is None:
+                connection.executescript(_SCHEMA)
+            for table, names in _COLUMNS.items():
+                if [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] != names:
+                    raise sqlite3.DatabaseError(table)
 
     def finished(self) -> set[str]:
-        """Return the keys of all trials that are there."""
+        """Return the keys of all stored trials."""
         with self._connection() as connection:
             return {key for (key,) in connection.execute("SELECT trial FROM trials")}
 
@@ -128,7 +143,7 @@ class Store:
         Raises
         ------
         KeyError
-            If the trial isn't there.
+            If the trial isn't stored.
         """
         with self._connection() as connection:
             found = connection.execute("SELECT sizes FROM trials WHERE trial = ?", (key,)).fetchone()
@@ -144,9 +159,14 @@ class Store:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: committed as a whole, or not at all."""
-        with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
-            yield connection
+        """Open a transaction that is committed as a whole, or not at all."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                yield connection
+        except sqlite3.OperationalError as error:  # locked, full disk, a folder instead of a file
+            raise OSError(f"the store {str(self.path)!r} can't be used: {error}") from None
+        except sqlite3.DatabaseError:
+            raise ValueError(f"{str(self.path)!r} is no store of results that this version of modgraph wrote") from None
 
 
 def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> bytes:

@@ -187,10 +187,16 @@ def _normal_form(values: NDArray[np.bool_]) -> Coefficients:
     return result
 
 
-def _tree(coefficients: Coefficients, operands: Sequence[int], nodes: _Nodes) -> int:
+def _tree(
+    coefficients: Coefficients,
+    operands: Sequence[int],
+    nodes: _Nodes,
+    spans_all: AbstractSet[tuple[int, int]] = frozenset(),
+) -> int:
     """Decompose a function of nodes; returns the number of the node that computes it.
 
-    `coefficients` has one axis for each operand, depends on each, and has no constant term.
+    `coefficients` has one axis for each operand, depends on each, and has no constant term. `spans_all` holds pairs of
+    axes (a, b), a < b, known to be in no block but that of all axes.
     """
     n = coefficients.ndim
     if n == 1:
@@ -200,24 +206,29 @@ def _tree(coefficients: Coefficients, operands: Sequence[int], nodes: _Nodes) ->
             return nodes.add_xor(operands)
         # ab ⊕ ca ⊕ db = (a ⊕ d)(b ⊕ c) ⊕ cd
         return nodes.add_and([(operands[0], bool(coefficients[0, 1])), (operands[1], bool(coefficients[1, 0]))])
-    block = _some_block(coefficients)
+    known = set(spans_all)
+    block = _some_block(coefficients, known)
     if block is None:
         return nodes.add_prime(operands, _normal_form(coefficients))
     rest = [axis for axis in range(n) if axis not in block]
     rows = coefficients.transpose([*block, *rest]).reshape(2 ** len(block), -1)
     touching = rows[1:].any(axis=0)  # D
-    inner = rows.any(axis=1)  # h
+    inner: NDArray[np.bool_] = np.any(rows, axis=1)  # h
     inner[0] = False
     inside = _tree(inner.reshape((2,) * len(block)), [operands[axis] for axis in block], nodes)
     outer = np.stack([rows[0], touching]).reshape((2,) * (1 + len(rest)))
-    return _tree(outer, [inside, *(operands[axis] for axis in rest)], nodes)
+    # A block of the outer function, with the block found in place of its bit, is a block of this one.
+    place = dict.fromkeys(block, 0) | {axis: 1 + i for i, axis in enumerate(rest)}
+    still = {(min(place[a], place[b]), max(place[a], place[b])) for a, b in known}
+    return _tree(outer, [inside, *(operands[axis] for axis in rest)], nodes, still)
 
 
-def _some_block(coefficients: Coefficients) -> list[int] | None:
-    """Find a block of two or more axes, but not of all; None if the function is prime."""
+def _some_block(coefficients: Coefficients, spans_all: set[tuple[int, int]]) -> list[int] | None:
+    """Find a block of two or more axes, but not of all; None if the function is prime. Adds to `spans_all`."""
     n = coefficients.ndim
-    spans_all: set[tuple[int, int]] = set()  # pairs that only the set of all axes contains
     for pair in combinations(range(n), 2):
+        if pair in spans_all:
+            continue
         block = _smallest_block(coefficients, pair, spans_all)
         if len(block) < n:
             return block
@@ -225,7 +236,9 @@ def _some_block(coefficients: Coefficients) -> list[int] | None:
     return None
 
 
-def _smallest_block(coefficients: Coefficients, pair: tuple[int, int], spans_all: set[tuple[int, int]]) -> list[int]:
+def _smallest_block(
+    coefficients: Coefficients, pair: tuple[int, int], spans_all: AbstractSet[tuple[int, int]]
+) -> list[int]:
     """Find the smallest block that contains two axes.
 
     The set S starts as the pair and grows by axes that every block containing S must contain. Let row(s) be the set of

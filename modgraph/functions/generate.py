@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from modgraph.checks import check_int
 from modgraph.functions.decompose import AndOfLiterals, TableLookup
 from modgraph.functions.graph import FunctionGraph
-from modgraph.functions.subfunction import BitFunction, SubFunction, check_int
+from modgraph.functions.subfunction import BitFunction, SubFunction
 
 MAX_WIRINGS: Final = 20  # draws of who reads what
 MAX_GATES: Final = 50  # draws of one gate
@@ -76,11 +77,11 @@ def random(
     >>> sorted(target.levels().values())
     [1, 1, 2, 2]
     """
-    check_int("levels", levels, least=1)
-    check_int("reuse", reuse, least=1)
+    check_int("levels", levels, at_least=1)
+    check_int("reuse", reuse, at_least=1)
     if overlap is not None:
-        check_int("overlap", overlap, least=0)
-    check_int("n_inputs", n_inputs, least=2**levels)
+        check_int("overlap", overlap, at_least=0)
+    check_int("n_inputs", n_inputs, at_least=2**levels)
     rng = np.random.default_rng(random_state)
     order = [int(i) for i in rng.permutation(n_inputs)]
     if overlap is None:

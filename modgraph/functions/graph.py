@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from modgraph.checks import check_int
 from modgraph.functions.subfunction import (
     Bits,
     SubFunction,
     check_arity,
-    check_int,
     check_name,
     check_strings,
     compute,
@@ -152,6 +152,8 @@ class FunctionGraph:
         given = {name: read_only_bits(np.asarray(bits)) for name, bits in (fixed or {}).items()}
         for name, bits in given.items():
             size = (len(samples), subs[name].n_outputs) if name in subs else None
+            if not np.isin(bits, (0, 1)).all():
+                raise ValueError(f"`fixed` must map to arrays of 0 and 1 (got {name!r}: {bits.max()})")
             if bits.shape != size:
                 raise ValueError(
                     f"`fixed` must map sub-functions to arrays of shape {size} (got {name!r}: {bits.shape})"
@@ -398,7 +400,7 @@ def _validate(graph: FunctionGraph) -> None:
         n_bits = len(_resolve(graph, sub.parents))
         rows = patterns(min(n_bits, _MAX_TRIED_BITS))
         compute(sub, [rows[:, column % _MAX_TRIED_BITS] for column in range(n_bits)])
-    check_int("min_hidden", graph.min_hidden, least=0)
+    check_int("min_hidden", graph.min_hidden, at_least=0)
     size = (graph.n_inputs, graph.n_outputs)
     if graph.shallow is not None and (graph.shallow.n_inputs, graph.shallow.n_outputs) != size:
         raise ValueError(f"`shallow` must have {size[0]} inputs and {size[1]} outputs (got {graph.shallow!r})")

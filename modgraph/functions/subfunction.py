@@ -13,6 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from modgraph.arrays import read_only
+from modgraph.checks import check_int
+
 Bits = NDArray[np.uint8]
 BitFunction = Callable[..., Any]
 
@@ -67,7 +70,7 @@ class SubFunction:
     def __post_init__(self) -> None:
         check_name("name", self.name)
         object.__setattr__(self, "parents", check_strings(f"parents` of `{self.name}", self.parents))
-        check_int(f"n_outputs` of `{self.name}", self.n_outputs, least=1)
+        check_int(f"n_outputs` of `{self.name}", self.n_outputs, at_least=1)
         if not callable(self.function) and str(self.function) not in GATES:
             hint = suggestion(self.function, GATES)
             raise ValueError(f"`function` of `{self.name}` must be a callable or a gate (got {self.function!r}{hint})")
@@ -120,9 +123,7 @@ def patterns(n_bits: int) -> Bits:
 
 def read_only_bits(array: NDArray[Any]) -> Bits:
     """Copy `array` as uint8, read-only."""
-    result = np.array(array, dtype=np.uint8)
-    result.flags.writeable = False
-    return result
+    return read_only(np.array(array, dtype=np.uint8))
 
 
 def suggestion(name: object, names: Iterable[str]) -> str:
@@ -143,9 +144,3 @@ def check_name(argument: str, name: object) -> None:
     """Raise ValueError if a reference could not contain `name`."""
     if not isinstance(name, str) or not name or "." in name or name.startswith("~"):
         raise ValueError(f"`{argument}` must be a non-empty str without '.' or a leading '~' (got {name!r})")
-
-
-def check_int(argument: str, value: object, *, least: int) -> None:
-    """Raise ValueError unless `value` is an int ≥ `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{argument}` must be an int ≥ {least} (got {value!r})")

@@ -5,6 +5,7 @@
 LayeredDAG([2, 2, 1], 4 edges, density 0.667)
 """
 
+from modgraph.io.attribution import save_supernodes
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
@@ -36,6 +37,7 @@ __all__ = [
     "save_graph",
     "save_hierarchy",
     "save_network",
+    "save_supernodes",
     "to_clustering",
     "to_graph_tool",
     "to_igraph",

@@ -16,6 +16,7 @@ from modgraph.io.build import Builder
 from modgraph.io.matrix import check_threshold, pruned, vector
 from modgraph.io.npz_file import checked_members, member_names, read_header
 from modgraph.io.request import Request
+from modgraph.io.values import filled
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -84,8 +85,8 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
         weights = pruned(f"coefs_[{at}]", np.asarray(matrix).T, threshold=limit if at or not scalers else 0.0)
         if at == 0 and scalers and limit > 0:
-            scale = builder.units(value).scale
-            effect = weights.data * (np.ones(n_inputs) if scale is None else scale)[weights.indices]
+            factor = filled(builder.units(value).scale, 1.0, n_inputs)
+            effect = weights.data * factor[weights.indices]
             weights.data[np.abs(effect) <= limit] = 0
             weights.eliminate_zeros()
         shift = vector(f"intercepts_[{at}]", np.asarray(bias), length=weights.shape[0])

@@ -36,7 +36,7 @@ def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     -------
     dict of str to list
         ``unit`` (its number in the graph as given), ``name``, ``layer``; ``module`` and ``cluster`` of a hierarchy;
-        ``bias`` and ``activation`` where they are known.
+        ``position``, ``bias`` and ``activation`` where they are known.
 
     Examples
     --------
@@ -51,6 +51,8 @@ def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     }
     if isinstance(graph, ModuleHierarchy):
         table |= {"module": graph.labels[units].tolist(), "cluster": graph.cluster_labels[units].tolist()}
+    if dag.positions is not None:
+        table["position"] = dag.positions[units].tolist()
     if dag.biases is not None:
         table["bias"] = dag.biases[units].tolist()
     if dag.activations is not None:

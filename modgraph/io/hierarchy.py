@@ -19,7 +19,7 @@ from modgraph.modules import Module, ModuleHierarchy
 NAME = "a hierarchy"
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
 _MOST_LAYERS = 1_000_000
-_UNIT_FIELDS = ("biases", "activations", "unit_names")
+_UNIT_FIELDS = ("biases", "activations", "unit_names", "positions")
 
 
 def matches(start: bytes, path: Path) -> bool:

@@ -17,7 +17,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.budget import bytes_left, spend
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of
+from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
 from modgraph.io.values import Value
 
@@ -148,8 +148,7 @@ class _Reader:
             inputs = inputs or [self.ops.builder.input("inputs", size=size)]
             return self.apply(kind, name, config, inputs, lambda: self.weights(name, stored))
         except NotSupported as error:
-            reason = f"in this place: {error}" if str(error) else f": {SUPPORTED}"
-            raise ValueError(f"layer {name!r} ({kind}) is not supported {reason}".replace(" :", ":")) from None
+            raise unsupported(name, kind, error, SUPPORTED) from None
 
     def apply(
         self,

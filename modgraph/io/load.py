@@ -25,10 +25,11 @@ READERS = (
     "pickle_file",
     "safetensors_file",
     "hierarchy",
+    "attribution",
     "onnx_graph",
 )
 _FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, hierarchies saved as .json, "
+    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, hierarchies and attribution graphs as .json, "
     "and with trust .pkl, .joblib and whole torch models"
 )
 _START_BYTES = 4096  # of a file, which readers may look at to know it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import os
@@ -46,7 +47,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ValueError
         If an array holds objects, or its size is not what its header says.
     """
-    archive = zipfile.ZipFile(path)
+    archive = zipfile.ZipFile(io.BytesIO(path.read_bytes()))  # no open file that somebody would have to close
     tensors = {}
     for member in checked_members(archive):
         if not member.filename.endswith(".npy"):
@@ -74,7 +75,7 @@ def checked_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         If a name is there twice, or the files claim more bytes than the archive can hold.
     """
     members = [member for member in archive.infolist() if not member.is_dir()]
-    total = os.fstat(archive.fp.fileno()).st_size if archive.fp is not None else 0
+    total = archive.fp.seek(0, os.SEEK_END) if archive.fp is not None else 0
     if len({member.filename for member in members}) < len(members):
         raise ValueError("the archive must not hold a name twice")
     if sum(member.file_size for member in members) > _DEFLATE_RATIO * total:

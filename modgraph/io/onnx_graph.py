@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
-from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of
+from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
 from modgraph.io.values import Value
 
@@ -81,10 +81,7 @@ class _Reader:
             try:
                 results = self.step(name, node, [self.value(node, one) for one in node.input])
             except NotSupported as error:
-                reason = f"in this place: {error}" if str(error) else f": {SUPPORTED}"
-                raise ValueError(
-                    f"layer {self.shown(name, node)!r} ({node.op_type}) is not supported {reason}".replace(" :", ":")
-                ) from None
+                raise unsupported(self.shown(name, node), node.op_type, error, SUPPORTED) from None
             results = results if isinstance(results, tuple) else (results,)
             self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
         outputs = [self.known.get(entry.name) for entry in self.graph.output]
@@ -191,7 +188,7 @@ class _Reader:
         """Apply one node."""
         kind, attributes = node.op_type, _attributes(node)
         if node.domain not in _DOMAINS:
-            raise ValueError(f"layer {name!r} ({node.domain}.{kind}) is not supported: {SUPPORTED}")
+            raise unsupported(name, f"{node.domain}.{kind}", NotSupported(), SUPPORTED)
         if kind == "Constant":
             return self.literal(attributes)
         if any(one is _LABEL for one in inputs) or kind in _CHOICES:

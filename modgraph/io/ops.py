@@ -31,57 +31,51 @@ _NAMED = (
 ACTIVATIONS = {name.replace("_", ""): name for name in (*_COMPUTED.split(), *_NAMED.split(), "square")}
 ACTIVATIONS |= {"swish": "silu"}
 
-# What an operation of torch, ONNX or Keras is, by its name without underscores and capitals.
-OPERATIONS: dict[str, str] = {
-    **dict.fromkeys(ACTIVATIONS, "activation"),
-    **{
-        name: operation
-        for operation, names in {
-            "same": "identity dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise "
-            "activityregularization contiguous detach clone to float double half type cpu cuda typeas positive cast "
-            "castlike requiresgrad dropout1d dropout2d dropout3d",
-            "normalise": "normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization "
-            "instancenormalization groupnormalization lrn lpnormalization meanvariancenormalization "
-            "simplifiedlayernormalization localresponsenorm crossmaplrn2d",
-            "pool": "maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate "
-            "maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d "
-            "adaptiveavgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d lppool1d lppool2d",
-            "add": "add iadd",
-            "sub": "sub isub subtract",
-            "rsub": "rsub",
-            "mul": "mul imul multiply",
-            "div": "div truediv itruediv divide",
-            "neg": "neg negative",
-            "product": "matmul mm bmm imatmul",
-            "concatenate": "concat cat concatenate hstack",
-            "reduce": "mean amax reducemean reducemax reducesum",
-            "transpose": "t transpose permute swapaxes",
-            "reshape": "view reshape unflatten",
-            **{
-                name: name
-                for name in [
-                    "flatten",
-                    "squeeze",
-                    "split",
-                    "chunk",
-                    "pow",
-                    "glu",
-                    "conv1d",
-                    "conv2d",
-                    "conv3d",
-                    "linear",
-                    "addmm",
-                ]
-            },
-        }.items()
-        for name in names.split()
-    },
+# What the operations of torch, ONNX and Keras are called, without underscores and capitals.
+_CALLED = {
+    "same": """identity dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise cast to
+        activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
+        requiresgrad dropout1d dropout2d dropout3d""",
+    "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
+        instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
+        simplifiedlayernormalization crossmaplrn2d""",
+    "pool": """maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate maxpool1d
+        maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d
+        adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d lppool1d lppool2d""",
+    "add": "add iadd",
+    "sub": "sub isub subtract",
+    "rsub": "rsub",
+    "mul": "mul imul multiply",
+    "div": "div truediv itruediv divide",
+    "neg": "neg negative",
+    "product": "matmul mm bmm imatmul",
+    "convolution": "conv1d conv2d conv3d",
+    "concatenate": "concat cat concatenate hstack",
+    "reduce": "mean amax reducemean reducemax reducesum",
+    "transpose": "t transpose permute swapaxes",
+    "reshape": "view reshape unflatten",
+    "flatten": "flatten",
+    "squeeze": "squeeze",
+    "split": "split",
+    "chunk": "chunk",
+    "pow": "pow",
+    "glu": "glu",
+    "linear": "linear",
+    "addmm": "addmm",
+    "activation": " ".join(ACTIVATIONS),
 }
+OPERATIONS = {name: operation for operation, names in _CALLED.items() for name in names.split()}
 
 
 def key_of(name: str) -> str:
     """Return the name of an operation as the tables have it."""
     return name.replace("_", "").lower()
+
+
+def unsupported(name: str, kind: str, error: NotSupported, supported: str) -> ValueError:
+    """Say which layer isn't supported: what about it isn't, or if that is its kind, which ones are."""
+    where = f" in this place: {error}" if str(error) else f": {supported}"
+    return ValueError(f"layer {name.strip()!r} ({kind}) is not supported{where}")
 
 
 class NotSupported(Exception):  # noqa: N818 (it never leaves this package: readers turn it into a ValueError)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.matrix import check_threshold
-from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of
+from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.tensor import from_torch
 from modgraph.io.torch_trace import part_of, read_size, trace, unchanged
 from modgraph.io.values import Value
@@ -213,7 +213,7 @@ class _Reader:
                 return self.ops.product(name, one, two.T if isinstance(two, np.ndarray) else two, bias=three)
             case "product":
                 return self.ops.product(name, *map(_constant, args))
-            case "conv1d" | "conv2d" | "conv3d":
+            case "convolution":
                 weight, bias = (_constant(_argument(args, kwargs, at, key)) for at, key in ((1, "weight"), (2, "bias")))
                 if not isinstance(weight, np.ndarray) or not isinstance(value, Value):
                     raise NotSupported("its kernels are computed from the input")
@@ -290,8 +290,7 @@ def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
     if "Attention" in kind or "Transformer" in kind:
         hint = ("; name an MLP inside with `block`, such as `block='layers.0.mlp'`, "
                 "or its modules in order, such as `block=('layers.0.linear1', 'layers.0.linear2')`")  # fmt: skip
-    reason = f"in this place: {error}" if str(error) else f": {SUPPORTED}{hint}"
-    return ValueError(f"layer {name.strip()!r} ({kind}) is not supported {reason}".replace(" :", ":"))
+    return unsupported(name, kind, error, SUPPORTED + hint)
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:

@@ -59,7 +59,7 @@ class Function:
     def scaled(self, scale: FloatArray, shift: FloatArray) -> Function:
         """Multiply and shift the result; by the same numbers for every entry, or the values are not known."""
         same = self.values is not None and np.ptp(scale) == 0 and np.ptp(shift) == 0
-        return Function(of=self.of, values=self.values * scale[0] + shift[0] if same else None)  # type: ignore[operator]
+        return Function(of=self.of, values=self.values * scale[0] + shift[0] if same else None)
 
     def joined(self, others: Sequence[Function], *, multiply: bool) -> Function:
         """Add or multiply functions of the same part."""

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from modgraph.arrays import IntArray, read_only
-from modgraph.checks import check_int
+from modgraph.checks import check_choice, check_int
 from modgraph.sculpt.tasks import SplitTask, Task
 
 Name = Literal["hierarchical", "classify"]
@@ -133,8 +133,7 @@ def digit_pairs(
     >>> digit_pairs(load_digits8(), pairs=(20, 10, 10))
     ImageTask(128 → 3: 1280 samples to train on, 640 to validate, 640 to test)
     """
-    if task not in CLASSES:
-        raise ValueError(f'`task` must be "hierarchical" or "classify" (got {task!r})')
+    check_choice("task", task, [*CLASSES])
     whole = len(pairs) == 3 and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pairs)
     if not whole:
         raise ValueError(f"`pairs` must be three ints ≥ 1 (got {pairs!r})")

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from modgraph.arrays import IntArray
+from modgraph.compiled import njit
 from modgraph.sculpt.stack import StackedMLP
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import BETA1, BETA2, EPSILON, Draws, TrainSettings

@@ -10,9 +10,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from modgraph.compiled import njit
 from modgraph.sculpt.train import BETA1, BETA2, EPSILON
 
 BLOCK = 128

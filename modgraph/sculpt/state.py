@@ -124,7 +124,7 @@ def load_state(path: str | os.PathLike[str], *, asked: str | None = None) -> Sta
 
 def _read(path: str | os.PathLike[str]) -> tuple[State, str]:
     """Read a state and what `save_state` got as `asked`."""
-    with np.load(path, allow_pickle=False) as archive:
+    with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
         facts: dict[str, Any] = json.loads(str(archive["facts"]))
         n_layers = len(facts["sizes"])
         units, masks, weights, biases = (

@@ -1,0 +1,294 @@
+"""Attribution graphs of language models: the JSON files of the circuit viewers, and groups of nodes back into them.
+
+A file holds ``nodes`` (``node_id``, ``layer``, ``ctx_idx`` = token position, ``feature_type``, …) and ``links``
+(``source``, ``target``, ``weight``), as in neuronpedia's graph schema 1. The texts of the nodes (``clerp``) and the
+groups in the file (``qParams``) are never read into the graph, so that no result depends on them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modgraph.dag import LayeredDAG
+from modgraph.files import check_regular_file, write_whole
+from modgraph.io.hierarchy import is_hierarchy
+from modgraph.io.request import Request
+from modgraph.modules import ModuleHierarchy
+from modgraph.names import counted
+
+NAME = "an attribution graph"
+
+EMBEDDING = "embedding"
+LOGIT = "logit"
+FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
+
+
+def matches(start: bytes, path: Path) -> bool:
+    """Whether a file is JSON that names nodes and links."""
+    if start.lstrip()[:1] != b"{" or path.suffix.lower() not in (".json", ""):
+        return False
+    content = path.read_bytes()
+    return b'"nodes"' in content and b'"links"' in content
+
+
+def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
+    """Whether `load_network` would read a file as an attribution graph."""
+    check_regular_file(path)
+    with Path(path).open("rb") as file:
+        start = file.read(64)
+    return not is_hierarchy(path) and matches(start, Path(path))
+
+
+def read(request: Request) -> LayeredDAG:
+    """Build the graph of an attribution graph."""
+    request.refuse_masks_and_block()
+    return read_attribution(request.path, threshold=request.threshold)
+
+
+def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) -> LayeredDAG:
+    """Read an attribution graph.
+
+    Layers follow the layers of the model, embeddings first and logits last. Links that lead to no later layer are left
+    out, and a note says how many and how much weight they carry.
+
+    Parameters
+    ----------
+    path : path-like
+    threshold : float ≥ 0
+        Links whose weight has at most this magnitude are left out.
+
+    Returns
+    -------
+    LayeredDAG
+        With signed weights; unit names are node ids, positions are token positions.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a graph.
+    """
+    document = _document(path)
+    nodes = document["nodes"]
+    ids = [_text(node, "node_id", at) for at, node in enumerate(nodes)]
+    number = {name: at for at, name in enumerate(ids)}
+    if len(number) < len(ids):
+        twice = next(name for at, name in enumerate(ids) if number[name] != at)
+        raise ValueError(f"every node must have a `node_id` of its own (got {twice!r} twice)")
+    places = [_layer(node, at) for at, node in enumerate(nodes)]
+    levels = sorted(set(places))
+    if len(levels) < 2:
+        raise ValueError(f"nodes must lie in at least two layers (got {len(levels)})")
+    layer = np.searchsorted(levels, places)
+    order = np.argsort(layer, kind="stable")
+    unit = np.empty(len(nodes), dtype=np.int64)
+    unit[order] = np.arange(len(nodes))
+
+    weights: dict[tuple[int, int], float] = defaultdict(float)
+    sizes: dict[str, float] = {"kept": 0.0, "backwards": 0.0}
+    backwards = repeated = 0
+    for at, link in enumerate(document["links"]):
+        if not isinstance(link, dict):
+            raise ValueError(f"link {at} must be an object (got {type(link).__name__})")
+        source, target = (_end(link, end, at, number) for end in ("source", "target"))
+        weight = _weight(link, at)
+        if layer[source] >= layer[target]:
+            backwards += 1
+            sizes["backwards"] += abs(weight)
+            continue
+        sizes["kept"] += abs(weight)
+        pair = int(unit[source]), int(unit[target])
+        repeated += pair in weights
+        weights[pair] += weight
+    kept = {pair: weight for pair, weight in weights.items() if abs(weight) > threshold}
+    if not all(map(math.isfinite, kept.values())):
+        raise ValueError("the weights of repeated links must have a finite sum")
+
+    notes = []
+    if backwards:
+        share = sizes["backwards"] / ((sizes["backwards"] + sizes["kept"]) or 1.0)
+        notes.append(
+            f"{counted(backwards, 'link')} that lead to no later layer were left out, "
+            f"with {share:.2g} of all absolute weight"
+        )
+    if repeated:
+        notes.append(f"{counted(repeated, 'repeated link')} were added to the first between the same nodes")
+    if len(weights) > len(kept):
+        notes.append(f"{counted(len(weights) - len(kept), 'link')} of magnitude {threshold:g} or less were left out")
+    for kind, place in ((EMBEDDING, FIRST), (LOGIT, LAST)):
+        if place not in levels:
+            end = "first" if place == FIRST else "last"
+            notes.append(f"no node is of type {kind!r}: the {end} layer of the graph is the {end} that has nodes")
+    positions = [_position(node, at) for at, node in enumerate(nodes)]
+    if None in positions:
+        without = positions.count(None)
+        notes.append(f"{counted(without, 'node')} had no token position (`ctx_idx`), so that none is used")
+    return LayeredDAG.from_edges(
+        np.array(list(kept), dtype=np.int64).reshape(-1, 2),
+        layer=layer[order],
+        weights=np.array(list(kept.values()), dtype=np.float64),
+        unit_names=[ids[at] for at in order.tolist()],
+        layer_names=[_layer_name(place) for place in levels],
+        positions=None if None in positions else np.array(positions, dtype=np.int64)[order],
+        notes=notes,
+    )
+
+
+def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> None:
+    """Write an attribution graph again, with the modules as its groups (``qParams.supernodes``).
+
+    Every module of at least two nodes becomes a group. A group is named after the text (``clerp``) of its nodes that
+    most outgoing weight carries; where they have none, by positions and layers. Ids are of the kind that the file uses:
+    ``jsNodeId`` or ``node_id``. Nothing else in the file changes.
+
+    Parameters
+    ----------
+    found : ModuleHierarchy
+        Of the graph in `source`.
+    path : path-like
+        Replaced only once the new file is complete.
+    source : path-like
+        The attribution graph that was read.
+
+    Raises
+    ------
+    ValueError
+        If `source` is no attribution graph, or doesn't hold the nodes of `found`.
+    """
+    document = _document(source)
+    nodes = {node.get("node_id"): node for node in document["nodes"]}
+    dag = found.dag
+    names = [] if dag.unit_names is None else dag.unit_names.tolist()
+    unknown = next((name for name in names if name not in nodes), None)
+    if not names or unknown is not None:
+        raise ValueError(f"`source` must hold every node of `found` (got {os.fspath(source)!r} without {unknown!r})")
+    key = _id_key(document)
+    leaving = np.bincount(
+        dag.sources, None if dag.weights is None else np.abs(dag.weights), minlength=dag.n_units
+    ).tolist()
+    groups = []
+    for module in found.modules:
+        if len(module.units) < 2:
+            continue
+        members = [nodes[names[unit]] for unit in module.units.tolist()]
+        spoken: dict[str, float] = defaultdict(float)
+        for unit, node in zip(module.units.tolist(), members, strict=True):
+            text = node.get("clerp")
+            if isinstance(text, str) and text.strip():
+                spoken[text.strip()] += leaving[unit]
+        label = max(spoken, key=lambda text: (spoken[text], text)) if spoken else _described(dag, module.units.tolist())
+        groups.append([label, *(str(node.get(key, node["node_id"])) for node in members)])
+    settings = document.get("qParams")
+    document["qParams"] = {**(settings if isinstance(settings, dict) else {}), "supernodes": groups}
+    write_whole(path, json.dumps(document, ensure_ascii=False))
+
+
+def _described(dag: LayeredDAG, units: list[int]) -> str:
+    """Say where units lie, such as "position 3, layers 1–4"."""
+    where = []
+    if dag.positions is not None:
+        where.append(_span("position", [str(at) for at in sorted(set(dag.positions[units].tolist()))]))
+    assert dag.layer_names is not None
+    levels = sorted(set(dag.layer[units].tolist()))
+    where.append(_span("layer", [dag.layer_names[level].removeprefix("layer ") for level in levels]))
+    return ", ".join(where)
+
+
+def _span(word: str, values: list[str]) -> str:
+    return f"{word} {values[0]}" if len(values) == 1 else f"{word}s {values[0]}–{values[-1]}"
+
+
+def _id_key(document: dict[str, Any]) -> str:
+    """Tell which ids the groups of a file are made of."""
+    nodes = document["nodes"]
+    known = {key: {node[key] for node in nodes if isinstance(node.get(key), str)} for key in ("node_id", "jsNodeId")}
+    settings = document.get("qParams")
+    settings = settings if isinstance(settings, dict) else {}
+    used: set[Any] = set()
+    for name in ("pinnedIds", "supernodes"):
+        for entry in settings[name] if isinstance(settings.get(name), list) else []:
+            used.update(name for name in (entry[1:] if isinstance(entry, list) else [entry]) if isinstance(name, str))
+    votes = {key: len(used & ids) for key, ids in known.items()}
+    if votes["node_id"] != votes["jsNodeId"]:
+        return max(votes, key=lambda key: votes[key])
+    # No group to go by: files of neuronpedia's schema use node ids, older ones ids for JavaScript, where these are unique.
+    metadata = document.get("metadata")
+    newer = isinstance(metadata, dict) and "schema_version" in metadata
+    return "node_id" if newer or len(known["jsNodeId"]) < len(nodes) else "jsNodeId"
+
+
+# --- The parts of a file ----------------------------------------------------------------------------------------------
+
+
+def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"`path` must be a JSON file (got {os.fspath(path)!r})") from None
+    for part in ("nodes", "links"):
+        if not isinstance(document, dict) or not isinstance(document.get(part), list):
+            raise ValueError(f"an attribution graph must have a list of {part!r} (got {os.fspath(path)!r})")
+    for at, node in enumerate(document["nodes"]):
+        if not isinstance(node, dict):
+            raise ValueError(f"node {at} must be an object (got {type(node).__name__})")
+    whole: dict[str, Any] = document
+    return whole
+
+
+def _text(node: dict[str, Any], name: str, at: int) -> str:
+    value = node.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` of node {at} must be a text (got {value!r})")
+    return value
+
+
+def _layer(node: dict[str, Any], at: int) -> float:
+    """Place a node in the order of the layers."""
+    value = node.get("layer")
+    kind = node.get("feature_type")
+    if kind == EMBEDDING or value in ("E", "embedding"):
+        return FIRST
+    if kind == LOGIT:
+        return LAST
+    number = value if isinstance(value, str | int) and not isinstance(value, bool) else "?"
+    try:
+        return float(int(number))
+    except (ValueError, OverflowError):
+        raise ValueError(f"`layer` of node {at} must be 'E' or a whole number (got {value!r})") from None
+
+
+def _layer_name(place: float) -> str:
+    return {FIRST: "embeddings", LAST: "logits"}.get(place) or f"layer {place:.0f}"
+
+
+def _position(node: dict[str, Any], at: int) -> int | None:
+    value = node.get("ctx_idx")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 31:
+        raise ValueError(f"`ctx_idx` of node {at} must be a whole number (got {value!r})")
+    return value
+
+
+def _end(link: dict[str, Any], end: str, at: int, number: dict[str, int]) -> int:
+    name = link.get(end)
+    if not isinstance(name, str) or name not in number:
+        raise ValueError(f"`{end}` of link {at} must be the id of a node (got {name!r})")
+    return number[name]
+
+
+def _weight(link: dict[str, Any], at: int) -> float:
+    value = link.get("weight")
+    try:
+        weight = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        weight = math.inf
+    if not math.isfinite(weight):
+        raise ValueError(f"`weight` of link {at} must be a finite number (got {value!r})")
+    return weight

@@ -1,0 +1,303 @@
+"""Modules of hidden layers as subspaces: what a module's outputs read, what its inputs write, and how these overlap.
+
+In an ordinary pruned network hidden units serve several modules at once, yet modules stay apart: they use different
+directions of the same units. The signed path sums from a hidden layer to a module's outputs span what the module
+*reads*, those from its inputs to the layer what it *writes*. The overlap of two subspaces is the mean squared cosine of
+their principal angles, relative to the smaller one: 1 if it lies in the other, 0 if they are orthogonal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.checks import check_int
+from modgraph.cluster.by_influence import N_SHUFFLED, in_order, module_bases, normalised, path_order, to_outputs
+from modgraph.cluster.coclusters import best_groups
+from modgraph.dag import LayeredDAG
+from modgraph.influence import path_sums, weight_blocks
+from modgraph.modules import ModuleHierarchy
+from modgraph.null import shuffle_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModuleSubspace:
+    """One module in one hidden layer.
+
+    Attributes
+    ----------
+    module : int
+    reads, writes : ndarray of float, shape (n_dimensions, units of the layer)
+        Orthonormal rows: the subspace that the module's outputs read (95 % of the squared path sums, after the mean
+        over these outputs is taken off), and the one that its inputs write (90 %). Units are scaled to have incoming
+        weights of norm 1. No rows where the module has no outputs (inputs).
+    own : float
+        Overlap of what it reads with what is written by its own inputs, and by those of the modules that it reads. NaN
+        where there is nothing to compare; so below.
+    other : float
+        Mean overlap of what it reads with what is written by the inputs of each other module.
+    """
+
+    module: int
+    reads: FloatArray
+    writes: FloatArray
+    own: float
+    other: float
+
+    def __repr__(self) -> str:
+        return (
+            f"ModuleSubspace(module {self.module}: reads {len(self.reads)} dimensions, writes {len(self.writes)}; "
+            f"overlap with own inputs {self.own:.2f}, with others {self.other:.2f})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LayerSubspaces:
+    """All modules in one hidden layer.
+
+    Attributes
+    ----------
+    level : int
+    modules : tuple of ModuleSubspace
+    overlap : ndarray of float, shape (n_modules, n_modules)
+        Of what the row module reads with what the column module writes.
+    read_overlap : ndarray of float, shape (n_modules, n_modules)
+        Of what two modules read.
+    random : ndarray of float, shape (n_modules, n_modules)
+        What `overlap` would be on average for random subspaces of the same dimensions.
+    own, other : float
+        Means over modules.
+    separation : float
+        Mean over modules of own − other; NaN where there is but one.
+    null : ndarray of float, shape (n_shuffled,)
+        The same for networks with shuffled weights, each with as many groups of inputs and outputs as fit it best.
+    p_value : float
+        Share of these and the network itself that are separated as well or better; 1 where there is one module.
+    """
+
+    level: int
+    modules: tuple[ModuleSubspace, ...]
+    overlap: FloatArray
+    read_overlap: FloatArray
+    random: FloatArray
+    own: float
+    other: float
+    separation: float
+    null: FloatArray
+    p_value: float
+
+    def __repr__(self) -> str:
+        dimensions = [len(module.reads) for module in self.modules]
+        return (
+            f"LayerSubspaces(layer {self.level}: {dimensions} dimensions read; overlap own {self.own:.2f}, "
+            f"other {self.other:.2f}; p = {self.p_value:.3g})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subspaces:
+    """Modules in all hidden layers; what `subspaces` finds.
+
+    Attributes
+    ----------
+    layers : tuple of LayerSubspaces
+        From the first hidden layer to the last.
+    """
+
+    layers: tuple[LayerSubspaces, ...]
+
+    @property
+    def dimensions(self) -> IntArray:
+        """Dimensions that each module reads in each hidden layer: its course; shape (n_hidden_layers, n_modules)."""
+        return read_only(np.array([[len(one.reads) for one in layer.modules] for layer in self.layers], dtype=np.int64))
+
+    def __repr__(self) -> str:
+        lines = "\n".join(f"  {layer!r}" for layer in self.layers)
+        return f"Subspaces(\n{lines}\n)" if self.layers else "Subspaces(no hidden layer)"
+
+
+def subspaces(
+    found: ModuleHierarchy, *, n_shuffled: int = N_SHUFFLED, random_state: int | np.random.Generator | None = 0
+) -> Subspaces:
+    """Describe the modules of a network as subspaces of its hidden layers.
+
+    Parameters
+    ----------
+    found : ModuleHierarchy
+        Of a network with weights; the modules of its inputs and outputs are taken as given.
+    n_shuffled : int ≥ 0
+        Networks with shuffled weights to compare the separation with.
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    Subspaces
+
+    Raises
+    ------
+    ValueError
+        If the network has no weights.
+
+    Examples
+    --------
+    >>> from modgraph import detect_modules
+    >>> halves = np.kron(np.eye(2), np.ones((2, 2)))
+    >>> dag = LayeredDAG.from_masks([halves, halves], weights=[halves, halves * [[1], [-1], [1], [-1]]])
+    >>> subspaces(detect_modules(dag), n_shuffled=0)
+    Subspaces(
+      LayerSubspaces(layer 1: [1, 1] dimensions read; overlap own 1.00, other 0.00; p = 1)
+    )
+    """
+    dag = found.dag
+    if dag.weights is None:
+        raise ValueError("`found` must be of a network with weights")
+    check_int("n_shuffled", n_shuffled, at_least=0)
+    rng = np.random.default_rng(random_state)
+    kept = np.flatnonzero(dag.on_path())
+    trimmed = normalised(dag.subgraph(dag.on_path()))
+    order = path_order(trimmed)
+    network = in_order(trimmed, order)
+    labels = found.labels[kept][order]
+    sources = _sources(found)
+    last, starts = dag.n_layers - 1, network.layer_starts
+    inputs, outputs = labels[: starts[1]], labels[starts[last] :]
+    observed = _layers(network, inputs, outputs, sources)
+    null: dict[int, list[float]] = {level: [] for level in observed}
+    # A shuffled network gets the groups that fit it, or the modules would be at an advantage: they were fitted too.
+    both = np.intersect1d(inputs[inputs >= 0], outputs[outputs >= 0])
+    for _ in range(n_shuffled if len(both) > 1 else 0):
+        other = shuffle_weights(network, random_state=rng)
+        rows, columns = best_groups(to_outputs(other), len(both))
+        alone = np.eye(max(2, int(columns.max()) + 1), dtype=np.bool_)
+        for level, layer in _layers(other, columns, rows, alone).items():
+            null[level].append(layer.separation)
+    found_layers = []
+    for level, layer in observed.items():
+        values = np.nan_to_num(np.array(null[level]), nan=0.0)
+        p_value = 1.0
+        if np.isfinite(layer.separation):
+            p_value = (1 + int((values >= layer.separation).sum())) / (1 + len(values))
+        # Back to the units of the layer in their given order; those that trimming removed are in no subspace.
+        units = kept[order[starts[level] : starts[level + 1]]] - dag.layer_starts[level]
+        size = dag.layer_sizes[level]
+        found_layers.append(
+            LayerSubspaces(
+                level=level,
+                modules=tuple(
+                    ModuleSubspace(
+                        module=module,
+                        reads=_spread_out(layer.reads[module], units, size),
+                        writes=_spread_out(layer.writes[module], units, size),
+                        own=float(layer.own[module]),
+                        other=float(layer.other[module]),
+                    )
+                    for module in range(found.n_modules)
+                ),
+                overlap=read_only(layer.overlap),
+                read_overlap=read_only(layer.read_overlap),
+                random=read_only(layer.random),
+                own=_mean(layer.own),
+                other=_mean(layer.other),
+                separation=layer.separation,
+                null=read_only(values),
+                p_value=p_value,
+            )
+        )
+    return Subspaces(layers=tuple(found_layers))
+
+
+def overlap(one: FloatArray, two: FloatArray) -> float:
+    """Return the mean squared cosine of the principal angles of two subspaces, relative to the smaller one.
+
+    Parameters
+    ----------
+    one, two : ndarray of float, shapes (n_dimensions, n_units)
+        Orthonormal rows.
+
+    Returns
+    -------
+    float
+        0 … 1; NaN where one has no dimensions.
+
+    Examples
+    --------
+    >>> overlap(np.eye(4)[:2], np.eye(4)[1:4])
+    0.5
+    """
+    smaller = min(len(one), len(two))
+    return float(((one @ two.T) ** 2).sum() / smaller) if smaller else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    reads: list[FloatArray]
+    writes: list[FloatArray]
+    overlap: FloatArray
+    read_overlap: FloatArray
+    random: FloatArray
+    own: FloatArray
+    other: FloatArray
+    separation: float
+
+
+def _layers(dag: LayeredDAG, inputs: IntArray, outputs: IntArray, sources: BoolArray) -> dict[int, _Layer]:
+    """Compute subspaces and overlaps for every hidden layer, for given modules of inputs and outputs.
+
+    `sources[i, j]` says whether module i reads module j, itself included.
+    """
+    n_modules, last = len(sources), dag.n_layers - 1
+    blocks = weight_blocks(dag)
+    read = path_sums(blocks, last, hops=last, direction="inwards")
+    written = path_sums(blocks, 0, hops=last)
+    layers = {}
+    for level in range(1, last):
+        if level not in read or level not in written:
+            continue
+        reads, writes = module_bases(
+            read[level], written[level], output_group=outputs, input_group=inputs, n_modules=n_modules
+        )
+        crossed = np.array([[overlap(a, b) for b in writes] for a in reads])
+        own, other = np.full((2, n_modules), np.nan)
+        for module in range(n_modules):
+            from_own = np.flatnonzero(sources[module] & [len(basis) > 0 for basis in writes])
+            if len(from_own) and len(reads[module]):
+                joint = np.linalg.svd(np.concatenate([writes[one] for one in from_own]), full_matrices=False)
+                own[module] = overlap(reads[module], joint[2][joint[1] > 1e-9])
+            others = crossed[module][~sources[module]]
+            if np.isfinite(others).any():
+                other[module] = np.nanmean(others)
+        sizes = np.array([len(basis) for basis in reads]), np.array([len(basis) for basis in writes])
+        layers[level] = _Layer(
+            reads=reads,
+            writes=writes,
+            overlap=crossed,
+            read_overlap=np.array([[overlap(a, b) for b in reads] for a in reads]),
+            random=np.maximum(sizes[0][:, None], sizes[1]) / dag.layer_sizes[level],
+            own=own,
+            other=other,
+            separation=_mean(own - other),
+        )
+    return layers
+
+
+def _sources(found: ModuleHierarchy) -> BoolArray:
+    """Say which modules each module reads, itself included; shape (n_modules, n_modules)."""
+    sources = np.eye(found.n_modules, dtype=np.bool_)
+    if found.links is not None:
+        sources[found.links[:, 1], found.links[:, 0]] = True
+    return sources
+
+
+def _mean(values: FloatArray) -> float:
+    """Return the mean of the values that are there; NaN where none is."""
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def _spread_out(rows: FloatArray, units: IntArray, size: int) -> FloatArray:
+    """Put the columns at the places of `units` among `size`."""
+    spread = np.zeros((len(rows), size))
+    spread[:, units] = rows
+    return read_only(spread)

@@ -1,0 +1,287 @@
+"""Modules by influence: groups of inputs and outputs, shares of hidden units, and the symmetries of the function."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from modgraph import LayeredDAG, detect_modules
+from modgraph.arrays import FloatArray, IntArray
+from modgraph.cluster.by_influence import basis, normalised, paths_per_pair
+from modgraph.cluster.coclusters import co_clusters
+from modgraph.io import load_hierarchy, save_hierarchy
+from tests.strategies import permuted
+
+
+def superposed(
+    n_modules: int,
+    seed: int,
+    *,
+    inputs: int = 12,
+    width: int = 48,
+    outputs: int = 6,
+    depth: int = 2,
+    common: int = 0,
+    keep: float = 1.0,
+    activation: str = "relu",
+) -> tuple[LayeredDAG, IntArray, IntArray]:
+    """A network whose modules are orthogonal subspaces of all hidden units, not sets of units.
+
+    Module m's inputs write dimensions of its own, the layers between pass them on (a random rotation each), and its
+    outputs read them; `common` more outputs read all modules. `keep` of the smallest weights are cut.
+    """
+    rng = np.random.default_rng(seed)
+    n_dimensions = width // (2 * n_modules)
+    rotations = [np.linalg.qr(rng.normal(size=(width, width)))[0] for _ in range(depth)]
+    inner = [np.kron(np.eye(n_modules), rng.normal(size=(n_dimensions, n_dimensions))) for _ in range(depth - 1)]
+    write = np.kron(np.eye(n_modules), rng.normal(size=(n_dimensions, inputs)))
+    read = np.kron(np.eye(n_modules), rng.normal(size=(outputs, n_dimensions)))
+    read = np.concatenate([read, rng.normal(size=(common, n_dimensions * n_modules))])
+    used = n_dimensions * n_modules
+    weights = [rotations[0][:, :used] @ write]
+    weights += [
+        two[:, :used] @ core @ one[:, :used].T
+        for (one, two), core in zip(itertools.pairwise(rotations), inner, strict=True)
+    ]
+    weights.append(read @ rotations[-1][:, :used].T)
+    for matrix in weights:
+        matrix += 0.02 * np.abs(matrix).mean() * rng.normal(size=matrix.shape)
+        matrix[np.abs(matrix) < np.quantile(np.abs(matrix), 1 - keep)] = 0
+    dag = LayeredDAG.from_masks(
+        weights,
+        weights=weights,
+        biases=[0.1 * rng.normal(size=len(matrix)) for matrix in weights],
+        activations=[activation] * depth + ["identity"],
+    )
+    input_group = np.repeat(np.arange(n_modules), inputs)
+    return dag, input_group, np.concatenate([np.repeat(np.arange(n_modules), outputs), np.full(common, n_modules)])
+
+
+def rescaled(dag: LayeredDAG, scale: FloatArray) -> LayeredDAG:
+    """Multiply what each hidden unit adds up by its scale, and divide the weights that leave it."""
+    assert dag.weights is not None
+    assert dag.biases is not None
+    return dataclasses.replace(
+        dag,
+        weights=dag.weights * scale[dag.targets] / scale[dag.sources],
+        biases=dag.biases * scale,
+    )
+
+
+@pytest.mark.parametrize("n_modules", [2, 3, 5])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_subspaces_of_the_same_units_are_told_apart(n_modules: int, depth: int, keep: float) -> None:
+    dag, inputs, outputs = superposed(n_modules, 1, width=30 * n_modules, depth=depth, keep=keep)
+    found = detect_modules(dag)
+    assert found.settings["features"].startswith("influence: ")
+    assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
+    assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
+    # Inputs and outputs of a module are in the same one.
+    for module in range(n_modules):
+        both = np.concatenate(
+            [found.labels[: len(inputs)][inputs == module], found.labels[-len(outputs) :][outputs == module]]
+        )
+        assert len(set(both.tolist())) == 1
+    # Wiring sees nothing there, and hidden units are shared.
+    wired = detect_modules(dag, features="wiring").labels
+    assert adjusted_rand_score(wired[: len(inputs)], inputs) < 0.3
+    hidden = (dag.layer > 0) & (dag.layer < dag.n_layers - 1)
+    assert found.shared[hidden].mean() > 0.3
+    assert not found.shared[~hidden].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outputs_that_read_two_modules_are_a_module_above_them(seed: int) -> None:
+    dag, inputs, outputs = superposed(2, seed, common=5, outputs=8, activation="identity")
+    found = detect_modules(dag)
+    assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
+    assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
+    common = int(found.labels[-1])
+    assert sorted(zip(found.graph.source.tolist(), found.graph.target.tolist(), strict=True)) == [
+        (module, common) for module in range(3) if module != common
+    ]
+    assert [module.level for module in found.modules] == [int(module == common) for module in range(3)]
+    above = found.modules[common]
+    assert above.inputs.tolist() == list(range(len(inputs)))
+    assert above.outputs.tolist() == [dag.n_units - 5 + i for i in range(5)]
+    below = found.modules[int(found.labels[0])]
+    assert below.inputs.tolist() == list(range(12))
+    assert below.outputs.tolist() == [dag.n_units - 21 + i for i in range(8)] + above.outputs.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_weights_are_one_module(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = [rng.normal(size=shape) for shape in ((40, 30), (40, 40), (12, 40))]
+    found = detect_modules(LayeredDAG.from_masks(weights, weights=weights, activations=["relu"] * 3))
+    assert found.n_modules == 1
+    assert "no groups beyond chance" in found.settings["features"]
+    assert (found.membership == 1).all()
+
+
+def test_shuffled_weights_are_one_module() -> None:
+    dag, _, _ = superposed(2, 0)
+    assert dag.weights is not None
+    rng = np.random.default_rng(0)
+    groups = 0
+    for _ in range(10):
+        weights = dag.weights.copy()
+        for level in range(dag.n_layers - 1):
+            edges = dag.layer[dag.sources] == level
+            weights[edges] = rng.permutation(weights[edges])
+        groups += detect_modules(dataclasses.replace(dag, weights=weights)).n_modules > 1
+    assert groups <= 1
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 1000), st.sampled_from([1.0, 0.4]), st.integers(0, 3))
+def test_the_order_of_units_changes_nothing(seed: int, keep: float, common: int) -> None:
+    dag, _, _ = superposed(2, seed, inputs=6, width=16, outputs=4, common=common, keep=keep)
+    other, place = permuted(dag, np.random.default_rng(seed))
+    before, after = (detect_modules(one, features="influence") for one in (dag, other))
+    assert before.settings == after.settings
+    names = np.full(before.n_modules, -1)
+    kept = before.labels >= 0
+    names[before.labels[kept]] = after.labels[place][kept]
+    assert np.array_equal(after.labels[place][kept], names[before.labels[kept]])
+    assert np.array_equal(after.labels[place] < 0, ~kept)
+    assert np.allclose(before.membership, after.membership[place][:, names])
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 1000), st.sampled_from(["relu", "leaky_relu", "tanh", "softsign"]), st.integers(0, 3))
+def test_the_scale_and_sign_of_hidden_units_change_nothing(seed: int, activation: str, common: int) -> None:
+    dag, _, _ = superposed(2, seed, inputs=6, width=16, outputs=4, common=common, activation=activation)
+    rng = np.random.default_rng(seed)
+    scale = (
+        rng.choice([-1.0, 1.0], dag.n_units) if activation in ("tanh", "softsign") else rng.uniform(0.2, 5, dag.n_units)
+    )
+    scale[(dag.layer == 0) | (dag.layer == dag.n_layers - 1)] = 1
+    before, after = (detect_modules(one, features="influence") for one in (dag, rescaled(dag, scale)))
+    assert before.labels.tolist() == after.labels.tolist()
+    assert np.allclose(before.membership, after.membership)
+    assert before.settings == after.settings
+
+
+@settings(max_examples=4)
+@given(st.integers(0, 1000))
+def test_the_scale_of_outputs_changes_nothing_for_inputs_and_outputs(seed: int) -> None:
+    dag, inputs, outputs = superposed(2, seed, inputs=6, width=16, outputs=4)
+    scale = np.where(dag.layer == 2, np.random.default_rng(seed).uniform(0.2, 5, dag.n_units), 1.0)
+    scale[: -len(outputs)] = 1
+    before, after = (detect_modules(one, features="influence").labels for one in (dag, rescaled(dag, scale)))
+    assert before[: len(inputs)].tolist() == after[: len(inputs)].tolist()
+    assert before[-len(outputs) :].tolist() == after[-len(outputs) :].tolist()
+
+
+def test_jacobians_over_data_find_the_same_groups() -> None:
+    dag, inputs, outputs = superposed(3, 0, width=60)
+    data = np.random.default_rng(0).normal(size=(50, len(inputs)))
+    found = detect_modules(dag, data=data)
+    assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
+    assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
+    with pytest.raises(ValueError, match=r"`data` must have shape \(n_samples, 36\) \(got \(50, 35\)\)"):
+        detect_modules(dag, data=data[:, 1:])
+
+
+def test_membership_is_one_hot_where_wiring_decides() -> None:
+    halves = np.kron(np.eye(2), np.ones((3, 3)))
+    found = detect_modules(LayeredDAG.from_masks([halves, halves]))
+    assert found.membership.tolist() == np.repeat(np.eye(2), 3, axis=0)[[0, 1, 2, 3, 4, 5] * 3].tolist()
+    assert not found.shared.any()
+    dag = LayeredDAG.from_masks([[[1, 0], [1, 0]], [[1, 0]]])
+    assert detect_modules(dag).membership.tolist() == [[1], [0], [1], [0], [1]]
+
+
+def test_blocks_of_wiring_are_left_to_wiring() -> None:
+    # Many paths join an input and an output of one block, none those of different blocks.
+    rng = np.random.default_rng(0)
+    weights = [np.kron(np.eye(2), np.ones((12, 12))) * rng.normal(size=(24, 24)) for _ in range(3)]
+    dag = LayeredDAG.from_masks(weights, weights=weights, activations=["relu"] * 3)
+    assert paths_per_pair(dag) == 12 * 12 / 2
+    found = detect_modules(dag)
+    assert found.settings["features"].startswith("wiring: reachability")
+    assert found.labels.tolist() == detect_modules(dag, features="wiring").labels.tolist()
+
+
+def test_shares_and_links_are_saved(tmp_path: Path) -> None:
+    found = detect_modules(superposed(2, 0, common=5, outputs=8)[0])
+    save_hierarchy(found, tmp_path / "found.json")
+    again = load_hierarchy(tmp_path / "found.json")
+    assert np.array_equal(again.membership, found.membership)
+    assert again.links is not None
+    assert found.links is not None
+    assert again.links.tolist() == found.links.tolist()
+    assert repr(again.modules) == repr(found.modules)
+
+
+def test_an_output_without_influence_is_in_no_module() -> None:
+    dag, _, outputs = superposed(2, 0)
+    dead = dag.n_units - 1
+    edges = dag.targets != dead
+    assert dag.weights is not None
+    cut = LayeredDAG.from_edges(dag.edges[edges], layer=dag.layer, weights=dag.weights[edges])
+    found = detect_modules(cut)
+    assert found.labels[dead] == -1
+    assert not found.membership[dead].any()
+    assert adjusted_rand_score(found.labels[-len(outputs) : -1], outputs[:-1]) == 1
+
+
+def test_co_clusters_take_the_number_that_stands_out() -> None:
+    rng = np.random.default_rng(0)
+    for k in (2, 4, 12):
+        truth = np.kron(np.eye(k), np.ones((3, 8))) + 0.3 * rng.random((3 * k, 8 * k))
+        shuffled = [rng.permutation(truth.ravel()).reshape(truth.shape) for _ in range(19)]
+        found = co_clusters(truth, shuffled)
+        assert found.n_groups == k
+        assert adjusted_rand_score(found.input_group, np.repeat(np.arange(k), 8)) == 1
+
+
+def test_normalising_keeps_path_sums() -> None:
+    from modgraph import influence
+
+    dag, _, _ = superposed(2, 0, depth=3)
+    outputs = dag.layer == dag.n_layers - 1
+    before, after = (influence(one, 0).toarray()[:, outputs] for one in (dag, normalised(dag)))
+    assert np.allclose(before, after)
+
+
+def test_a_basis_holds_its_energy_in_as_few_dimensions_as_it_can() -> None:
+    rows = np.diag([3.0, 2.0, 1.0, 0.0])
+    for energy, n_dimensions in ((0.5, 1), (9 / 14, 1), (0.65, 2), (0.95, 3), (1.0, 3)):
+        vectors = basis(rows, energy=energy)
+        assert len(vectors) == n_dimensions
+        assert np.allclose(vectors @ vectors.T, np.eye(n_dimensions))
+    assert basis(np.zeros((2, 5)), energy=0.9).shape == (0, 5)
+
+
+def test_influence_needs_weights() -> None:
+    dag = LayeredDAG.from_masks([np.ones((3, 3))])
+    assert detect_modules(dag).settings["features"] == "wiring: the network has no weights"
+    with pytest.raises(ValueError, match="`dag` must have weights"):
+        detect_modules(dag, features="influence")
+    with pytest.raises(ValueError, match=r"`features` must be one of .* \(got 'weights'\)"):
+        detect_modules(dag, features="weights")
+
+
+def test_small_and_strange_networks_have_an_answer() -> None:
+    one: Sequence[list[list[list[float]]]] = [
+        [[[2.0]]],
+        [[[1.0, -1.0]], [[3.0], [2.0]]],
+        [[[1.0], [1.0]], [[1.0, -1.0]]],
+    ]
+    for weights in one:
+        dag = LayeredDAG.from_masks(weights, weights=weights)
+        found = detect_modules(dag, features="influence")
+        assert found.n_modules == 1
+    empty = LayeredDAG.from_masks([np.zeros((2, 2))], weights=[np.zeros((2, 2))])
+    assert detect_modules(empty, features="influence").labels.tolist() == [-1] * 4

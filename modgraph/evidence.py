@@ -95,7 +95,7 @@ class Significance:
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}
-        What the null networks are.
+        What the null networks are; "none" for the bound.
     modules : tuple of ModuleEvidence
         By module id.
     """
@@ -116,9 +116,11 @@ class Significance:
         """Say the result in one line."""
         if self.kind == "none":
             if self.statistic <= 0:
-                return "evidence: no more structure than degrees explain (no null networks drawn)"
+                return "evidence: none beyond what degrees explain (no null networks drawn)"
             bound = f"{self.p_value:.2g}" if self.p_value >= 1e-12 else "1e-12"
             return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with p ≤ {bound}"
+        if not self.n_null:
+            return f"evidence: p = {self.p_value:.2g} beside networks with {self.kind}"
         sure = sum(module.confidence >= 0.9 for module in self.modules)
         return (
             f"evidence: p = {self.p_value:.2g} beside {self.n_null} networks with {self.kind}, "
@@ -234,10 +236,15 @@ def significance(
         check_int("n_null", n_null, at_least=0)
     check_int("n_resamples", n_resamples, at_least=0)
     found = _found(found_or_dag, detect)
-    detect = _detection(found) if detect is None else detect
-    wiring = _by_wiring(found)
+    features = _features(found)
     if n_null == 0:
-        return _without_null(found, wiring=wiring)
+        return _without_null(found)
+    if features not in ("wiring", "influence"):
+        raise ValueError(
+            f"`n_null` must be 0 for modules found by {features}: they have no null networks (got {n_null})"
+        )
+    detect = _detection(found) if detect is None else detect
+    wiring = features == "wiring"
     rng = np.random.default_rng(random_state)
     seed, stability_seed, detection_seed = rng.integers(1 << 63, size=3).tolist()
     task = _Task(found=found, detect=detect, wiring=wiring, seed=seed, detection_seed=detection_seed)
@@ -318,7 +325,7 @@ def stability(
     detect = _detection(found) if detect is None else detect
     rng = np.random.default_rng(random_state)
     seeds = rng.integers(1 << 63, size=n_resamples).tolist()
-    noise = 0.0 if _by_wiring(found) else weight_noise
+    noise = 0.0 if _features(found) == "wiring" else weight_noise
     labelled = _map(lambda seed: _changed_labels(found.dag, detect, dropped, noise, seed), seeds, n_jobs)
     return _compared(found.labels, labelled)
 
@@ -333,15 +340,16 @@ def _found(found_or_dag: ModuleHierarchy | LayeredDAG, detect: Detection | None)
     return found_or_dag
 
 
-def _by_wiring(found: ModuleHierarchy) -> bool:
-    return not str(found.settings.get("features", "wiring")).startswith("influence")
+def _features(found: ModuleHierarchy) -> str:
+    """Return what the modules were found by: "wiring", "influence" or "attributes"."""
+    return str(found.settings.get("features", "wiring")).partition(":")[0]
 
 
 def _detection(found: ModuleHierarchy) -> Detection:
     """Return `detect_modules` with the settings of a hierarchy."""
-    settings = found.settings
-    if not _by_wiring(found):
-        return lambda dag: detect_modules(dag, features="influence")
+    settings, features = found.settings, _features(found)
+    if features != "wiring":
+        return lambda dag: detect_modules(dag, features=features)
     clustering = settings.get("clustering", "linkage")
     if clustering not in METHODS:
         raise ValueError(f"`detect` must be given for a clustering of your own (got {clustering!r} in `settings`)")
@@ -354,21 +362,27 @@ def _detection(found: ModuleHierarchy) -> Detection:
     )
 
 
-def _without_null(found: ModuleHierarchy, *, wiring: bool) -> Significance:
-    """Return the bound that the saved bits give."""
-    if wiring:
-        kept = found.labels >= 0
-        saved = _saved(found.dag.subgraph(kept), _clusters(found, kept))
-    else:
-        saved = 0.0
-    unknown = [ModuleEvidence(id=number, p_value=np.nan, confidence=np.nan) for number in range(found.n_modules)]
+def _without_null(found: ModuleHierarchy) -> Significance:
+    """Return what is known without null networks of our own.
+
+    By wiring: the bound that the saved bits give. By influence: the detection compares with shuffled weights itself.
+    """
+    kept = found.labels >= 0
+    dag = found.dag.subgraph(kept)
+    statistic, p_value, kind = 0.0, 1.0, "none"
+    if _features(found) == "influence":
+        groups = modules_by_influence(dag).groups
+        statistic, p_value, kind = groups.modularity - groups.expected, groups.p_value, "shuffled weights"
+    elif _features(found) == "wiring":
+        statistic = _saved(dag, _clusters(found, kept))
+        p_value = 2.0 ** -min(max(statistic, 0.0), 1000.0)
     return Significance(
-        p_value=min(1.0, 2.0**-saved) if saved < 1000 else 2.0**-1000,
+        p_value=p_value,
         effect_size=np.nan,
-        statistic=saved,
+        statistic=statistic,
         null=read_only(np.zeros(0)),
-        kind="none",
-        modules=tuple(unknown),
+        kind=kind,
+        modules=tuple(ModuleEvidence(id=at, p_value=np.nan, confidence=np.nan) for at in range(found.n_modules)),
     )
 
 

@@ -175,7 +175,7 @@ def is_real(units: IntArray, found: ModuleHierarchy, truth: IntArray) -> bool:
         (inside & layers & (truth == name)).sum() / (layers & (inside | (truth == name))).sum()
         for name in np.unique(truth)
     ]
-    return max(overlaps) > 0.5
+    return bool(max(overlaps) > 0.5)
 
 
 def confidence(store: Store, *, networks: int, first_seed: int, nulls: int) -> None:

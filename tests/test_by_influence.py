@@ -209,7 +209,7 @@ def test_blocks_of_wiring_are_left_to_wiring() -> None:
     dag = LayeredDAG.from_masks(weights, weights=weights, activations=["relu"] * 3)
     assert paths_per_pair(dag) == 12 * 12 / 2
     found = detect_modules(dag)
-    assert found.settings["features"].startswith("wiring: reachability")
+    assert found.settings["features"].startswith("wiring: edges keep to modules")
     assert found.labels.tolist() == detect_modules(dag, features="wiring").labels.tolist()
 
 

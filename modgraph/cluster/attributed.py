@@ -239,19 +239,8 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
     """Cut every branch of a tree where the modularity of the whole is largest.
 
     Modularity is a sum over clusters, Q = Σ_c (w_c / w − γ (d_c / w)²), with w_c the weight inside c, d_c that of its
-    units' edges, w the sum of all: so each branch can be decided alone, from the leaves up.
-
-    Parameters
-    ----------
-    tree : ndarray of float, shape (n − 1, 4)
-    weights : ndarray of float ≥ 0, shape (n, n)
-        Symmetric; the diagonal doesn't count.
-    resolution : float
-        γ.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
+    units' edges, w the sum of all: so each branch can be decided alone, from the leaves up. `weights`, shape (n, n), is
+    symmetric; its diagonal doesn't count.
     """
     n = len(weights)
     weights = weights.copy()

@@ -33,13 +33,7 @@ INPUT: Final = "input"
 
 @dataclass(frozen=True, slots=True)
 class AndOfLiterals:
-    """AND of bits, some of them negated.
-
-    Parameters
-    ----------
-    negated : tuple of bool
-        Whether each bit is negated first.
-    """
+    """AND of bits; those at which `negated` is True are negated first."""
 
     negated: tuple[bool, ...]
 
@@ -56,13 +50,7 @@ class AndOfLiterals:
 
 @dataclass(frozen=True, slots=True)
 class TableLookup:
-    """A function given by its truth table.
-
-    Parameters
-    ----------
-    table : bytes, length 2**n_bits
-        The value, 0 or 1, at each pattern of the bits, the first bit most significant.
-    """
+    """A function given by its truth table: 0 or 1 at each pattern of the bits, the first bit most significant."""
 
     table: bytes
 
@@ -86,7 +74,7 @@ class Node(NamedTuple):
     """
 
     kind: str
-    operands: tuple[int, ...] = ()  # numbers of nodes, ascending
+    operands: tuple[int, ...] = ()  # numbers of nodes; `decompose` has them ascending
     negated: tuple[bool, ...] = ()  # AND only
     table: bytes = b""  # PRIME only
     position: int = -1  # INPUT only

@@ -134,7 +134,9 @@ class LayeredDAG:
             sources.append(source + starts[position])
             targets.append(target + starts[position + 1])
             if weights is not None:
-                kept.append(np.asarray(values[position][target, source], dtype=np.float64))
+                picked = values[position][target, source]
+                picked = picked.toarray().reshape(-1) if issparse(picked) else picked
+                kept.append(np.asarray(picked, dtype=np.float64))
         return cls.from_sorted_edges(
             np.concatenate(sources),
             np.concatenate(targets),
@@ -391,7 +393,9 @@ class LayeredDAG:
             activations=units[0],
             unit_names=units[1],
             layer_names=layer_names,
-            positions=None if positions is None else read_only(check_int_vector("positions", positions, length=layer.size)),
+            positions=None
+            if positions is None
+            else read_only(check_int_vector("positions", positions, length=layer.size)),
             notes=tuple(notes),
         )
 

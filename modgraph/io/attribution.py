@@ -217,7 +217,7 @@ def _id_key(document: dict[str, Any]) -> str:
     votes = {key: len(used & ids) for key, ids in known.items()}
     if votes["node_id"] != votes["jsNodeId"]:
         return max(votes, key=lambda key: votes[key])
-    # No group to go by: files of neuronpedia's schema use node ids, older ones ids for JavaScript, where these are unique.
+    # No group to go by: files of neuronpedia's schema use node ids, older ones `jsNodeId`, where these are unique.
     metadata = document.get("metadata")
     newer = isinstance(metadata, dict) and "schema_version" in metadata
     return "node_id" if newer or len(known["jsNodeId"]) < len(nodes) else "jsNodeId"

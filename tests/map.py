@@ -29,7 +29,7 @@ ORDER = (
     ("compare", "evidence", "subspace", "verify"),
     ("score",),
     ("io", "sculpt"),
-    ("layout",),
+    ("layout", "marks"),
     ("pixels",),
     ("draw",),
     ("report",),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-
 import numpy as np
 
-from modgraph.arrays import BoolArray, IntArray
+from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.cluster.tree import MergeTree
 
 
 def choose_clusters(
-    tree: MergeTree, rows: BoolArray, *, overlap: IntArray, copies: int = 0, modularity_threshold: float
+    tree: MergeTree,
+    rows: BoolArray,
+    *,
+    overlaps: IntArray,
+    copies: int = 0,
+    modularity_threshold: float,
 ) -> IntArray:
     """Cut a tree where the published rule says (method: paper, section 3.2).
 
@@ -27,8 +29,8 @@ def choose_clusters(
     tree : MergeTree
         Of at least two rows.
     rows : ndarray of bool, shape (n_rows, n_columns)
-    overlap : ndarray of int, shape (n_rows, n_rows)
-        Columns that each pair of rows has in common.
+    overlaps : ndarray of int, shape (n_pairs,)
+        Columns that each pair of ``tree.closest`` has in common.
     copies : int ≥ 0
         Number of rows left out because they equal one of `rows`. They count where a number of clusters is compared
         with the number of rows; if there are any, the rows can't be all separate.
@@ -46,7 +48,7 @@ def choose_clusters(
     chosen = min(inner, key=lambda step: (curve[step], step), default=0)
     decisive = inner and 2 < counts[chosen] < n_units - 1 and curve[chosen] <= -modularity_threshold
     if not decisive:
-        separate = None if copies else _all_separate(tree, overlap, rows.shape[1])
+        separate = None if copies else _all_separate(tree, rows.sum(axis=1), overlaps, n_columns=rows.shape[1])
         one = _all_one(tree, rows)
         if one is not None and (separate is None or one >= separate):
             chosen = tree.n_steps
@@ -55,40 +57,38 @@ def choose_clusters(
     return tree.cut(chosen)
 
 
-def _all_separate(tree: MergeTree, overlap: IntArray, n_columns: int) -> float | None:
+def _all_separate(tree: MergeTree, sizes: IntArray, overlaps: IntArray, *, n_columns: int) -> float | None:
     """Return the score of *all separate*, the smallest of the closest pairs; None where one of them fails the test."""
-    scores = []
-    for one, two in tree.closest.tolist():
-        k_one, k_two, both = int(overlap[one, one]), int(overlap[two, two]), int(overlap[one, two])
-        expected, score = _excess(k_one, k_two, both, n_columns)
-        if not (both < 1 or (both < max(k_one, k_two) and both <= expected)):
-            return None
-        scores.append(-score)
-    return min(scores)
+    k_one, k_two = sizes[tree.closest].T
+    expected, score = _excess(k_one, k_two, overlaps, n_columns=n_columns)
+    separate = (overlaps < 1) | ((overlaps < np.maximum(k_one, k_two)) & (overlaps <= expected))
+    return float(-score.max()) if separate.all() else None
 
 
 def _all_one(tree: MergeTree, rows: BoolArray) -> float | None:
     """Return the score of *all one*, the largest of the branches joined last; None where all fail the test."""
-    branch = tree.cut(tree.n_steps - 1)
+    unions = _unions(rows, tree.cut(tree.n_steps - 1))
+    branches_with = unions.sum(axis=0)  # by column
+    k_one = unions.sum(axis=1)
+    # The union of the other branches has all columns but those that only this branch has.
+    only_here = unions @ (branches_with == 1)
+    k_two = np.count_nonzero(branches_with) - only_here
+    both = k_one - only_here
+    expected, score = _excess(k_one, k_two, both, n_columns=rows.shape[1])
+    together = (both >= np.maximum(k_one, k_two)) | ((both >= 1) & (both >= expected))
+    return float(score[together].max()) if together.any() else None
+
+
+def _unions(rows: BoolArray, branch: IntArray) -> IntArray:
+    """Return 1 where any row of a branch has a column, else 0; shape (n_branches, n_columns)."""
     order = branch.argsort(kind="stable")
-    first = [at for at, (one, two) in enumerate(itertools.pairwise([-1, *branch[order].tolist()])) if one != two]
-    unions = np.logical_or.reduceat(rows[order], first)
-    # The union of the other branches has a column if more branches have it than this one.
-    others = unions.sum(axis=0) > unions
-    counts = zip(
-        unions.sum(axis=1).tolist(), others.sum(axis=1).tolist(), (unions & others).sum(axis=1).tolist(), strict=True
-    )
-    scores = []
-    for k_one, k_two, both in counts:
-        expected, score = _excess(k_one, k_two, both, rows.shape[1])
-        if both >= max(k_one, k_two) or (both >= 1 and both >= expected):
-            scores.append(score)
-    return max(scores, default=None)
+    _, first = np.unique(branch[order], return_index=True)
+    return np.logical_or.reduceat(rows[order], first).astype(np.int64)
 
 
-def _excess(k_one: int, k_two: int, both: int, n_columns: int) -> tuple[float, float]:
-    """Return the overlap expected by chance, and by how many standard deviations `both` exceeds it."""
+def _excess(k_one: IntArray, k_two: IntArray, both: IntArray, *, n_columns: int) -> tuple[FloatArray, FloatArray]:
+    """Return the overlaps expected by chance, and by how many standard deviations `both` exceeds them."""
     expected = k_one * k_two / n_columns
     chance = k_one * k_two / n_columns**2
-    deviation = math.sqrt(n_columns * chance * (1 - chance))
-    return expected, (both - expected) / (deviation or 1.0)
+    deviation = np.sqrt(n_columns * chance * (1 - chance))
+    return expected, (both - expected) / np.where(deviation == 0, 1.0, deviation)

@@ -92,8 +92,9 @@ def described_linkage(
         labels = found.labels.copy()
     labels[starts[-2] :] = np.arange(dag.layer_sizes[-1])
     # Layers never share a label.
-    _, names = np.unique(np.column_stack([dag.layer, labels]), axis=0, return_inverse=True)
-    return read_only(by_first_unit(names)), found
+    lowest = int(labels.min())
+    span = int(labels.max()) - lowest + 1
+    return read_only(by_first_unit(dag.layer * span + labels - lowest)), found
 
 
 def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = None) -> Description:

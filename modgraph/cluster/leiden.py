@@ -15,6 +15,8 @@ from modgraph.labels import by_first_unit
 
 # Number of resolutions tried in each layer, from one cluster to units apart, evenly spaced on a logarithmic scale.
 RESOLUTIONS = 24
+# Most iterations of Leiden. Where many partitions are equally good it would go from one to another without an end.
+MAX_ITERATIONS = 50
 
 
 def leiden(dag: LayeredDAG, *, hops: int, rng: np.random.Generator) -> IntArray:
@@ -112,7 +114,7 @@ def leiden_partition(
                 graphs,
                 leidenalg.RBConfigurationVertexPartition,
                 resolution_parameter=resolution,
-                n_iterations=-1,
+                n_iterations=MAX_ITERATIONS,
                 seed=int(rng.integers(1 << 31)),
             )[0]
         )
@@ -144,7 +146,7 @@ def _clusters(graph: SimilarityGraph, resolution: float, rng: np.random.Generato
             weights=graph.cosine * graph.copies[one] * graph.copies[two],
             node_weights=graph.copies.tolist(),
             resolution=resolution,
-            n_iterations=-1,
+            n_iterations=MAX_ITERATIONS,
         )
     finally:
         igraph.set_random_number_generator(random)

@@ -54,10 +54,11 @@ def tied_linkage(features: BoolArray, *, modularity_threshold: float = 0.2) -> I
         return copy_of
     rows = np.frombuffer(b"".join(position), dtype=np.bool_).reshape(len(copies), -1)
     overlap = _overlaps(rows)
+    tree = tied_tree(overlap, copies)
     clusters = choose_clusters(
-        tied_tree(overlap, copies),
+        tree,
         rows,
-        overlap=overlap,
+        overlaps=overlap[*tree.closest.T],
         copies=len(all_rows) - len(rows),
         modularity_threshold=modularity_threshold,
     )
@@ -96,7 +97,8 @@ def published_linkage(features: BoolArray, *, modularity_threshold: float = 0.2)
     if len(rows) == 1:
         return np.zeros(1, dtype=np.int64)
     overlap = _overlaps(rows)
-    return choose_clusters(published_tree(overlap), rows, overlap=overlap, modularity_threshold=modularity_threshold)
+    tree = published_tree(overlap)
+    return choose_clusters(tree, rows, overlaps=overlap[*tree.closest.T], modularity_threshold=modularity_threshold)
 
 
 def _checked_rows(features: BoolArray, modularity_threshold: float) -> BoolArray:

@@ -267,7 +267,7 @@ def _packed_tree(
 
 
 def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
-    """Grow the tree of sparse rows and say which row of it each one is; None where that would cost too much."""
+    """Grow the tree of the distinct rows; return it and the place of each row in it; None where it costs too much."""
     distinct, row_of, copies = _distinct(rows)
     n_rows = distinct.shape[0]
     tree = None

@@ -238,7 +238,7 @@ def _scan(
 @njit(cache=True)
 def reciprocal_merges(
     starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray, one: int
-) -> tuple[IntArray, FloatArray, FloatArray]:  # pragma: no cover (compiled)
+) -> tuple[IntArray, FloatArray, IntArray]:  # pragma: no cover (compiled)
     """Join clusters that are each other's nearest, all equally near ones at once, until none is like another.
 
     Average similarities never grow when clusters are joined. So two clusters that are each other's nearest stay so
@@ -255,13 +255,13 @@ def reciprocal_merges(
     pairs : ndarray of int, shape (n_rows − 1, 2)
     average : ndarray of float, shape (n_rows − 1,)
         Average similarity at which each merge happens; 0 for the last merges, of clusters without similar ones.
-    between : ndarray of float, shape (n_rows − 1,)
+    between : ndarray of int, shape (n_rows − 1,)
         Sum of the distances between the clusters of each merge.
     """
     n = len(copies)
     pairs = np.empty((n - 1, 2), np.int64)
     average = np.zeros(n - 1)
-    between = np.empty(n - 1)
+    between = np.empty(n - 1, np.int64)
     parent = np.arange(n)
     size = copies.copy()
     length = starts[1:] - starts[:-1]
@@ -341,7 +341,7 @@ def reciprocal_merges(
                 row = following[row]
             pairs[n_merged] = head, cluster
             average[n_merged] = height
-            between[n_merged] = 1.0 * one * size[head] * size[cluster] - shared
+            between[n_merged] = one * size[head] * size[cluster] - shared
             n_merged += 1
             parent[cluster] = head
             size[head] += size[cluster]
@@ -359,7 +359,7 @@ def reciprocal_merges(
                 head = cluster
             else:
                 pairs[n_merged] = head, cluster
-                between[n_merged] = 1.0 * one * size[head] * size[cluster]
+                between[n_merged] = one * size[head] * size[cluster]
                 size[head] += size[cluster]
                 n_merged += 1
     return pairs, average, between

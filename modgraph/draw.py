@@ -96,7 +96,7 @@ def draw(
         colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
         a line from there stands for all their edges to a unit, thicker for more edges.
     evidence : Significance, optional
-        A result of `modgraph.significance`: the title has its summary, and modules with weak evidence (p > 0.05 or
+        A result of `modgraph.significance`: the title has its p-value, and modules with weak evidence (p > 0.05 or
         confidence < 0.5) have a pale box with a dashed outline.
     verification : Verification, optional
         A result of `modgraph.verify`: certified modules are marked ``✓``.

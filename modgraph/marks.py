@@ -61,7 +61,9 @@ def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification
     notes = []
     if evidence is not None:
         weak = tuple(_is_weak(module) for module in evidence.modules)
-        note = evidence.summary()
+        note = f"evidence: p {'=' if evidence.n_null else '≤'} {evidence.p_value:.2g}"
+        if evidence.n_null:
+            note += f", {evidence.effect_size:.1f} standard deviations above {evidence.n_null} random networks"
         limits = f"p > {WEAK_P} or confidence < {WEAK_CONFIDENCE}".replace(" ", NO_BREAK)
         notes.append(f"{note} · dashed outline: {counted(sum(weak), 'weak module')} ({limits})" if any(weak) else note)
     if verification is not None and verification.target is not None:

@@ -200,7 +200,7 @@ def test_the_page_shows_evidence_and_verification(tmp_path: Path) -> None:
     assert head[-3:] == ["p-value", "Confidence", "Certified"]
     assert [row[-3:] for row in rows] == [["0.012", "0.75", "no"], ["–", "–", "yes"]]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Evidence: p = 0.004 beside 19 networks" in text
+    assert "Evidence: p = 0.004, 3.2 standard deviations above 19 random networks" in text
     assert "✓ certified by intervention: 1 of 2 modules" in text
     assert len(re.findall(r"<text[^>]*>Q ✓", text)) == 4  # three layers, and the module hierarchy
     assert "weak" not in {rect.get("class") for rect in page.named("rect")}

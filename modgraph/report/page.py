@@ -63,7 +63,7 @@ def report(
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
         is a dot.
     evidence : Significance, optional
-        A result of `modgraph.significance`: the page shows its summary, p-values and confidences; modules with weak
+        A result of `modgraph.significance`: the page shows its p-values and confidences; modules with weak
         evidence have a dashed outline.
     verification : Verification, optional
         A result of `modgraph.verify`: certified modules are marked ``✓``.

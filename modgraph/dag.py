@@ -134,7 +134,9 @@ class LayeredDAG:
             sources.append(source + starts[position])
             targets.append(target + starts[position + 1])
             if weights is not None:
-                kept.append(np.asarray(values[position][target, source], dtype=np.float64))
+                picked = values[position][target, source]
+                picked = picked.toarray().reshape(-1) if issparse(picked) else picked
+                kept.append(np.asarray(picked, dtype=np.float64))
         return cls.from_sorted_edges(
             np.concatenate(sources),
             np.concatenate(targets),
@@ -288,7 +290,7 @@ class LayeredDAG:
         >>> dag.unit_names.tolist(), dag.notes
         (['a', 'b + c', 'd'], ('1 cycle became one unit each: b, c.',))
         """
-        rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
+        rows: list[Any] = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
         if any(isinstance(row, str) or len(row) != 2 for row in rows):
             raise ValueError("`edges` must be pairs of nodes, source and target")
         nodes: list[Any] = list(dict.fromkeys(node for row in rows for node in row))

@@ -227,7 +227,7 @@ def _background_length(edges: int, cost: EdgeCost) -> int:  # pragma: no cover (
     return length
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _surprise(places: int, edges: int, fair_places: float, density: float) -> float:  # pragma: no cover (compiled)
     """Return by how much less likely a pair's edges are by the degrees of its units than by the density, in nats."""
     chance = min(max(density * fair_places / places, LEAST_DENSITY), MOST_DENSITY)
@@ -236,7 +236,7 @@ def _surprise(places: int, edges: int, fair_places: float, density: float) -> fl
     return by_degree - empty * fair_places - (math.log1p(-density) - math.log(density)) * edges
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _linked_length(places: int, edges: int, fair_places: float, cost: EdgeCost) -> int:  # pragma: no cover (compiled)
     """Return the code length of a linked pair of blocks, minus that of its places as empty background."""
     surprise = _surprise(places, edges, fair_places, cost.density)
@@ -245,7 +245,7 @@ def _linked_length(places: int, edges: int, fair_places: float, cost: EdgeCost) 
     return length
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) -> int:  # pragma: no cover (compiled)
     """Return the code length of a pair of blocks, linked or not, minus that of its places as empty background."""
     if edges == 0:
@@ -253,7 +253,7 @@ def _pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) ->
     return min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _edge_cost(
     n_pairs: int, n_linked: int, places: int, edges: int, density: float, n_edges: int
 ) -> EdgeCost:  # pragma: no cover (compiled)

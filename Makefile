@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that a fresh machine needs: each makes .venv and installs what it uses.
+# Every target creates .venv and installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ long: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -o addopts="-rA --strict-markers"
 
-# The pages, their code blocks and the gallery are all run; a warning is an error.
+# Runs the code blocks of the pages and the gallery; a warning is an error.
 SPHINX := $(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/doctrees
 docs: $(READY)
 	rm -rf docs/auto_examples docs/api/generated
@@ -37,7 +37,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# graph-tool is not on PyPI: Debian's package, for Debian's Python, needs numpy 1. Its importer warns.
+# graph-tool is not on PyPI. Debian's package is for Debian's Python and needs numpy 1; importing it warns.
 graph-tool:
 	dpkg -s python3-graph-tool >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq python3-graph-tool python3-venv; }
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)-graph-tool
@@ -46,7 +46,7 @@ graph-tool:
 
 check: test lint types
 
-# torch first: a later resolution must find it there and leave it alone.
+# torch is installed first, so that the second command keeps this version.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs`."""
+"""Configuration of Sphinx (`make docs`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.cli import get_docs_for_click
 import modgraph
 from modgraph.cli import app as command_line
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of these pages are so small that threads only wait
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads are slower on networks this small
 
 project = "modgraph"
 author = "The modgraph developers"
@@ -23,7 +23,7 @@ project_copyright = "The modgraph developers"
 release = version = modgraph.__version__
 
 extensions = [
-    "matplotlib.sphinxext.plot_directive",  # the pictures: docs/figures/*.py, run at every build
+    "matplotlib.sphinxext.plot_directive",  # runs docs/figures/*.py at every build
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -37,11 +37,11 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_templates", "figures", "about/reproduction", "api/generated/command-line.md"]
 templates_path = ["_templates"]
-smartquotes = False  # they would make an en dash of the dashes of an option
+smartquotes = False  # would turn the dashes of options into an en dash
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:obj", r"([A-Z]\w+\.)?\w+"),  # fields and arguments have no address
-    ("py:class", r"(collections|numpy)\..*"),  # what type aliases stand for
+    ("py:obj", r"([A-Z]\w+\.)?\w+"),  # fields and arguments are not link targets
+    ("py:class", r"(collections|numpy)\..*"),  # parts of type aliases
 ]
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -54,23 +54,23 @@ myst_links_external_new_tab = False
 
 autosummary_generate = True
 autosummary_imported_members = False
-autodoc_typehints = "none"  # the docstrings say it, with shapes and ranges
+autodoc_typehints = "none"  # types are in the docstrings, with shapes and ranges
 autodoc_member_order = "bysource"
-default_role = "autolink"  # `name` links to what it names if it is in the reference, else it is emphasised
+default_role = "autolink"  # `name` becomes a link if the reference has it, else it is emphasised
 add_module_names = False
 toc_object_entries = False
 
-numpydoc_show_class_members = False  # the template of classes lists them
+numpydoc_show_class_members = False  # the template for classes lists them
 numpydoc_class_members_toctree = False
-numpydoc_validation_checks: set[str] = set()  # tests/test_surface.py holds the docstrings
+numpydoc_validation_checks: set[str] = set()  # tests/test_surface.py checks the docstrings
 
 
 def public(package: str) -> dict[str, str]:
-    """Name what a package shows: short name → where the reference has it."""
+    """Map each public name of a package to its full name in the reference."""
     return {name: f"{package}.{name}" for name in importlib.import_module(package).__all__}
 
 
-# Types in the docstrings link to the reference, where they are ours.
+# Types of modgraph in docstrings link to the reference.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {
@@ -82,7 +82,7 @@ numpydoc_xref_aliases = {
 
 # --- Other libraries' pages -------------------------------------------------------------------------------------------
 
-# A build asks nobody on the network unless it is told to: DOCS_ONLINE=1 make docs.
+# Builds need no network. DOCS_ONLINE=1 make docs adds links to the pages of other libraries.
 if os.environ.get("DOCS_ONLINE"):
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_timeout = 10
@@ -96,12 +96,12 @@ if os.environ.get("DOCS_ONLINE"):
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
 else:
-    DEFAULT_LINKS.clear()  # numpydoc would link int, sequence, ndarray … to the pages of Python and NumPy
+    DEFAULT_LINKS.clear()  # no links from int, sequence, ndarray … to the pages of Python and NumPy
 
-# --- Code and pictures that are run -----------------------------------------------------------------------------------
+# --- Code and pictures ------------------------------------------------------------------------------------------------
 
-doctest_test_doctest_blocks = ""  # those of the docstrings are run by pytest, with the names of their modules
-# Every page runs in an empty folder of its own.
+doctest_test_doctest_blocks = ""  # pytest runs the docstrings
+# Every page runs in a new, empty folder.
 doctest_global_setup = """
 import os, tempfile
 _folder = tempfile.TemporaryDirectory()
@@ -129,7 +129,7 @@ sphinx_gallery_conf: dict[str, Any] = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
-    "write_computation_times": False,  # those of one machine say nothing
+    "write_computation_times": False,  # times of one machine are not useful
     "min_reported_time": 1e9,
 }
 
@@ -158,7 +158,7 @@ html_theme_options = {
 
 
 def write_command_line(app: Sphinx) -> None:
-    """Write the reference of the ``modgraph`` command from its own parser; `api/command-line.md` includes it."""
+    """Write the reference of the ``modgraph`` command from its parser; `api/command-line.md` includes it."""
     command = typer.main.get_command(command_line)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="modgraph", indent=1)
     folder = Path(app.srcdir) / "api" / "generated"
@@ -167,5 +167,5 @@ def write_command_line(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Add what the pages need beyond the extensions."""
+    """Connect the functions above to Sphinx."""
     app.connect("builder-inited", write_command_line)

@@ -1,7 +1,7 @@
 """The paper's four exemplar functions, from training to pictures (`make demo`).
 
 Sculpts four networks of each function with the published training settings and all 70 pruning settings, finds their
-modules, compares them with the function, and writes for each trial a picture, the hierarchy and the graph.
+modules, and compares them with the function. Writes a picture, the hierarchy and the graph of each trial.
 
 Usage: python examples/exemplars.py [--out out] [--seeds 4]
 """
@@ -35,7 +35,7 @@ EXEMPLARS = {
 
 
 def write_trial(network: SculptedNetwork, target: mg.functions.FunctionGraph, folder: Path) -> mg.Score:
-    """Find the modules of one network, write what is found to `folder`, and return its score."""
+    """Find the modules of one network, write picture and files to `folder`, and return the score."""
     found = mg.detect_modules(network.dag)
     stem = folder / f"{target.name}-seed{network.seed}"
     figure = mg.draw(found, target=target).get_figure(root=True)
@@ -47,13 +47,13 @@ def write_trial(network: SculptedNetwork, target: mg.functions.FunctionGraph, fo
 
 
 def any_exact(out: SculptResult, network: SculptedNetwork, target: mg.functions.FunctionGraph) -> bool:
-    """Whether one of the trial's networks with the fewest edges is exact (so the paper's trials were counted)."""
+    """Whether any of the trial's networks with the fewest edges is exact, as the paper counts its trials."""
     equal = [c for c in out.candidates if c.seed == network.seed and c.accepted and c.edges == network.edges]
     return any(mg.score(mg.detect_modules(candidate.dag), target).exact for candidate in equal)
 
 
 def spread(numbers: Iterable[int]) -> str:
-    """Smallest and largest, or the one number that all are."""
+    """Write the smallest and the largest number, or one number if all are equal."""
     low, *_, high = sorted([*numbers] * 2)
     return str(low) if low == high else f"{low}–{high}"
 
@@ -107,7 +107,7 @@ def main() -> None:
     console.print(table)
     console.print(
         "chosen: the modules of the chosen network are exactly those of the function.\n"
-        "exact: those of one of the networks with as few edges are; so published trials count."
+        "exact: so are those of some network with equally few edges; published trials are counted in this way."
     )
     console.print(f"Pictures, hierarchies (JSON) and graphs (GraphML) are in {options.out}/")
 

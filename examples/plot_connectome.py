@@ -2,9 +2,9 @@
 The nervous system of a worm
 ============================
 
-Functional organisation shapes structural organisation, in brains too. All connections of *Caenorhabditis elegans* are
-known, from electron micrographs (Cook et al., Nature 571, 2019), and its nerve cells have been sorted into layers from
-the senses to the muscles. From that alone, modules are found which biologists know by what they do.
+All connections between the nerve cells of *Caenorhabditis elegans* are known from electron micrographs (Cook et al.,
+Nature 571, 2019), and the cells have been sorted into layers from sensory to motor cells. This example finds modules in
+these connections and compares them with what biologists know about the cells.
 """
 
 import re
@@ -18,9 +18,9 @@ import numpy as np
 import modgraph as mg
 
 # %%
-# ``worm/`` has the chemical connections of the hermaphrodite between cells of five layers: sensory cells, three layers
-# of cells in between, and motor cells; the pharynx and the few cells outside these layers are left out. ``sections`` is
-# the number of micrographs that show a connection. The files are extracts of ``herm_full_edgelist.csv`` and
+# ``worm/`` holds the chemical connections of the hermaphrodite between cells of five layers: sensory cells, three
+# layers of interneurons, and motor cells. The pharynx and the few cells outside these layers are left out. ``sections``
+# is the number of micrographs that show a connection. The files are extracts of ``herm_full_edgelist.csv`` and
 # ``all_cell_info.csv`` in the package ``cect`` 0.3.5 of OpenWorm, whose licence is in ``worm/LICENSE``.
 folder = Path(sys.argv[0]).parent / "worm"  # beside this script
 cells, levels = np.loadtxt(folder / "cells.csv", dtype=np.str_, delimiter=",", skiprows=1, unpack=True)
@@ -31,8 +31,8 @@ ends = np.array([[number[source], number[target]] for source, target, _ in rows]
 strong = rows[:, 2].astype(int) >= 5
 
 # %%
-# A layered graph leaves something out: connections within a layer and back towards the senses, which a brain has and an
-# MLP has not. Weak connections are left out too, and the cells that have no others.
+# A layered graph has no connections within a layer or back to earlier layers, so these are left out. So are weak
+# connections, and cells that have only weak ones.
 forward = level[ends[:, 0]] < level[ends[:, 1]]
 edges = ends[strong & forward]
 used = np.unique(edges)
@@ -43,8 +43,8 @@ found = mg.detect_modules(dag)
 print(dag, found, sep="\n")
 
 # %%
-# Does that mean anything? Most cells have a twin on the other side of the body that does the same. The method knows
-# nothing of names or places, yet twins are in the same cluster far more often than two cells of the same layer are.
+# Most cells have a twin on the other side of the body with the same function. The method doesn't know names or
+# positions, but twins are in the same cluster far more often than two random cells of the same layer.
 clusters, kept = found.cluster_labels, found.labels >= 0
 number = {cell: at for at, cell in enumerate(cells) if kept[at] and level[at] < 4}
 twins = [(at, number[cell[:-1] + "R"]) for cell, at in number.items() if cell[-1] == "L" and cell[:-1] + "R" in number]
@@ -55,13 +55,13 @@ print(f"{together:.0%} of {len(twins)} pairs of twins are in one cluster; by cha
 
 
 # %%
-# Modules are named by the kinds of cells they have most of. Some are old acquaintances: AVA with the motor cells DA and
-# VA drives the worm backwards, PVC with DB forwards; ASH, ADL and FLP feel what hurts; AFD, ASE and AWA, AWB, AWC feel
-# warmth, taste and smell; ALM, AVM and PVD a touch. That is what they are wired to do, by the work of others; what the
-# modules say is only that these cells reach the same cells further on. Motor cells that several modules drive stand
-# alone.
+# Modules are named after the most frequent kind of cell in their first layer. Several match known circuits: AVA with
+# the motor cells DA and VA moves the worm backwards, PVC with DB forwards; ASH, ADL and FLP sense harmful stimuli; AFD,
+# ASE and AWA, AWB, AWC sense warmth, taste and smell; ALM, AVM and PVD sense touch. These functions are known from the
+# work of others; the modules only say that these cells reach the same later cells. Motor cells that several modules
+# drive are modules of their own.
 def kind(module: mg.Module) -> str:
-    """Call a module by the most frequent kind of cell in its first layer: a name without the side."""
+    """Return the most frequent kind of cell in the module's first layer: a cell's name without its side."""
     first = module.units[level[module.units] == module.layers[0]]
     return Counter(re.sub(r"(?<=\w\w\w)[DV]?[LR]$|\d+$", "", cell) for cell in cells[first]).most_common(1)[0][0]
 
@@ -71,7 +71,7 @@ for module in found.modules:
         print(f"{kind(module)}: {' '.join(cells[module.units])}")
 
 # %%
-# Texts are left out where there is no room for them; single motor cells stay without a name.
+# Names that don't fit are left out, and so are those of single motor cells.
 names = [kind(module) if module.layers != (4,) else "" for module in found.modules]
 figure, ax = plt.subplots(figsize=(13, 7))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.94)

@@ -2,9 +2,9 @@
 First modules
 =============
 
-A pruned network is a list of masks: which edges are left. Here are three of them, written by hand, in which two
-sub-functions of three inputs each are computed side by side and used more than once. Nothing says so but the edges, and
-that is enough.
+A pruned network is a list of masks, which say which edges are left. In these three masks, written by hand, two
+sub-functions of three inputs each are computed side by side and used more than once. The edges alone are enough to find
+them.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ import numpy as np
 import modgraph as mg
 
 # %%
-# A mask has a row for each unit and a column for each unit of the layer before, as ``torch.nn.Linear.weight`` has.
+# A mask has a row for each unit and a column for each unit of the layer before, like ``torch.nn.Linear.weight``.
 masks = [
     np.array([[1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]]),
     np.array([[1, 1, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]]),
@@ -23,19 +23,19 @@ dag = mg.LayeredDAG.from_masks(masks)
 print(dag)
 
 # %%
-# Units that feed the same later units are clustered, layer by layer, and clusters that feed each other almost alone are
-# merged across layers. ``labels`` has the module of each unit, inputs first.
+# Units that feed the same later units are clustered, layer by layer. Clusters that feed almost only each other are
+# merged across layers. ``labels`` holds the module of each unit, inputs first.
 found = mg.detect_modules(dag)
 print(found)
 print(found.labels)
 
 # %%
-# Each module knows its units, its layers, and which inputs and outputs hang on it.
+# Each module has its units, its layers, the inputs it depends on and the outputs that depend on it.
 for module in found.modules:
     print(module)
 
 # %%
-# The masks as they came, outputs at the top, and what is in them.
+# Left: the masks, outputs at the top. Right: the modules.
 room = {"left": 0.04, "right": 0.99, "bottom": 0.07, "top": 0.92, "hspace": 0.45, "wspace": 0.08}
 figure, axes = plt.subplot_mosaic("2n;1n;0n", figsize=(8, 4.6), width_ratios=[1, 2.6], gridspec_kw=room)
 for at, mask in enumerate(masks):

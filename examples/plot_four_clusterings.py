@@ -2,9 +2,8 @@
 Four clusterings of one network
 ===============================
 
-How the units of a layer are clustered is a choice. Here four ways see the same network, in which the modules are known
-because they were planted: the default, the rule of the paper, Leiden, and a function of one's own (or, where graph-tool
-is installed, its block model).
+This example compares four clusterings on a network with planted, therefore known, modules: the default, the paper's
+rule, Leiden, and a function of your own (or, where graph-tool is installed, its block model).
 """
 
 from importlib.util import find_spec
@@ -19,12 +18,12 @@ import modgraph as mg
 from modgraph.planted import planted_modules
 
 # %%
-# Six modules in each of three layers, four outputs; a tenth of the edges lead anywhere.
+# Six modules in each of three layers, four outputs; a tenth of the edges are moved at random.
 dag, planted = planted_modules([60, 60, 60, 12], n_modules=6, fan_out=3, rewired=0.1, random_state=0)
 
 
 # %%
-# A clustering of one's own is a function from the reachability rows of a layer to a label for each row.
+# A clustering of your own is a function from the reachability rows of a layer to a label for each row.
 def cosine_cut(rows: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Join rows by average linkage up to a cosine distance."""
     tree = AgglomerativeClustering(n_clusters=None, distance_threshold=0.6, metric="cosine", linkage="average")
@@ -38,20 +37,20 @@ print(compared)
 
 
 # %%
-# ``ami`` is the adjusted mutual information of the clusters of two methods, layer by layer: 1 = the same, 0 = chance.
-# The same is asked of each method and the planted modules.
+# ``ami`` is the adjusted mutual information of the clusters of two methods, layer by layer: 1 = equal, 0 = as expected
+# by chance. ``agreement`` computes the same for a method and the planted modules.
 def agreement(found: mg.ModuleHierarchy) -> float:
-    """Mean over the layers before the outputs."""
+    """Return the mean over the layers before the outputs."""
     layers = [(dag.layer == level) & (found.labels >= 0) for level in range(dag.n_layers - 1)]
     return float(np.mean([adjusted_mutual_info_score(planted[at], found.cluster_labels[at]) for at in layers]))
 
 
 # %%
-# Boxes are modules, each method's in colours of its own (and here without names).
+# Boxes are modules; colours of different methods are not related.
 figure, axes = plt.subplot_mosaic("hab;hcd", figsize=(12, 5.6), width_ratios=[0.9, 1, 1])
 figure.subplots_adjust(left=0.09, right=0.995, bottom=0.01, top=0.93, wspace=0.06, hspace=0.16)
 picture = axes["h"].imshow(compared.ami, cmap="Blues", vmin=0.7, vmax=1.1)
-axes["h"].set_title("how alike their clusters are (AMI)", fontsize=11)
+axes["h"].set_title("agreement of their clusters (AMI)", fontsize=11)
 places = range(len(compared.methods))
 axes["h"].set_xticks(places, compared.methods, rotation=30, ha="right")
 axes["h"].set_yticks(places, compared.methods)

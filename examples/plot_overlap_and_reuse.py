@@ -2,9 +2,9 @@
 Overlap and reuse
 =================
 
-What makes sub-functions hard to see in a network? Two things were varied in the paper: how many inputs two
-sub-functions share (overlap), and how often a sub-function is used. Sculpted with a handful of settings, some of its
-functions show both: the more overlap, the more the modules blur; the more use, the clearer they get.
+The paper varied two properties that make sub-functions hard to find: the number of inputs that two sub-functions share
+(overlap), and how often a sub-function is used. This example sculpts six of its functions with a few settings. More
+overlap makes the modules less distinct; more use makes them more distinct.
 """
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ TRAINING = {
 
 
 def smallest(name: str) -> tuple[mg.ModuleHierarchy, mg.Score]:
-    """Sculpt a published function, three trials of six settings; judge the network with the fewest edges."""
+    """Sculpt a published function in three trials of six settings; score the network with the fewest edges."""
     target, settings = mg.functions.published(name), TRAINING[name.split("_")[0]]
     out = sculpt(target, hidden=(24, 24), seeds=range(3), unit_steps=[60, 30, 10], edge_steps=[2, 1], settings=settings)
     found = mg.detect_modules(min(out.networks, key=lambda network: network.edges).dag)
@@ -32,9 +32,9 @@ def smallest(name: str) -> tuple[mg.ModuleHierarchy, mg.Score]:
 
 
 # %%
-# Every network drawn here computes its function without an error. The question marks are modules whose inputs or
-# outputs are not quite those of the sub-function they come closest to. Where two sub-functions read the same inputs, or
-# neither is used more than once, a few units can carry both, and fewer edges is all that pruning asks for.
+# Every network drawn here computes its function without an error. Question marks mark modules whose inputs or outputs
+# differ from those of the closest sub-function. If two sub-functions read the same inputs, or neither is used more than
+# once, a few units can compute both, and pruning prefers fewer edges.
 figure, axes = plt.subplots(2, 3, figsize=(12, 7.4))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.95, wspace=0.02, hspace=0.14)
 for ax, (name, caption) in zip(axes.flat, (OVERLAP | REUSE).items(), strict=True):

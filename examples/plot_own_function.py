@@ -1,10 +1,9 @@
 """
-A function of one's own
-=======================
+A function of your own
+======================
 
-A house alarm, written down as a graph of sub-functions, is sculpted into networks: trained, then pruned for as long as
-every row of its truth table comes out right. The modules found in these are compared with the sub-functions they were
-never told about.
+A house alarm is described as a graph of sub-functions. Networks are trained on its truth table and pruned as long as
+every row stays right. Their modules are compared with the sub-functions, which the networks did not see.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ from modgraph.functions import FunctionGraph, SubFunction
 from modgraph.sculpt import TrainSettings, sculpt
 
 # %%
-# A sub-function reads inputs or other sub-functions; it is a gate by name, or any function of bits.
+# A sub-function reads inputs or other sub-functions. It is a named gate or a function of bits.
 target = FunctionGraph(
     name="house alarm",
     inputs=["door", "window", "away", "smoke", "heat", "water", "no pump"],
@@ -32,26 +31,26 @@ inputs, outputs = target.truth_table()
 print(target, outputs.mean(axis=0))
 
 # %%
-# Four trials, each with six settings of how fast to prune; the network with the fewest edges of each is kept.
+# Four trials, each with six pruning settings; of each trial the network with the fewest edges is kept.
 settings = TrainSettings(learning_rate=0.05, batch_size=32, epochs=20)
 out = sculpt(target, hidden=(24, 24), seeds=range(4), unit_steps=[60, 40, 20], edge_steps=[2, 1], settings=settings)
 hierarchies = [mg.detect_modules(network.dag) for network in out.networks]
 
 # %%
-# ``exact`` means: the inputs and outputs are grouped as in the function, and there are as many modules.
+# ``exact`` means that the inputs and outputs are grouped as in the function and that the number of modules is right.
 scores = [mg.score(found, target) for found in hierarchies]
 for network, score in zip(out.networks, scores, strict=True):
     print(network.edges, "edges:", score)
 
 # %%
-# The first trial, and what each of its modules was matched with: 1 where they depend on the same inputs and lead to the
-# same outputs.
+# The sub-function that each module of the first trial was matched with. The similarity is 1 if both depend on the same
+# inputs and lead to the same outputs.
 for match in scores[0].matching:
     print(f"module {match.module}: {match.sub_function}, similarity {match.similarity:.2f}")
 
 # %%
-# Names are those of the matched sub-functions, with a question mark where inputs or outputs differ. Both networks
-# compute the alarm without an error: where modules and sub-functions differ, the network found another way to do it.
+# Modules are named after the matched sub-functions, with a question mark where inputs or outputs differ. Both networks
+# compute the alarm without an error; where modules and sub-functions differ, the network computes it in another way.
 figure, axes = plt.subplots(1, 2, figsize=(11, 5))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.9, wspace=0.02)
 for ax, trial in zip(axes, (0, 1), strict=True):

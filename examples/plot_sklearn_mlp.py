@@ -2,9 +2,9 @@
 Any scikit-learn MLP
 ====================
 
-One perceptron learns two things at once, which it isn't told apart: the species of an iris and the grower of a wine,
-from the measurements of both side by side. Its weights are pruned by magnitude in rounds, with some training after
-each, for as long as it still names flowers and wines that it has not seen. What is left falls into the two tasks.
+One perceptron learns two tasks at once: the species of an iris and the grower of a wine, from the measurements of both
+side by side. Its weights are pruned by magnitude in rounds, with some training after each, as long as it stays accurate
+on flowers and wines that it has not seen. The pruned network separates the two tasks.
 """
 
 import copy
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 import modgraph as mg
 
 # %%
-# Flowers and wines are paired at random, those to train with and those to test with apart.
+# Flowers and wines are paired at random. Training and test pairs have no flower or wine in common.
 rng = np.random.default_rng(0)
 iris, wine = load_iris(as_frame=True), load_wine(as_frame=True)
 iris.data.columns = iris.data.columns.str.removesuffix(" (cm)")
@@ -45,15 +45,15 @@ inputs, new_inputs = scaler.transform(inputs), scaler.transform(new_inputs)
 
 
 def accuracy(mlp: MLPClassifier) -> NDArray[np.float64]:
-    """Share of new flowers and of new wines that are named rightly."""
+    """Return the share of new flowers and of new wines that are classified correctly."""
     chance = mlp.predict_proba(new_inputs).reshape(-1, 2, 3)
     right = chance.argmax(axis=2) == new_bits.reshape(-1, 2, 3).argmax(axis=2)
     return np.asarray(right.mean(axis=0))
 
 
 # %%
-# Train, then prune: in each round a seventh of the weights that are left goes, the smallest. scikit-learn knows no
-# masks, so the pruned weights are set to 0 again after each pass.
+# Train, then prune: each round removes the smallest seventh of the remaining weights. scikit-learn has no masks, so the
+# pruned weights are set to 0 again after each pass.
 mlp = MLPClassifier((16, 12), learning_rate_init=0.01, tol=1e-3, max_iter=500, random_state=0).fit(inputs, bits)
 kept, dense = 1.0, accuracy(mlp)
 rounds = [(kept, dense, mlp)]
@@ -68,15 +68,15 @@ while kept > 0.05:
     rounds.append((kept, accuracy(mlp), mlp))
 
 # %%
-# Of the networks that are nearly as good as the dense one, the smallest:
+# The smallest network that is nearly as accurate as the dense one:
 kept, right, pruned = min((one for one in rounds if (one[1] > dense - 0.02).all()), key=lambda one: one[0])
 dag = mg.from_estimator(pruned)
 print(f"{kept:.0%} of the weights, right for {right[0]:.1%} of the flowers and {right[1]:.1%} of the wines")
 print(dag)
 
 # %%
-# The graph has the names of the columns; those of the outputs are put in. No module reads both a flower and a wine. An
-# output stays even when it lost all its edges: that grower is named when neither of the others is likely.
+# The graph has the names of the columns; names of the outputs are added here. No module reads both a flower and a wine.
+# An output may have lost all its edges: that grower is predicted when neither of the others is likely.
 names = np.array(dag.unit_names)
 names[-6:] = [*iris.target_names, "grower 0", "grower 1", "grower 2"]
 dag = replace(dag, unit_names=names)
@@ -84,14 +84,14 @@ found = mg.detect_modules(dag)
 print(found)
 
 # %%
-# On the left, the price of pruning; the network drawn is the one at the dotted line.
+# Left: accuracy by share of weights kept. Right: the network at the dotted line.
 figure, (curve, drawing) = plt.subplots(1, 2, figsize=(10.5, 5), width_ratios=[1, 2])
 figure.subplots_adjust(left=0.06, right=0.995, bottom=0.11, top=0.92, wspace=0.04)
 shares = [100 * one[0] for one in rounds]
 for at, name in enumerate(("flowers", "wines")):
     curve.semilogx(shares, [100 * one[1][at] for one in rounds], "o-", color=("C4", "C3")[at], label=name)
 curve.axvline(100 * kept, color="0.6", linestyle=":")
-curve.set(xlabel="weights kept (%)", title="right for new ones (%)", xticks=[100, 50, 20, 10, 5])
+curve.set(xlabel="weights kept (%)", title="accuracy on new ones (%)", xticks=[100, 50, 20, 10, 5])
 curve.set_xticklabels(["100", "50", "20", "10", "5"])
 curve.legend(loc="lower right")
 mg.draw(found, ax=drawing)

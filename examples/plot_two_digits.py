@@ -2,8 +2,8 @@
 Two digits side by side
 =======================
 
-A network reads an image of two digits and answers with the bits of one XOR the other. It is told nothing of digits,
-nor that there are two. Pruned as far as it stays accurate, does it come to read them apart?
+A network reads an image of two digits and outputs the bits of one XOR the other. It is trained on these bits only.
+After pruning, does it process the two digits separately?
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +14,8 @@ import modgraph as mg
 from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
 
 # %%
-# The images are those that come with scikit-learn, 8 × 8 pixels a digit, so a network has 128 inputs. No image of the
-# test samples, nor of the validation samples that judge the pruning, is one to learn from.
+# The images come with scikit-learn: 8 × 8 pixels a digit, so the network has 128 inputs. Training, validation and test
+# samples have no image in common; the validation samples decide about pruning.
 task = digit_pairs(load_digits8(), pairs=(50, 20, 20))
 print(task)
 figure, axes = plt.subplots(1, 5, figsize=(10, 1.6))
@@ -27,9 +27,9 @@ for ax, at in zip(axes, range(150, 1275, 225), strict=True):
 plt.show()
 
 # %%
-# Train a network with four hidden layers, take the weakest units from it and then the weakest edges, and train it again
-# each time. What stays has at most two percent of the bits more wrong, in the validation samples, than the dense
-# network. Two networks, from different initial weights, on a processor core each.
+# Train a network with four hidden layers; prune the weakest units, then the weakest edges, and train it again each
+# time. The share of right bits in the validation samples may fall by at most two percentage points below that of the
+# dense network. Two networks with different initial weights run on one processor core each.
 settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=60, give_up=20, tolerance=0.02)
 results = Parallel(n_jobs=2)(
     delayed(sculpt_wide)(task, hidden=(64, 64, 64, 64), seed=seed, settings=settings) for seed in (0, 1)
@@ -39,8 +39,8 @@ for out in results:
     print(f"{dense.edges} edges, {dense.test:.1%} right in the test → {left} edges, {out.test_accuracy:.1%}")
 
 # %%
-# Every training run: the density of the network, and how good it was after it. Networks that were not good enough
-# (open) are dropped, and the next one loses less.
+# Every training run: the density of the network, and its accuracy after training. Networks below the threshold (open
+# circles) are dropped, and the next round prunes less.
 figure, axes = plt.subplots(2, 2, figsize=(10, 4.4), sharex="col", sharey="row", layout="constrained")
 for seed, (out, (above, below)) in enumerate(zip(results, axes.T, strict=True)):
     density = [100 * done.edges / out.network.dag.dense_edges for done in out.rounds]
@@ -50,7 +50,7 @@ for seed, (out, (above, below)) in enumerate(zip(results, axes.T, strict=True)):
     above.set_title(f"seed {seed}")
     for part, colour in (("validation", "C0"), ("test", "C1")):
         below.plot([100 * getattr(done, part) for done in out.rounds], color=colour, label=part)
-    below.axhline(100 * out.threshold, color="0.5", linestyle=":", label="good enough")
+    below.axhline(100 * out.threshold, color="0.5", linestyle=":", label="threshold")
     below.set_xlabel("round")
 axes[0, 0].set_ylabel("density, %")
 axes[1, 0].set_ylabel("bits right, %")
@@ -58,9 +58,9 @@ axes[1, 1].legend(loc="lower right", ncols=3)
 plt.show()
 
 # %%
-# Is a digit read on its own? First without modules: how many units of the first hidden layer have edges from one digit
-# only; then the modules that the pixels are put in. What pixel belongs to which digit is known to neither network nor
-# method, only to this count.
+# Are the digits processed separately? First without modules: how many units of the first hidden layer have edges from
+# only one digit. Then with modules: how many pixels of each digit every module has. Neither the network nor the method
+# knows which pixel belongs to which digit.
 hierarchies = [mg.detect_modules(out.network.dag) for out in results]
 for seed, found in enumerate(hierarchies):
     dag = found.dag
@@ -73,9 +73,9 @@ for seed, found in enumerate(hierarchies):
         print(f"  module {module}: {left} pixels of the left digit, {right} of the right")
 
 # %%
-# The first network has come apart: one module reads the left digit, one the right and hardly anything else. In the
-# second most units still read both digits, and all pixels are one module. Neither is an exception: which of the two
-# happens depends on the initial weights, and the second is the more frequent.
+# The first network is separated: one module reads the left digit, another the right digit and hardly anything else. In
+# the second network most units read both digits, and all pixels are in one module. Both outcomes occur, depending on
+# the initial weights; the second is more frequent.
 figure = plt.figure(figsize=(10, 5))
 grid = figure.add_gridspec(2, 1)
 for row, found in enumerate(hierarchies):
@@ -83,7 +83,7 @@ for row, found in enumerate(hierarchies):
 plt.show()
 
 # %%
-# The first network as a whole, above its image. Where the edges of both digits meet, a third module begins.
+# The first network above its image. A third module begins where the edges of both digits meet.
 figure, ax = plt.subplots(figsize=(10, 8))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.95)
 mg.draw(hierarchies[0], ax=ax, image_shape=task.image_shape)

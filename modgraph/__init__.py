@@ -18,6 +18,7 @@ from modgraph import cluster, functions, io
 from modgraph.compare import ClusteringComparison, compare_clusterings
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw
+from modgraph.evidence import ModuleEvidence, Significance, Stability, significance, stability
 from modgraph.forward import forward
 from modgraph.influence import influence
 from modgraph.io import (
@@ -47,11 +48,14 @@ __all__ = [
     "Criteria",
     "LayeredDAG",
     "Module",
+    "ModuleEvidence",
     "ModuleGraph",
     "ModuleHierarchy",
     "PathCore",
     "PathCounts",
     "Score",
+    "Significance",
+    "Stability",
     "Verification",
     "cluster",
     "compare_clusterings",
@@ -74,6 +78,8 @@ __all__ = [
     "save_network",
     "score",
     "sculpt",
+    "significance",
+    "stability",
     "subspaces",
     "verify",
 ]

@@ -7,7 +7,7 @@ layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, issparse
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
+from modgraph.digraph import chosen_nodes, layered, unit_names_of
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -246,6 +247,68 @@ class LayeredDAG:
             positions=positions,
             notes=notes,
         )
+
+    @classmethod
+    def from_digraph(
+        cls,
+        edges: Iterable[tuple[Hashable, Hashable]] | ArrayLike,
+        *,
+        inputs: str | Iterable[Hashable] | Callable[[Any], bool] = "sources",
+        outputs: str | Iterable[Hashable] | Callable[[Any], bool] = "sinks",
+        weights: ArrayLike | None = None,
+    ) -> LayeredDAG:
+        """Build a graph from the edges of any directed graph, cycles too.
+
+        Nodes on a common cycle become one unit. A unit's layer is the longest path that leads to it; outputs are in
+        the last layer.
+
+        Parameters
+        ----------
+        edges : sequence of pairs of nodes, or array_like of int, shape (n_edges, 2)
+            Source and target of each edge. Nodes are any hashable values; repeats count once, with the sum of their
+            weights.
+        inputs : "sources", nodes, or function of a node
+            Layer 0. Edges that enter inputs are left out.
+        outputs : "sinks", nodes, or function of a node
+            The last layer. An output that has successors is shown there by a copy with one edge.
+        weights : array_like of float, shape (n_edges,), optional
+            Finite.
+
+        Returns
+        -------
+        LayeredDAG
+            Its unit names are the nodes, its notes say what became of cycles and what was left out.
+
+        Raises
+        ------
+        ValueError
+            If there is no input, output or edge between units, or an argument is not of that form.
+
+        Examples
+        --------
+        >>> dag = LayeredDAG.from_digraph([("a", "b"), ("b", "c"), ("c", "b"), ("b", "d")])
+        >>> dag.unit_names.tolist(), dag.notes
+        (['a', 'b + c', 'd'], ('1 cycle became one unit each: b, c.',))
+        """
+        rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
+        if any(isinstance(row, str) or len(row) != 2 for row in rows):
+            raise ValueError("`edges` must be pairs of nodes, source and target")
+        nodes: list[Any] = list(dict.fromkeys(node for row in rows for node in row))
+        if all(isinstance(node, int) for node in nodes):
+            nodes.sort()
+        place = {node: at for at, node in enumerate(nodes)}
+        names = [str(node) for node in nodes]
+        found = layered(
+            np.array([[place[source], place[target]] for source, target in rows], dtype=np.int64).reshape(-1, 2),
+            names=names,
+            inputs=chosen_nodes("inputs", inputs, nodes, default="sources"),
+            outputs=chosen_nodes("outputs", outputs, nodes, default="sinks"),
+            weights=None if weights is None else check_finite_vector("weights", weights, length=len(rows)),
+        )
+        dag = cls.from_edges(
+            found.edges, layer=found.layer, weights=found.weights, unit_names=unit_names_of(found, names)
+        )
+        return replace(dag, notes=tuple(found.notes))
 
     @classmethod
     def from_sorted_edges(

@@ -37,9 +37,11 @@ from modgraph.layout import (
     places,
     waypoints,
 )
+from modgraph.marks import CERTIFIED, Evidence, Marks, edge_strength, explain, marks, negative_edges, second_modules
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
+from modgraph.verify import Verification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,13 +64,19 @@ def draw(
     target: FunctionGraph | None = None,
     names: Sequence[str] | None = None,
     image_shape: tuple[int, int] | None = None,
+    evidence: Evidence | None = None,
+    verification: Verification | None = None,
 ) -> Axes:
     """Draw the trimmed network layer by layer, inputs at the bottom, each module in boxes of one colour.
 
     The units of a module in one layer share a box with the module's name; a band joins the boxes of a module in
     adjacent layers. Edges have the colour of the module they leave; an edge that skips a layer passes between the
-    boxes. The title shows the layer sizes after trimming, the density and the number of modules. Texts that don't fit
-    are left out.
+    boxes. If the network has weights, edges of larger weight are wider, compared with those between the same layers,
+    and edges of negative weight are dashed (not with `image_shape`). A unit that serves several modules
+    (``found.shared``) has a rim in the colour of the module in which it has the second largest share.
+
+    The title shows the layer sizes after trimming, the density and the number of modules. Texts that don't fit are
+    left out.
 
     Parameters
     ----------
@@ -86,6 +94,10 @@ def draw(
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image, in the
         colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
         a line from there stands for all their edges to a unit, thicker for more edges.
+    evidence : result of `modgraph.significance`, optional
+        Modules with weak evidence get a dashed outline and a pale box; the title shows the p-value and the effect size.
+    verification : Verification, optional
+        A result of `modgraph.verify`: certified modules are marked ``✓``.
 
     Returns
     -------
@@ -95,7 +107,8 @@ def draw(
     ------
     ValueError
         If `target` has another number of inputs or outputs than the network, `names` another number of names than
-        there are modules, or `image_shape` another number of pixels than there are inputs.
+        there are modules, `image_shape` another number of pixels than there are inputs, or `evidence` or
+        `verification` another number of modules.
     ImportError
         If matplotlib is not installed.
 
@@ -112,6 +125,8 @@ def draw(
     from matplotlib.figure import Figure
 
     texts = module_names(found, target, names)
+    known = marks(found, evidence=evidence, verification=verification)
+    texts = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
     kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
     shown = np.array(unit_names(found.dag, **end_names(target)))[kept].tolist()
@@ -137,20 +152,31 @@ def draw(
     height, angles = arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
     if _text_width(title, _TITLE) > width - 0.2:
         title = title.replace(" · ", "\n", 1)
+    drawing = _Drawing(
+        dag=dag,
+        labels=labels,
+        rows=rows,
+        colours=colours(found.n_modules),
+        second=second_modules(found)[kept] if image_shape is None else np.full(dag.n_units, -1),
+        marks=known,
+        size=(width, height),
+    )
+    lines = explain(negative=bool(negative_edges(dag).any()), shared=bool((drawing.second >= 0).any()))
+    notes = [*known.notes, lines] if lines else known.notes
+    title = "\n".join([title, *itertools.chain(*(_wrapped(note, width - 0.2) for note in notes))])
     if ax is None:
         total = height + _TITLE_HEIGHT + _LINE_HEIGHT * title.count("\n")
         ax = Figure(figsize=(width, total)).add_axes((0, 0, 1, height / total))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.set_axis_off()
     ax.set_title(title, fontsize=_TITLE)
-    drawing = _Drawing(ax=ax, dag=dag, labels=labels, rows=rows, colours=colours(found.n_modules), size=(width, height))
     if image_shape is not None:
         corner, pixel = ((width - image[0]) / 2, EDGE), image[0] / image_shape[1]
         ax.add_collection(squares(image_shape, pixel_colours(found), corner=corner, pixel=pixel), autolim=False)
-    _draw_boxes(drawing, image=image_shape is not None)
-    _draw_edges(drawing, n_edges)
-    _draw_units(drawing, inputs=image_shape is None)
-    _draw_names(drawing, shown, angles)
+    _draw_boxes(ax, drawing, image=image_shape is not None)
+    _draw_edges(ax, drawing, n_edges)
+    _draw_units(ax, drawing, inputs=image_shape is None)
+    _draw_names(ax, drawing, shown, angles)
     if names_layers(width) and height > 0.15 * dag.n_layers:
         for row, name in zip(rows, layer_names(found.dag), strict=True):
             if row:
@@ -171,31 +197,32 @@ _TEXT: Final[dict[str, Any]] = {"zorder": 5, "parse_math": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Drawing:
-    """A network that `arrange` has placed on axes."""
+    """A network that `arrange` has placed."""
 
-    ax: Axes
     dag: LayeredDAG
     labels: IntArray  # module of each unit, (n_units,)
     rows: list[list[Box]]
     colours: FloatArray  # of the modules, (n_modules, 3)
+    second: IntArray  # module with the second largest share of each shared unit, else −1, (n_units,)
+    marks: Marks
     size: tuple[float, float]  # width and height in inches
 
 
-def _draw_boxes(drawing: _Drawing, *, image: bool) -> None:
+def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
     """Draw the boxes of the modules, their names, and the bands between boxes of the same module."""
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.path import Path
 
-    ax = drawing.ax
     for box in itertools.chain(*drawing.rows):
-        colour = drawing.colours[box.module]
+        colour, weak = drawing.colours[box.module], drawing.marks.weak[box.module]
         patch = FancyBboxPatch(
             (box.left, box.y - box.height / 2),
             box.width,
             box.height,
             boxstyle=f"round,pad=0,rounding_size={0.3 * box.height}",
-            facecolor=0.78 + 0.22 * colour,
+            facecolor=0.95 + 0.05 * colour if weak else 0.78 + 0.22 * colour,
             edgecolor=colour,
+            linestyle=(0, (3, 2)) if weak else "solid",
             gid=f"module-{box.module}-{box.layer}",
             zorder=2,
         )
@@ -211,14 +238,14 @@ def _draw_boxes(drawing: _Drawing, *, image: bool) -> None:
         ax.add_patch(PathPatch(path, color=colour, alpha=0.14, linewidth=0, gid="band", zorder=1))
 
 
-def _draw_edges(drawing: _Drawing, n_edges: IntArray) -> None:
+def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
     """Draw the edges; with an image, each line stands for `n_edges` edges."""
     from matplotlib.collections import LineCollection
 
     dag, (width, height) = drawing.dag, drawing.size
     lines = waypoints(dag, drawing.rows, places(dag, drawing.rows)[0])
     thin = 1 / np.sqrt(max(dag.n_edges, 1))  # many edges are thinner and paler
-    linewidths = np.full(dag.n_edges, np.clip(16 * thin, 0.35, 1.3))
+    linewidths = np.clip(16 * thin, 0.35, 1.3) * edge_strength(dag)
     if n_edges.size:
         fan_out(dag, drawing.rows[0], lines)
         linewidths += _EXTRA_WIDTH * min(1, height / width) * (n_edges - 1) / max(n_edges.max() - 1, 1)
@@ -227,43 +254,57 @@ def _draw_edges(drawing: _Drawing, n_edges: IntArray) -> None:
         [_bent(points) for points in lines],
         colors=np.column_stack([drawing.colours[drawing.labels[dag.sources]], alphas]),
         linewidths=linewidths,
+        linestyles=[(0, (4, 1.5)) if negative else "solid" for negative in negative_edges(dag).tolist()],
         gid="edges",
         zorder=3,
     )
-    drawing.ax.add_collection(edges, autolim=False)
+    ax.add_collection(edges, autolim=False)
 
 
-def _draw_units(drawing: _Drawing, *, inputs: bool) -> None:
+def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
     """Draw a dot for each unit, with or without the inputs."""
     from matplotlib.collections import EllipseCollection
 
     xy, pitch = places(drawing.dag, drawing.rows)
     shown = np.flatnonzero(drawing.dag.layer >= (0 if inputs else 1))
-    diameters = DOT * pitch[shown]
+    diameters, second = DOT * pitch[shown], drawing.second[shown]
+    shared = second >= 0
     units = EllipseCollection(
         diameters,
         diameters,
         np.zeros(shown.size),
         units="xy",
         offsets=xy[shown],
-        offset_transform=drawing.ax.transData,
+        offset_transform=ax.transData,
         facecolors=drawing.colours[drawing.labels[shown]],
-        edgecolors="white",
-        linewidths=np.clip(2.5 * pitch[shown], 0.2, 0.8),
+        edgecolors=np.where(shared[:, None], drawing.colours[second], 1.0),
+        linewidths=np.where(shared, 0.2 * 72 * diameters, np.clip(2.5 * pitch[shown], 0.2, 0.8)),
         gid="units",
         zorder=4,
     )
-    drawing.ax.add_collection(units, autolim=False)
+    ax.add_collection(units, autolim=False)
 
 
-def _draw_names(drawing: _Drawing, names: Sequence[str], angles: Sequence[int | None]) -> None:
+def _draw_names(ax: Axes, drawing: _Drawing, names: Sequence[str], angles: Sequence[int | None]) -> None:
     """Write the names of inputs and outputs, where `angles` says that they have room."""
     for row, angle, side in ((drawing.rows[0], angles[0], -1), (drawing.rows[-1], angles[1], 1)):
         for box in row if angle is not None else ():
             style = _TEXT | {"fontsize": _NAME, "rotation": angle, "ha": "center", "color": "0.1"}
             y, va = box.y + side * (box.height / 2 + EDGE / 2), "bottom" if side > 0 else "top"
             for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                drawing.ax.text(x, y, names[unit], va=va, **style)
+                ax.text(x, y, names[unit], va=va, **style)
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Break a text into lines of at most `width` inches."""
+    lines = [""]
+    for word in text.split(" "):  # not at no-break spaces
+        longer = f"{lines[-1]} {word}".strip()
+        if _text_width(longer, _TITLE) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _count_pixels(row: Sequence[Box], n_pixels: IntArray, *, width: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Final
@@ -49,6 +50,7 @@ class Claim:
         leaving = [n for n in expected.sub_functions if n in graph.shown or not inner.issuperset(graph.readers(n))]
         self.is_inputs = not leaving
         self.positions = list(expected.inputs)
+        self.outputs = expected.outputs
         self.names = tuple(leaving) or tuple(graph.inputs[i] for i in expected.inputs)
         support = [graph.input_support(name) for name in self.names]
         self.support = sorted(set(expected.inputs if self.is_inputs else ()).union(*support))
@@ -107,6 +109,9 @@ class Bench:
         self.kept = np.flatnonzero(kept)
         between = kept[dag.sources] & kept[dag.targets]
         self.sources, self.targets = dag.sources[between], dag.targets[between]
+        # Edges are sorted by source, so those that leave one layer are one slice.
+        bounds = np.searchsorted(self.sources, dag.layer_starts).tolist()
+        self.leaving = [slice(first, end) for first, end in itertools.pairwise(bounds)]
         shown = replay.activations[self.first_output :]
         self.threshold: FloatArray = np.where(shown == "sigmoid", 0.5, 0.0)
         if threshold is not None:
@@ -126,6 +131,16 @@ class Bench:
         outer[self.sources[member[self.sources] & ~member[self.targets]]] = True
         outer[self.first_output :] |= member[self.first_output :]
         return np.flatnonzero(outer)
+
+    def is_closed(self, member: BoolArray) -> bool:
+        """Whether no path leaves a set of units and comes back to it."""
+        after = np.zeros(member.size, dtype=np.bool_)  # units outside that a path from the set leads to
+        for edges in self.leaving:
+            sources, targets = self.sources[edges], self.targets[edges]
+            if (after[sources] & member[targets]).any():
+                return False
+            after[targets[(member[sources] | after[sources]) & ~member[targets]]] = True
+        return True
 
     def states(self, units: IntArray) -> IntArray:
         """Return a number for each sample, equal where the states of some units are equal."""

@@ -290,8 +290,8 @@ def detect_modules(
     dag : LayeredDAG
     features : {"auto", "wiring", "influence", "attributes"}
         "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
-        on average, and reachability separates inputs and outputs less well than influence does; there is one module
-        where influence shows none beyond chance. ``settings["features"]`` says what was decided and why.
+        on average, and edges keep to modules less well than influence does; there is one module where influence shows
+        none beyond chance. ``settings["features"]`` says what was decided and why.
         "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
         position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
         each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
@@ -365,9 +365,11 @@ def detect_modules(
             used, reason = _tells_more(trimmed, clustering=name, hops=limit)
         if used == "influence":
             modules = modules_by_influence(trimmed, data=data, random_state=rng)
-            if features == "influence" or wiring_modularity(trimmed) < modules.groups.modularity:
+            if features == "influence" or (
+                wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
+            ):
                 return _by_influence(dag, kept, modules, settings=settings, reason=reason)
-            reason = "reachability separates inputs and outputs better than influence does"
+            reason = "edges keep to modules better than influence does"
     clusters, notes = method(trimmed, hops=limit, rng=rng)
     labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
     labels[kept], cluster_labels[kept] = merge_clusters(trimmed, clusters, threshold=merge_threshold), clusters
@@ -389,7 +391,7 @@ def _tells_more(dag: LayeredDAG, *, clustering: str, hops: int) -> tuple[str, st
         return "wiring", "too many pairs of an input and an output to measure influence"
     n_paths = paths_per_pair(dag)
     joined = f"{n_paths:.3g} paths join an input and an output on average"
-    return ("influence" if n_paths >= SATURATED else "wiring"), joined
+    return ("influence" if n_paths > SATURATED else "wiring"), joined
 
 
 def _by_influence(

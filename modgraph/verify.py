@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -106,14 +106,14 @@ class ModuleCheck:
         Share of pairs of inputs such that, with the module's state taken from one input and all else from the other,
         all outputs are those of the target with the sub-function's value exchanged in the same way; 1 holds.
         (Interchange interventions: Geiger, Lu, Icard, Potts, 2021.)
-    passes_inputs : bool
-        Whether input units are in the boundary of a module that was tested against a sub-function. Then it passes on
-        more than a value.
+    self_contained : bool
+        For a group of inputs: it has no other units. For a sub-function: no input unit is in the boundary, all outputs
+        in the module show the sub-function, and no path leaves the module and comes back.
     controls_certified : float or None
         Share of the random regroupings that pass the same tests.
     certified : bool or None
-        Sufficiency, support and interchange hold, no inputs are passed on, and at most 5 % of the random regroupings
-        pass. None without a target.
+        Sufficiency, support and interchange hold, the module is self-contained, and at most 5 % of the random
+        regroupings pass. None without a target.
     """
 
     module: int
@@ -128,7 +128,7 @@ class ModuleCheck:
     sufficiency: Measure | None = None
     support: Measure | None = None
     interchange: Measure | None = None
-    passes_inputs: bool = False
+    self_contained: bool | None = None
     controls_certified: float | None = None
     certified: bool | None = None
 
@@ -292,41 +292,40 @@ def _check(
     member[module.units] = True
     units = bench.boundary(member)
     state = bench.states(units)
-    claim, measured = _best_claim(bench, module, units, state, claims, rng)
+    claim, measured = _best_claim(bench, module, units, state, claims, rng, member)
     controls = [_Control(bench, regrouped, claim, rng) for regrouped in bench.regroupings(module, n_controls, rng)]
     reached = np.zeros(bench.outputs.shape[1], dtype=np.bool_)
-    reached[claim.reach if claim is not None else module.outputs - bench.first_output] = True
+    reached[module.outputs - bench.first_output] = True
     effect = bench.ablated(units)
     control_effect = np.mean([control.effect for control in controls], axis=0) if controls else None
     if bench.exhaustive:
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
         inputs = module.inputs
-    card = {
-        "module": module.id,
-        "boundary": read_only(units),
-        "inputs": read_only(inputs),
-        "outputs": read_only(np.flatnonzero(effect > 0)),
-        "n_states": int(state.max()) + 1,
-        "bits": entropy(np.bincount(state)),
-        "explained": bench.explained(units, module.outputs - bench.first_output),
-        "ablation": Ablation(
+    card = ModuleCheck(
+        module=module.id,
+        boundary=read_only(units),
+        inputs=read_only(inputs),
+        outputs=read_only(np.flatnonzero(effect > 0)),
+        n_states=int(state.max()) + 1,
+        bits=entropy(np.bincount(state)),
+        explained=bench.explained(units, module.outputs - bench.first_output),
+        ablation=Ablation(
             reached=_mean(effect, reached),
             unreached=_mean(effect, ~reached),
             control_reached=_mean(control_effect, reached),
             control_unreached=_mean(control_effect, ~reached),
         ),
-    }
+    )
     if claim is None or measured is None:
-        return ModuleCheck(**card), None  # type: ignore[arg-type]
+        return card, None
     share = sum(control.passes for control in controls) / len(controls) if controls else None
-    passes_inputs = _passes_inputs(bench, units, member, claim)
-    holds = measured.passed and not passes_inputs
+    self_contained = _is_self_contained(bench, units, member, claim)
     names = ("sufficiency", "support", "interchange")
     means = {name: _rounded_mean([getattr(c, name) for c in controls]) for name in names}
     return (
-        ModuleCheck(
-            **card,  # type: ignore[arg-type]
+        replace(
+            card,
             sub_functions=claim.names,
             sufficiency=_bits_measure(measured.sufficiency, bench, control=means["sufficiency"]),
             support=_share_measure(measured.support, len(bench.rows), exact=bench.exhaustive, control=means["support"]),
@@ -336,9 +335,9 @@ def _check(
                 exact=measured.all_pairs and bench.exhaustive,
                 control=means["interchange"],
             ),
-            passes_inputs=passes_inputs,
+            self_contained=self_contained,
             controls_certified=share,
-            certified=holds and (share is None or share <= CONTROL_SHARE),
+            certified=measured.passed and self_contained and (share is None or share <= CONTROL_SHARE),
         ),
         claim,
     )
@@ -367,7 +366,7 @@ class _Control:
             measured = _measure(bench, units, bench.states(units), claim, rng, n_pairs=N_CONTROL_PAIRS)
             self.sufficiency, self.support = measured.sufficiency, measured.support
             self.interchange = measured.right / measured.n_pairs
-            self.passes = measured.passed and not _passes_inputs(bench, units, member, claim)
+            self.passes = measured.passed and _is_self_contained(bench, units, member, claim)
 
 
 def _measure(
@@ -401,6 +400,7 @@ def _best_claim(
     state: IntArray,
     claims: list[Claim],
     rng: np.random.Generator,
+    member: BoolArray,
 ) -> tuple[Claim | None, _Measured | None]:
     """Return the first claim, by similarity to the module, that passes the tests; else the most similar one."""
     outputs = set((module.outputs - bench.first_output).tolist())
@@ -417,18 +417,19 @@ def _best_claim(
         if best[0] is not None and bench.sufficiency(state, claim) > SAMPLED_BITS:
             continue
         measured = _measure(bench, units, state, claim, rng)
-        if measured.passed and (claim.is_inputs or (units >= bench.n_inputs).all()):
+        if measured.passed and _is_self_contained(bench, units, member, claim):
             return claim, measured
         if best[0] is None:
             best = claim, measured
     return best
 
 
-def _passes_inputs(bench: Bench, units: IntArray, member: BoolArray, claim: Claim) -> bool:
-    """Whether a set passes on what it shouldn't: inputs beside a value, or for a group of inputs, anything else."""
+def _is_self_contained(bench: Bench, units: IntArray, member: BoolArray, claim: Claim) -> bool:
+    """See `ModuleCheck`."""
     if claim.is_inputs:
-        return bool(member[bench.n_inputs :].any())
-    return bool((units < bench.n_inputs).any())
+        return not member[bench.n_inputs :].any()
+    shown = set((units[units >= bench.first_output] - bench.first_output).tolist())
+    return bool((units >= bench.n_inputs).all()) and shown.issubset(claim.outputs) and bench.is_closed(member)
 
 
 def _bits_measure(bits: float, bench: Bench, *, control: float | None) -> Measure:

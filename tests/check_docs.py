@@ -1,12 +1,12 @@
-"""Check what the pages say: links, the completeness of the reference, and figures.
+"""Check links, the completeness of the reference, and quoted figures.
 
-- Relative links in README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ lead to files that are there; others are
+- Relative links in README.md, CONTRIBUTING.md, CHANGELOG.md and docs/ lead to existing files; other links are
   well-formed (--online also fetches them).
 - Every public name is in the reference.
-- Figures that are marked, as in `573<!-- figure: linkage-exact -->`, read as in docs/figures.toml, and every figure
+- Marked figures, as in `573<!-- figure: linkage-exact -->`, are equal to those in docs/figures.toml, and every figure
   there is used. --rerun also runs the commands whose output can be compared, which takes minutes.
 
-Prints one line for everything that is wrong.
+Prints one line for each error.
 
 Usage: python -m tests.check_docs [--online] [--rerun]
 """

@@ -154,6 +154,22 @@ def state_dict(net: Network) -> dict[str, Any]:
     return named
 
 
+def nnet_text(net: Network) -> str:
+    """Write the weights as ACAS Xu's text format has them; nothing is normalised."""
+    sizes = net.dag.layer_sizes
+    lines = [
+        "// a network",
+        f"{len(sizes) - 1},{sizes[0]},{sizes[-1]},{max(sizes)},",
+        ",".join(map(str, sizes)) + ",",
+        "0,",
+    ]
+    lines += ["-9," * sizes[0], "9," * sizes[0], "0," * (sizes[0] + 1), "1," * (sizes[0] + 1)]
+    for weight, bias in zip(net.weights, net.biases, strict=True):
+        lines += [",".join(f"{number:.9g}" for number in row) + "," for row in weight]
+        lines += [f"{number:.9g}," for number in bias]
+    return "\n".join(lines) + "\n"
+
+
 def write(net: Network, kind: str, folder: Path) -> Path:
     """Write the network in a format; returns the file."""
     import torch
@@ -200,6 +216,19 @@ def write(net: Network, kind: str, folder: Path) -> Path:
 
         io.dump(estimator(net), folder / "net.skops")
         return folder / "net.skops"
+    if kind == "hierarchy":
+        from modgraph import detect_modules, save_hierarchy
+
+        save_hierarchy(detect_modules(net.dag), folder / "net.json")
+        return folder / "net.json"
+    if kind in ("graphml", "gml", "csv"):
+        from modgraph.io import save_graph
+
+        save_graph(net.dag, folder / f"net.{kind}")
+        return folder / f"net.{kind}"
+    if kind == "nnet":
+        (folder / "net.nnet").write_text(nnet_text(net))
+        return folder / "net.nnet"
     import joblib
 
     joblib.dump(estimator(net), folder / "net.joblib")

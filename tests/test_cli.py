@@ -14,7 +14,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from modgraph import detect_modules
+from modgraph import detect_modules, significance
 from modgraph.cli import COMMANDS, main
 from modgraph.functions import published
 from modgraph.io import load_hierarchy, load_network, save_hierarchy
@@ -39,7 +39,8 @@ def test_detect_prints_and_saves(file: Path, tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert f"{found.n_modules} modules" in printed
     assert printed.splitlines()[1] == f"by {found.settings['features']}"
-    assert len(printed.splitlines()) == 2 + found.n_modules
+    assert printed.splitlines()[2] == significance(found, n_null=0).summary()
+    assert len(printed.splitlines()) == 3 + found.n_modules
     assert load_hierarchy(tmp_path / "modules.json").labels.tolist() == found.labels.tolist()
 
 
@@ -50,6 +51,14 @@ def test_detect_speaks_json(file: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert document["labels"] == found.labels.tolist()
     assert document["settings"] == found.settings
     assert [module["units"] for module in document["modules"]] == [m.units.tolist() for m in found.modules]
+
+
+def test_detect_compares_with_null_networks(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(file), "--json", "--features", "wiring", "--nulls", "3"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = significance(detect_modules(load_network(file), features="wiring"), n_null=3)
+    assert document["evidence"] == json.loads(json.dumps(found.to_dict()))
+    assert len(document["evidence"]["null"]) == 3
 
 
 def test_compare_shows_methods_side_by_side(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

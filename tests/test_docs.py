@@ -25,6 +25,19 @@ def test_figures_are_those_of_the_table() -> None:
     assert list(check_docs.wrong_figures()) == []
 
 
+def test_lines_are_no_longer_than_in_code() -> None:
+    # Rows of tables and pages written by programs can't be wrapped; comments that mark figures are not shown.
+    written = ROOT / "docs" / "about" / "reproduction"
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in check_docs.pages()
+        if written not in page.parents
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        if len(re.sub("<!-- figure: .*? -->", "", line)) > 120 and not line.startswith("|")
+    ]
+    assert long == []
+
+
 def page(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Make a documentation that is one page."""
     monkeypatch.setattr(check_docs, "ROOT", folder)

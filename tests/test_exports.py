@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.io import (
@@ -144,13 +145,6 @@ def test_csv_has_edges_and_units(found: ModuleHierarchy, tmp_path: Path) -> None
         assert [int(row["module"]) for row in csv.DictReader(file)] == unit_table(found)["module"]
 
 
-def test_parquet_has_them_too(found: ModuleHierarchy, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    save_graph(found, tmp_path / "net.parquet")
-    assert parquet.read_table(tmp_path / "net.parquet").to_pydict() == edge_table(found)
-    assert parquet.read_table(tmp_path / "net.units.parquet").to_pydict() == unit_table(found)
-
-
 def test_dot_is_balanced_and_quoted(tmp_path: Path) -> None:
     dag = LayeredDAG.from_masks([[[1, 1]]], unit_names=['a"b', "c\\d", "e\nf"])
     save_graph(dag, tmp_path / "net.dot")
@@ -187,14 +181,84 @@ def test_layers_are_found_where_none_are_given() -> None:
     [
         (nx.Graph([(0, 1)]), r"must be a networkx.DiGraph \(got Graph\)"),
         (nx.MultiDiGraph([(0, 1)]), "must be a networkx.DiGraph"),
-        (nx.DiGraph([(0, 1), (1, 0)]), "must have no cycle"),
-        (nx.DiGraph([(0, 0)]), "must have no cycle"),
-        (nx.DiGraph(), "`layer` must be a non-empty vector"),
+        (nx.DiGraph([(0, 1), (1, 0)]), "must have an input, an output, and an edge that lies on no cycle"),
+        (nx.DiGraph([(0, 0)]), "must have an input, an output, and an edge"),
+        (nx.DiGraph(), "must have an input, an output, and an edge"),
     ],
 )
 def test_bad_graphs_get_one_sentence(graph: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_networkx(graph)
+
+
+def test_no_sink_is_lost() -> None:
+    # A food web: the last species of a chain may be an early one of another.
+    web = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "d"), ("a", "e"), ("b", "f")])
+    dag = from_networkx(web)
+    assert dag.unit_names is not None
+    assert set(dag.unit_names[dag.layer == dag.n_layers - 1].tolist()) == {"d", "e", "f"}
+    assert dag.trim().n_edges == dag.n_edges == 5
+    assert dag.notes == ()
+
+
+@pytest.mark.parametrize("outputs", [["c", "e"], lambda node: node in "ce"])
+def test_inputs_and_outputs_may_be_chosen(outputs: Any) -> None:
+    web = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "d"), ("a", "e"), ("b", "f")])
+    dag = from_networkx(web, inputs={"b", "a"}, outputs=outputs)
+    assert dag.unit_names is not None
+    names = dag.unit_names.tolist()
+    assert dag.layer_sizes[0] == 2
+    assert [names[unit] for unit in np.flatnonzero(dag.layer == dag.n_layers - 1)] == ["e", "c (output)"]
+    assert dag.notes == ("Left out, because they enter inputs: 1 edge.",)
+    kept = dag.trim()
+    assert kept.unit_names is not None
+    assert kept.unit_names.tolist() == ["a", "b", "c", "e", "c (output)"]
+    with pytest.raises(ValueError, match=r"`outputs` must be nodes of the graph \(got 'z'\)"):
+        from_networkx(web, outputs=["z"])
+    with pytest.raises(ValueError, match="`inputs` must be 'sources', nodes, or a function"):
+        from_networkx(web, inputs="all")
+
+
+def test_cycles_become_one_unit_each_and_are_named() -> None:
+    graph = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "d"), ("a", "d")])
+    dag = from_networkx(graph)
+    assert dag.unit_names is not None
+    assert dag.unit_names.tolist() == ["a", "b + c", "d"]
+    assert dag.edges.tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert dag.notes == ("1 cycle became one unit each: b, c.", "Left out: 1 edge from a node to itself.")
+    assert LayeredDAG.from_digraph(list(graph.edges)) == dag
+
+
+@given(st.integers(2, 12), st.integers(0, 2**32 - 1))
+def test_layers_of_any_digraph_are_networkxs(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = rng.integers(0, n, size=(2 * n, 2))
+    condensed = nx.condensation(nx.DiGraph(edges.tolist()))
+    if condensed.number_of_edges() == 0:
+        with pytest.raises(ValueError, match="an edge that lies on no cycle"):
+            LayeredDAG.from_digraph(edges)
+        return
+    dag = LayeredDAG.from_digraph(edges, weights=np.ones(len(edges)))
+    assert dag.n_edges == condensed.number_of_edges()
+    assert dag.weights is not None
+    between = [condensed.graph["mapping"][a] != condensed.graph["mapping"][b] for a, b in edges.tolist()]
+    assert dag.weights.sum() == sum(between)
+    depth = {node: at for at, layer in enumerate(nx.topological_generations(condensed)) for node in layer}
+    sinks = [node for node in condensed if not condensed.succ[node] and condensed.pred[node]]
+    assert dag.layer_sizes[0] == sum(at == 0 for at in depth.values())
+    assert dag.layer_sizes[-1] == len(sinks)
+    assert dag.n_layers == 2 + max((at for node, at in depth.items() if node not in sinks), default=0)
+
+
+def test_csv_cells_are_never_formulas(tmp_path: Path) -> None:
+    names = ["=1+1", "+1", "-1", "@sum", "\tx", "plain"]
+    dag = LayeredDAG.from_masks([np.ones((1, 5))], weights=[-np.ones((1, 5))], unit_names=names)
+    save_graph(dag, tmp_path / "net.csv")
+    with (tmp_path / "net.units.csv").open(newline="") as file:
+        shown = [row["name"] for row in csv.DictReader(file)]
+    assert shown == ["'=1+1", "'+1", "'-1", "'@sum", "\N{REPLACEMENT CHARACTER}x", "plain"]
+    with (tmp_path / "net.csv").open(newline="") as file:
+        assert {row["weight"] for row in csv.DictReader(file)} == {"-1.0"}  # numbers stay numbers
 
 
 def test_bad_igraphs_and_suffixes_get_one_sentence(found: ModuleHierarchy, tmp_path: Path) -> None:

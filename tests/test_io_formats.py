@@ -1,5 +1,6 @@
 """The table of docs/formats.md: one network in every format gives one graph and one hierarchy."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from modgraph import detect_modules
 from modgraph.forward import forward
 from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_hierarchy, save_network
+from modgraph.io.load import READERS
 from modgraph.names import unit_names
 from tests import io_networks
 from tests.io_networks import FILES, assert_same, network
@@ -135,3 +137,40 @@ def test_published_networks_are_read_as_they_are() -> None:
         assert read.layer_sizes == built.layer_sizes
         found = detect_modules(read, clustering="published", hops=entry["hops"]).labels
         assert found.tolist() == detect_modules(built, clustering="published", hops=entry["hops"]).labels.tolist()
+
+
+@pytest.mark.filterwarnings("ignore")  # fifty steps of training are enough here
+@pytest.mark.parametrize("scaler", ["StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"])
+def test_a_pipeline_is_its_last_step_with_the_scaler_folded_in(scaler: str, tmp_path: Path) -> None:
+    from sklearn import preprocessing
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from skops import io as skops_io
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(3, [1, 10, 0.1, 2], size=(50, 4))
+    mlp = MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", max_iter=50, random_state=0)
+    pipeline = make_pipeline(getattr(preprocessing, scaler)(), "passthrough", mlp).fit(inputs, inputs.sum(axis=1))
+    dag = from_estimator(pipeline)
+    assert dag.layer_sizes == (4, 6, 1)
+    np.testing.assert_allclose(forward(dag, inputs)[:, -1], pipeline.predict(inputs), rtol=1e-6)
+    skops_io.dump(pipeline, tmp_path / "net.skops")
+    assert load_network(tmp_path / "net.skops") == dag
+    assert dag.weights is not None
+    assert from_estimator(pipeline, threshold=0.5).n_edges == (np.abs(dag.weights) > 0.5).sum()
+    with pytest.raises(ValueError, match="step PolynomialFeatures of the pipeline is not supported"):
+        from_estimator(make_pipeline(preprocessing.PolynomialFeatures(), mlp).fit(inputs, inputs[:, 0]))
+
+
+def test_every_reader_has_a_name_and_is_asked_in_turn(tmp_path: Path) -> None:
+    names = set()
+    for module in READERS:
+        reader = importlib.import_module(f"modgraph.io.{module}")
+        assert {"NAME", "matches", "read"} <= set(vars(reader)), module
+        names.add(reader.NAME)
+        assert not reader.matches(b"", tmp_path / "empty.onnx"), module
+    assert len(names) == len(READERS)
+    # Whatever is in a directory of readers is in the list.
+    folder = Path(importlib.import_module("modgraph.io").__file__ or "").parent
+    files = {path.stem for path in folder.glob("*.py") if "\ndef matches(" in path.read_text("utf-8")}
+    assert files == set(READERS)

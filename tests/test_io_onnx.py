@@ -128,7 +128,15 @@ def test_which_class_is_largest_is_no_output(tmp_path: Path) -> None:
     ("nodes", "message"),
     [
         ([helper.make_node("Loop", ["x"], ["y"], name="around")], r"layer 'around' \(Loop\) is not supported"),
-        ([helper.make_node("Gemm", ["w", "x"], ["y"])], r"\(Gemm\) is not supported in this place"),
+        ([helper.make_node("Gemm", ["w", "x"], ["y"])], r"\(Gemm\) is not supported in this place: the samples must"),
+        ([helper.make_node("MatMul", ["x", "x"], ["y"])], "it multiplies two computed values, as attention does"),
+        ([helper.make_node("Concat", ["x", "x"], ["y"], axis=0)], "along axis 0, not along that of the units"),
+        ([helper.make_node("Concat", ["x", "w"], ["y"], axis=1)], "it puts constants beside values"),
+        ([helper.make_node("Mul", ["x", "w"], ["y"])], r"a constant of shape \(2, 3\), not of one number for each"),
+        ([helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2])], "pooling must read feature maps"),
+        ([helper.make_node("Transpose", ["x"], ["y"], perm=[2, 0, 1])], r"it permutes the axes .* \(2, 0, 1\)"),
+        ([helper.make_node("Flatten", ["x"], ["z"]), helper.make_node("Conv", ["z", "w"], ["y"])], "are no kernels"),
+        ([helper.make_node("ReduceMean", ["x"], ["y"], axes=[1])], r"it reduces axes \[1\], not only positions"),
         ([helper.make_node("Gemm", ["x", "gone"], ["y"])], "reads 'gone', which nothing before it gives"),
         ([helper.make_node("Gemm", ["x", "w"], ["y"])], "must read 3 values"),
         ([helper.make_node("Relu", ["w"], ["z"])], r"\(Relu\) is not supported"),
@@ -140,3 +148,19 @@ def test_what_is_not_supported_is_named(nodes: list[Any], message: str, tmp_path
     file = made(nodes, tmp_path, w=np.ones((2, 3), dtype=np.float32))
     with pytest.raises(ValueError, match=message):
         load_network(file)
+
+
+def test_tanh_gelu_as_gpt2_writes_it_is_one_activation(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(32, 128), NewGELU(), nn.Linear(128, 32))
+    dag = load_network(exported(model, torch.randn(1, 32), tmp_path))
+    assert dag.layer_sizes == (32, 128, 32)
+    assert dag.activations is not None
+    assert dag.activations[40] == "gelu_tanh"
+    inputs = torch.randn(3, 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(forward(dag, inputs.numpy())[:, -32:], model(inputs), atol=1e-5)
+
+
+class NewGELU(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x * (1.0 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3.0))))

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import joblib
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from hypothesis import strategies as st
 
 from modgraph.io import hdf5, keras_file, load_network
 from modgraph.io.hdf5 import Contents
-from tests import io_networks
+from tests import hostile, io_networks
 from tests.io_networks import network
 
 
@@ -118,120 +117,75 @@ def test_booby_traps_do_not_go_off(name: str, runs_with_trust: bool, tmp_path: P
         assert not sprung.exists()
 
 
-def npz_with(content: bytes, path: Path, *, compressed: bool = False) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
-        archive.writestr("weight0.npy", content)
-
-
-def npy_header(shape: tuple[int, ...]) -> bytes:
-    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-
-
-def claims(kind: str, path: Path) -> None:
-    """Write a small file that claims a hundred gigabytes."""
-    huge = 120_000
-    if kind == "npz":
-        npz_with(npy_header((huge, huge)) + bytes(64), path)
-    elif kind == "zip sizes":
-        npz_with(npy_header((huge, huge)) + bytes(64), path)
-        data = bytearray(path.read_bytes())
-        at = data.rindex(b"PK\x01\x02")
-        data[at + 24 : at + 28] = (huge * 8 * 4000).to_bytes(4, "little")
-        path.write_bytes(data)
-    elif kind == "safetensors":
-        header = {"a.weight": {"dtype": "F32", "shape": [huge, huge], "data_offsets": [0, huge * huge * 4]}}
-        text = json.dumps(header).encode()
-        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
-    elif kind == "safetensors header":
-        path.write_bytes((1 << 31).to_bytes(8, "little") + b"{" + bytes(64))
-    elif kind == "pt":
-        torch.save({"a.weight": torch.zeros(1, 1).expand(huge, huge)}, path)
-    elif kind == "sparse pt":
-        with torch.sparse.check_sparse_tensor_invariants(enable=True):
-            torch.save(
-                {"a.weight": torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), (huge, huge))}, path
-            )
-    elif kind == "onnx":
-        from onnx import TensorProto, helper
-
-        tensor = helper.make_tensor("w", TensorProto.FLOAT, [1, 1], [1.0])
-        tensor.dims[:] = [huge, huge]
-        node = helper.make_node("Gemm", ["x", "w"], ["y"])
-        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1]) for name in "xy")
-        path.write_bytes(helper.make_model(helper.make_graph([node], "g", [x], [y], [tensor])).SerializeToString())
-    elif kind == "onnx broadcast":
-        from onnx import TensorProto, helper, numpy_helper
-
-        one, two = np.ones((huge, 1), dtype=np.float32), np.ones((1, huge), dtype=np.float32)
-        nodes = [helper.make_node("Mul", ["a", "b"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
-        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, huge]) for name in "xy")
-        weights = [numpy_helper.from_array(array, name) for array, name in ((one, "a"), (two, "b"))]
-        path.write_bytes(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights)).SerializeToString())
-    elif kind == "h5":
-        config = {
-            "class_name": "Sequential",
-            "config": {
-                "layers": [
-                    {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, huge]}},
-                    {"class_name": "Dense", "config": {"name": "d", "activation": "relu"}},
-                ]
-            },
-        }
-        with h5py.File(path, "w") as file:
-            file.attrs["model_config"] = json.dumps(config)
-            group = file.create_group("model_weights/d")
-            group.attrs["weight_names"] = ["kernel"]
-            group.create_dataset("kernel", shape=(huge, huge), chunks=(1000, 1000), dtype="f4")
-    else:
-        raise AssertionError(kind)
-
-
-@pytest.mark.parametrize(
-    ("kind", "suffix"),
-    [
-        ("npz", ".npz"),
-        ("zip sizes", ".npz"),
-        ("safetensors", ".safetensors"),
-        ("safetensors header", ".safetensors"),
-        ("pt", ".pt"),
-        ("sparse pt", ".pt"),
-        ("onnx", ".onnx"),
-        ("onnx broadcast", ".onnx"),
-        ("h5", ".h5"),
-    ],
-)
-def test_small_files_do_not_get_much_memory(kind: str, suffix: str, tmp_path: Path) -> None:
-    file = tmp_path / f"a{suffix}"
-    claims(kind, file)
+@pytest.mark.parametrize("name", hostile.FILES)
+def test_hostile_files_take_little_and_get_one_sentence(name: str, tmp_path: Path) -> None:
+    # `python -m tests.long.hostile_files` reads the same ones under hard limits on memory and time.
+    file = hostile.FILES[name](tmp_path)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"can't be read as|must be"):
+        with pytest.raises(ValueError, match=r"can't be read as|must be") as caught:
             load_network(file)
-        assert tracemalloc.get_traced_memory()[1] < 60e6
+        assert tracemalloc.get_traced_memory()[1] < 300e6
     finally:
         tracemalloc.stop()
+    assert "more memory than there is" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "n"), [("Concat", 40), ("Add", 60), ("Relu", 60)])
 def test_small_graphs_do_not_get_much_time(kind: str, n: int, tmp_path: Path) -> None:
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
 
-    weight = numpy_helper.from_array(np.ones((2, 2), dtype=np.float32), "w")
     nodes = [helper.make_node("MatMul", ["x", "w"], ["v0"])]
     for at in range(n):  # doubled each time
         inputs = [f"v{at}"] * (1 if kind == "Relu" else 2)
         nodes.append(helper.make_node(kind, inputs, [f"v{at + 1}"]))
         if kind == "Concat":
             nodes[-1].attribute.append(helper.make_attribute("axis", 1))
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in ("x", f"v{n}"))
-    content = helper.make_model(helper.make_graph(nodes, "g", [x], [y], [weight])).SerializeToString()
-    (tmp_path / "a.onnx").write_bytes(content)
+    file = hostile.onnx_file(tmp_path / "a.onnx", nodes, output=f"v{n}", w=np.ones((2, 2), dtype=np.float32))
     if kind == "Add":
-        assert load_network(tmp_path / "a.onnx").n_edges == 4
+        assert load_network(file).n_edges == 4
     else:
         with pytest.raises(ValueError, match=r"must concatenate fewer values|must be fewer activations"):
-            load_network(tmp_path / "a.onnx")
+            load_network(file)
+
+
+def test_what_nothing_reads_is_not_made(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((2, 3), dtype=np.float32), "w")
+    x, unread, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size])
+        for name, size in (("x", 2), ("unread", 1 << 40), ("y", 3))
+    )
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [unread, x], [y], [weight])
+    (tmp_path / "a.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    dag = load_network(tmp_path / "a.onnx")
+    assert dag.layer_sizes == (2, 3)
+    assert dag.notes == ("Left out, because nothing reads it: input 'unread'.",)
+
+
+def test_large_files_may_take_more(tmp_path: Path) -> None:
+    # Ten million edges, ten times what a tiny file may hold.
+    np.savez(tmp_path / "a.npz", mask0=np.ones((2500, 4000), dtype=np.bool_))
+    assert load_network(tmp_path / "a.npz").n_edges == 10_000_000
+
+
+def test_masks_have_no_other_end_either(tmp_path: Path) -> None:
+    file = io_networks.write(network(), "npz", tmp_path)
+    with pytest.raises(ValueError, match="must be a regular file, not a pipe or a device"):
+        load_network(file, masks=hostile.pipe(tmp_path))
+
+
+def test_names_with_surrogates_are_shown(tmp_path: Path) -> None:
+    header = {"\ud800.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}}
+    file = hostile.safetensors_file(tmp_path / "a.safetensors", json.dumps(header).encode(), np.ones(2, "f4").tobytes())
+    dag = load_network(file)
+    assert dag.layer_names == ("inputs", "\N{REPLACEMENT CHARACTER}")
+    header["\ud800.odd"] = header.pop("\ud800.weight")
+    hostile.safetensors_file(file, json.dumps(header).encode(), np.ones(2, "f4").tobytes())
+    with pytest.raises(ValueError, match="belongs to no supported layer") as caught:
+        load_network(file)
+    assert str(caught.value).encode()
 
 
 # --- Fuzzing: only documented errors ----------------------------------------------------------------------------------

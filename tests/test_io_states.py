@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modgraph.io import from_module, load_network
+from modgraph.io import from_arrays, from_module, load_network
 from tests import io_networks
 from tests.io_networks import assert_same, network, state_dict
 
@@ -222,3 +223,104 @@ def test_safetensors_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
 def test_the_smallest_int_is_a_large_weight(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", weight0=np.array([[-128, 1, 0]], dtype=np.int8))
     assert load_network(tmp_path / "a.npz", threshold=1.5).sources.tolist() == [0]
+
+
+# --- Never a wrong graph without a word -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_missing_mask_is_an_error(suffix: str, tmp_path: Path) -> None:
+    from torch.ao.pruning import WeightNormSparsifier
+
+    model = nn.Sequential(nn.Linear(10, 15), nn.ReLU(), nn.Linear(15, 10))
+    sparsifier = WeightNormSparsifier(sparsity_level=0.9, sparse_block_shape=(1, 1))
+    sparsifier.prepare(model, [{"tensor_fqn": "0.weight"}, {"tensor_fqn": "2.weight"}])
+    sparsifier.step()
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("mask")}
+    assert "0.parametrizations.weight.original" in state
+    file = saved(state, tmp_path / f"a{suffix}")
+    with pytest.raises(ValueError, match=r"layer '0' was saved with a parametrization, such as a mask, that the file"):
+        load_network(file)
+    live = from_module(model)
+    masks: Any = {name: (model[int(name)].weight != 0).numpy() for name in "02"}
+    read = load_network(file, masks=masks)
+    assert read == replace(live, activations=None, layer_names=read.layer_names, notes=read.notes)
+    assert live.n_edges == 30
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second, self.last = (
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 6), nn.Linear(6, 2)
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x + self.second(torch.relu(self.norm(self.first(x)))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_what_a_state_dict_does_not_tell_is_noted(suffix: str, tmp_path: Path) -> None:
+    model = Residual()
+    file = saved(dict(model.state_dict()), tmp_path / f"a{suffix}")
+    notes = load_network(file).notes
+    assert any("'norm' (BatchNorm, LayerNorm or PReLU)" in note for note in notes)
+    assert any("read as one chain, first → second → last" in note and "skip layers" in note for note in notes)
+    assert from_module(model).notes == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("q", "k", "v", "o"),
+        ("attn.wq", "attn.wk", "attn.wv"),
+        ("layer.self_attn.q_proj", "layer.self_attn.o_proj"),
+        ("q_lin", "k_lin", "v_lin", "out_lin"),
+        ("trunk", "head1", "head2"),
+        ("body", "heads.0", "heads.1"),
+        ("body", "policy", "value"),
+        ("body", "actor", "critic"),
+        ("conv1", "downsample.0", "conv2"),
+        ("fc1", "shortcut", "fc2"),
+    ],
+)
+def test_layers_side_by_side_are_not_chained(names: tuple[str, ...], tmp_path: Path) -> None:
+    state = {f"{name}.weight": torch.randn(8, 8) for name in names}
+    with pytest.raises(ValueError, match=r"is not part of a chain of weight layers: name one MLP with `block`"):
+        load_network(saved(state, tmp_path / "a.pt"))
+    assert load_network(saved(state, tmp_path / "a.pt"), block=names).n_layers == len(names) + 1
+
+
+def test_one_head_is_the_last_layer(tmp_path: Path) -> None:
+    dag = load_network(saved({"body.weight": torch.randn(4, 3), "head.weight": torch.randn(2, 4)}, tmp_path / "a.pt"))
+    assert dag.layer_sizes == (3, 4, 2)
+
+
+def test_masked_linear_layers_of_ones_own(tmp_path: Path) -> None:
+    net = network()
+    state: dict[str, Any] = {}
+    for at, (mask, bias) in enumerate(zip(net.masks, net.biases, strict=True)):
+        weight = torch.where(torch.tensor(mask), torch.tensor(net.weights[at]), 7.0)
+        state |= {f"fc{at}.weight": weight, f"fc{at}.mask": torch.tensor(mask), f"fc{at}.bias": torch.tensor(bias)}
+    assert_same(load_network(saved(state, tmp_path / "a.pt")), net.dag)
+
+
+@pytest.mark.parametrize("names", [("kernel", "bias", "Dense_{}"), ("w", "b", "mlp/~/linear_{}")])
+def test_parameters_of_jax_models(names: tuple[str, str, str], tmp_path: Path) -> None:
+    net = network()
+    weight, bias, layer = names
+    nested: dict[str, Any] = {"params": {}}
+    for at in reversed(range(3)):
+        nested["params"][layer.format(at)] = {weight: net.weights[at].T, bias: net.biases[at]}
+    assert_same(from_arrays(nested), net.dag)
+    flat = {f"params.{layer.format(at)}.{weight}": np.ascontiguousarray(net.weights[at].T) for at in range(3)}
+    flat |= {f"params.{layer.format(at)}.{bias}": net.biases[at] for at in range(3)}
+    save_arrays(flat, tmp_path / "a.safetensors")
+    assert_same(load_network(tmp_path / "a.safetensors"), net.dag)
+
+
+def test_parameters_of_flax_models() -> None:
+    linen = pytest.importorskip("flax.linen", reason="flax is not installed")
+    jax = pytest.importorskip("jax")
+    params = linen.Sequential([linen.Dense(6), linen.relu, linen.Dense(2)]).init(jax.random.key(0), np.zeros((1, 4)))
+    assert from_arrays(params).layer_sizes == (4, 6, 2)

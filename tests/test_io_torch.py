@@ -194,17 +194,50 @@ def test_a_gate_is_one_unit_with_the_edges_of_both_sums() -> None:
     assert from_module(nn.Sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2))).layer_sizes == (4, 3, 2)
 
 
-def test_gelu_written_out_adds_no_units() -> None:
-    class Written(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+class Written(nn.Module):
+    """Two layers with an activation that is written out."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            z = self.a(x)
-            return self.b(z * 0.5 * (1 + torch.erf(z / 1.41421)))  # type: ignore[no-any-return]
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.a, self.b, self.function = nn.Linear(4, 6), nn.Linear(6, 2), function
 
-    assert from_module(Written()).layer_sizes == (4, 6, 2)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.function(self.a(x)))  # type: ignore[no-any-return]
+
+
+WRITTEN = {
+    "gelu": lambda z: z * 0.5 * (1 + torch.erf(z / 1.41421)),
+    "gelu, halved last": lambda z: 0.5 * (z * (1 + torch.erf(z / 2**0.5))),
+    "gelu_tanh": lambda z: 0.5 * z * (1 + torch.tanh(0.7978845608 * (z + 0.044715 * torch.pow(z, 3)))),
+    "gelu_tanh, cubed by products": lambda z: 0.5 * z * (1 + torch.tanh(0.79788456 * (z + 0.044715 * z * z * z))),
+    "silu": lambda z: z * torch.sigmoid(z),
+    "square": lambda z: z * z,
+    "softsign": lambda z: z / (1 + torch.abs(z)),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_activations_written_out_add_no_units_and_are_known(name: str) -> None:
+    model = Written(WRITTEN[name])
+    dag = from_module(model)
+    assert dag.layer_sizes == (4, 6, 2)
+    assert dag.n_edges == 36
+    assert dag.activations is not None
+    assert dag.activations[4] == name.partition(",")[0]
+    assert_computes(model, dag)
+
+
+def test_other_functions_of_one_value_are_one_activation_without_a_name() -> None:
+    dag = from_module(Written(lambda z: z + torch.sin(z) * torch.tanh(z)))
+    assert dag.layer_sizes == (4, 6, 2)
+    with pytest.raises(ValueError, match=r"can't be computed \(got 'expression'\)"):
+        forward(dag, np.zeros((1, 4)))
+
+
+def test_compiled_and_parallel_models_are_read() -> None:
+    model = masked(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    assert from_module(torch.compile(model, backend="eager")) == from_module(model)
+    assert from_module(nn.DataParallel(model)) == from_module(model)
 
 
 def test_convolutions_have_an_edge_where_any_weight_of_the_kernel_is() -> None:

@@ -11,7 +11,7 @@ from numba import njit
 from torch.nn import functional as F
 
 from modgraph.sculpt import kernel
-from modgraph.sculpt.kernel import LANES, ROWS, block, over_rows, row, store
+from modgraph.sculpt.vectors import LANES, ROWS, block, over_rows, row, store
 
 N = 4096
 X = np.concatenate([np.linspace(-100, 100, N - 8), [0, -0.0, 1e-30, -1e-30, 1e30, -1e30, np.inf, -np.inf]])

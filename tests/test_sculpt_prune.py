@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modgraph.sculpt import Task, kernel
+from modgraph.sculpt import Task, TrainSettings, kernel
+from modgraph.sculpt.engine import Engine
 from modgraph.sculpt.prune import (
     Schedule,
     edge_score,
@@ -18,6 +20,7 @@ from modgraph.sculpt.prune import (
     prune_units,
     unit_score,
 )
+from modgraph.sculpt.stack import initial_stack
 from tests.test_sculpt_stack import SIZES, pruned_stack
 
 floats = st.floats(0, 10, width=32)
@@ -91,6 +94,22 @@ def test_a_unit_without_incoming_edges_loses_its_bias_and_keeps_its_column() -> 
     pruned = stack.prune(keep)
     assert pruned.biases[0][0, unit] == 0
     assert torch.equal(pruned.masks[1], stack.masks[1])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_only_scores_above_the_percentile_are_kept(compiled: bool) -> None:
+    """The scores are 1 … 5 times a constant, so the 25th percentile is exactly the second of them."""
+    task = Task(inputs=torch.ones(1, 1), targets=torch.zeros(1, 1))
+    engine = Engine(task=task, settings=TrainSettings(), compiled=compiled)
+    units = replace(
+        initial_stack((1, 5, 1), seeds=[0]),
+        parameters=torch.tensor([[1.0, 2, 3, 4, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]]),
+    )
+    kept = engine.pruned(units, phase="units", targets=np.array([25.0])).masks[0][0, :, 0]
+    assert kept.tolist() == [False, False, True, True, True]
+    edges = replace(initial_stack((5, 1), seeds=[0]), parameters=torch.tensor([[1.0, -2, 3, -4, 5, 0]]))
+    kept = engine.pruned(edges, phase="edges", targets=np.array([25.0])).masks[0][0, 0]
+    assert kept.tolist() == [False, False, True, True, True]
 
 
 def by_hand(step: float, smallest: float, verdict: list[bool]) -> list[float]:

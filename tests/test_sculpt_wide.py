@@ -63,6 +63,17 @@ def test_a_compact_network_holds_the_trimmed_graph(drawn: tuple[CompactMLP, list
     assert tuple(len(units) for units in pruned.units) == trimmed.layer_sizes
 
 
+def test_wide_pruning_keeps_only_scores_above_the_percentile() -> None:
+    """The scores are 1 … 5 times a constant; their 25th percentile is exactly the second of them."""
+    stack = initial_stack((1, 5, 1), seeds=[0])
+    parameters = torch.tensor([[1.0, 2, 3, 4, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]])
+    network = CompactMLP.of(replace(stack, parameters=parameters))
+    task = Task(inputs=torch.ones(1, 1), targets=torch.zeros(1, 1))
+    assert wide.without_weak_units(network, task, np.array([25.0])).units[1].tolist() == [2, 3, 4]
+    row = replace(initial_stack((5, 1), seeds=[0]), parameters=torch.tensor([[1.0, -2, 3, -4, 5, 0]]))
+    assert wide.without_weak_edges(CompactMLP.of(row), np.array([25.0])).units[0].tolist() == [2, 3, 4]
+
+
 def parts(n: int = 70) -> SplitTask:
     """Two outputs of six inputs that a small network can learn, and three parts of them."""
     generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,4 @@
-"""The front page: a dense network, what sculpting leaves of it, and its modules, called by what they compute."""
+"""The front page: a dense network, and its modules after sculpting, named after sub-functions."""
 
 import numpy as np
 from sketch import network, panels

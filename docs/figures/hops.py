@@ -1,4 +1,4 @@
-"""Reachability: what a unit reaches within one hop, two hops, and all the way, and the rows that come of it."""
+"""Reachability: what a unit reaches within one, two and three hops, and the rows of reachability."""
 
 import numpy as np
 from sketch import BLUE, GREY, ORANGE, network, panels

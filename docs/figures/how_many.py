@@ -1,4 +1,4 @@
-"""How many clusters: the curve M(k) against the length of the description, on modules that are known."""
+"""How many clusters: the curve M(k) and the description length, on planted modules."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator

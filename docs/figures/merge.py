@@ -1,4 +1,4 @@
-"""The 0.9 rule: two clusters of adjacent layers become one module where nearly all edges agree."""
+"""The 0.9 rule: two clusters of adjacent layers become one module if nearly all edges run between them."""
 
 from sketch import BLUE, GREEN, ORANGE, PINK, panels
 

@@ -1,4 +1,4 @@
-"""The network of the quickstart: what its code makes."""
+"""The network of the quickstart, made by the code of that page."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 
 import modgraph as mg
 
-page = Path("../quickstart.md").read_text(encoding="utf-8")  # pictures are drawn in the folder of their scripts
+page = Path("../quickstart.md").read_text(encoding="utf-8")  # pictures are drawn in the folder docs/figures
 names: dict[str, object] = {}
 exec(re.search(r"```{testcode}\n(.*?)```", page, re.DOTALL)[1], names)  # the first block: trained and pruned
 figure, ax = plt.subplots(figsize=(5.5, 3.6))

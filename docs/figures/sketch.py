@@ -1,4 +1,4 @@
-"""What the pictures of these pages share: plain layered networks, and function graphs as boxes."""
+"""Shared by the pictures: plain layered networks, and function graphs as boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the criteria see: a hierarchy that is exactly right, and one that is not."""
+"""The criteria of success: a hierarchy that is exact, and one that is not."""
 
 import numpy as np
 from sketch import panels

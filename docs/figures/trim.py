@@ -1,4 +1,4 @@
-"""Trimming: what lies on no path from an input to an output goes."""
+"""Trimming: units on no path from an input to an output are dropped."""
 
 import numpy as np
 from sketch import BLUE, GREY, RED, network, panels

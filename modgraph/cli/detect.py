@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import typer
 
 from modgraph.cli.options import HierarchyOptions, Json
-from modgraph.cli.output import print_json
+from modgraph.cli.output import print_json, progress_bar
+from modgraph.evidence import Significance, significance
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
@@ -18,6 +20,9 @@ from modgraph.names import counted
 def detect(
     options: HierarchyOptions,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the hierarchy as JSON.")] = None,
+    nulls: Annotated[
+        int, typer.Option("--nulls", help="Random networks to compare with; 19 can tell p = .05, 0 gives a bound.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Find the modules of a pruned network.
@@ -25,18 +30,21 @@ def detect(
     Example: modgraph detect pruned.onnx --out modules.json
     """
     found = options.detected()
+    with progress_bar() if nulls else nullcontext() as progress:
+        evidence = significance(found, n_null=nulls, progress=progress)
     if out is not None:
         save_hierarchy(found, out)
     if as_json:
-        print_json(_record(found))
+        print_json(_record(found, evidence))
         return
     typer.echo(f"{found.dag!r}, {counted(found.n_modules, 'module')}")
     typer.echo(f"by {found.settings['features']}")
+    typer.echo(evidence.summary())
     for module in found.modules:
         typer.echo(f"  {module!r}")
 
 
-def _record(found: ModuleHierarchy) -> dict[str, Any]:
+def _record(found: ModuleHierarchy, evidence: Significance) -> dict[str, Any]:
     """Describe a hierarchy in types that JSON knows."""
     graph = found.graph
     return {
@@ -49,5 +57,6 @@ def _record(found: ModuleHierarchy) -> dict[str, Any]:
         "modules": [module_record(module) for module in found.modules],
         "settings": dict(found.settings),
         "links": np.column_stack([graph.source, graph.target, graph.n_edges]).tolist(),
+        "evidence": evidence.to_dict(),
         "notes": list(found.dag.notes),
     }

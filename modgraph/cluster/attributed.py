@@ -4,11 +4,11 @@ People who read attribution graphs draw groups of features that do the same thin
 room finds such groups from structure alone:
 
 1. Influence: with B the weights, those that enter a unit scaled to a sum of magnitudes of 1, (I − B)⁻¹ holds the sum
-   over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms
-   (signed, square roots of it with the sign kept, and with all weights positive), which stress strong and weak influence
+   over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms:
+   signed, square roots with the sign kept, and with all weights positive. They stress strong and weak influence
    differently.
-2. Similarity: for each of the nine pairs of an incoming and an outgoing form, the mean cosine, plus half a point for the
-   same token position, plus up to half a point for close layers.
+2. Similarity: the mean cosine of an incoming and an outgoing form, plus a bonus for the same token position, plus one
+   for close layers. No form and no bonus is best everywhere, so all are tried.
 3. Agreement: average linkage of each similarity, cut at three sizes; how often two units come out together.
 4. Partition: average linkage of the agreement, cut branch by branch where modularity with resolution 2 is largest
    (Reichardt and Bornholdt 2006, with the configuration model as the null).
@@ -19,6 +19,7 @@ well they do on graphs that they were not chosen on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,10 +31,10 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
-POSITION_WEIGHT = 0.5
+POSITION_BONUSES = (0.25, 0.5, 1.0)
 """What the same token position adds to a similarity, where equal influence adds 1."""
 
-LAYER_WEIGHT = 0.5
+LAYER_BONUSES = (0.25, 0.5)
 """What the same layer adds; it falls linearly to 0 for the first and the last layer."""
 
 CUTS = (1.6, 2.0, 2.4)
@@ -49,8 +50,8 @@ DIGITS = 9
 def attributed_modules(
     dag: LayeredDAG,
     *,
-    position_weight: float = POSITION_WEIGHT,
-    layer_weight: float = LAYER_WEIGHT,
+    position_bonuses: Sequence[float] = POSITION_BONUSES,
+    layer_bonuses: Sequence[float] = LAYER_BONUSES,
     cuts: Sequence[float] = CUTS,
     resolution: float = RESOLUTION,
 ) -> IntArray:
@@ -60,7 +61,7 @@ def attributed_modules(
     ----------
     dag : LayeredDAG
         With weights and positions. Nothing is trimmed.
-    position_weight, layer_weight : float ≥ 0
+    position_bonuses, layer_bonuses : sequence of float ≥ 0
     cuts : sequence of float > 0
     resolution : float > 0
 
@@ -102,7 +103,12 @@ def attributed_modules(
     inside[np.setdiff1d(np.arange(dag.n_units), dag.targets)] = False
     if inside.any():
         labels[inside] = dag.n_units + _clusters(
-            dag, inside, position_weight=position_weight, layer_weight=layer_weight, cuts=cuts, resolution=resolution
+            dag,
+            inside,
+            position_bonuses=position_bonuses,
+            layer_bonuses=layer_bonuses,
+            cuts=cuts,
+            resolution=resolution,
         )
     known = labels >= 0
     labels[known] = by_first_unit(labels[known])
@@ -113,8 +119,8 @@ def _clusters(
     dag: LayeredDAG,
     inside: BoolArray,
     *,
-    position_weight: float,
-    layer_weight: float,
+    position_bonuses: Sequence[float],
+    layer_bonuses: Sequence[float],
     cuts: Sequence[float],
     resolution: float,
 ) -> IntArray:
@@ -130,19 +136,18 @@ def _clusters(
     average = np.zeros((len(kinds), len(units)))
     average[member, np.arange(len(units))] = 1 / np.bincount(member)[member]
     layer, position = dag.layer[units], dag.positions[units]
-    nearby = position_weight * (position[:, None] == position) + layer_weight * (
-        1 - np.abs(layer[:, None] - layer) / (dag.n_layers - 1)
+    close = 1 - np.abs(layer[:, None] - layer) / (dag.n_layers - 1)
+    same_position, close_layer = (average @ matrix @ average.T for matrix in (position[:, None] == position, close))
+    incoming, outgoing = (
+        [average @ cosines @ average.T for cosines in forms] for forms in _profile_cosines(dag, order, units)
     )
-    whole = 1 + position_weight + layer_weight
-    incoming, outgoing = _profile_cosines(dag, order, units)
     together = np.zeros((len(kinds), len(kinds)))
-    for one in incoming:
-        for two in outgoing:
-            similarity = average @ (((one + two) / 2 + nearby) / whole) @ average.T
-            tree = _tree(np.round(similarity, DIGITS))
-            for cut in cuts:
-                labels = fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
-                together += labels[:, None] == labels
+    for one, two, bonus, other in itertools.product(incoming, outgoing, position_bonuses, layer_bonuses):
+        similarity = ((one + two) / 2 + bonus * same_position + other * close_layer) / (1 + bonus + other)
+        tree = _tree(np.round(similarity, DIGITS))
+        for cut in cuts:
+            labels = fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
+            together += labels[:, None] == labels
     together /= together.max()
     found = _best_partition(_tree(together), together, resolution=resolution)
     result = np.empty(dag.n_units, dtype=np.int64)
@@ -151,7 +156,7 @@ def _clusters(
 
 
 def canonical_kinds(dag: LayeredDAG) -> IntArray:
-    """Number the units by what tells them apart: layer, position, weights and, round by round, neighbours.
+    """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
     Colour refinement (Weisfeiler and Leman 1968) with exact weights: two units have the same number where no chain of
     such facts tells them apart. The numbers don't depend on the order of the units.
@@ -181,10 +186,10 @@ def canonical_kinds(dag: LayeredDAG) -> IntArray:
 
 
 def _ranks(facts: Sequence[tuple[object, ...]]) -> list[int]:
-    """Number things by the order of what is known of them; equal ones share a number."""
-    order = sorted(range(len(facts)), key=lambda at: facts[at])  # type: ignore[arg-type, return-value]  # like tuples
+    """Return the rank of each fact; equal facts share one."""
+    order = sorted(range(len(facts)), key=lambda at: facts[at])
     rank = [0] * len(facts)
-    for one, two in zip(order, order[1:], strict=False):
+    for one, two in itertools.pairwise(order):
         rank[two] = rank[one] + (facts[one] != facts[two])
     return rank
 
@@ -263,8 +268,8 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
         members.append(members[one] + members[two])
         joined = inner[-1] / whole - resolution * float(rows[-1].sum() / whole) ** 2
         apart = gain[one] + gain[two]
-        # Where both are as good, join: a difference of rounding must not decide.
-        join = joined >= apart - 1e-12
+        # Where both are as good, keep apart: nothing speaks for joining, and rounding must not decide.
+        join = joined > apart + 1e-12
         gain.append(joined if join else apart)
         parts.append([len(members) - 1] if join else parts[one] + parts[two])
     labels = np.empty(n, dtype=np.int64)

@@ -26,10 +26,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.labels import roots
 
 LEAST_EXCESS = 0.5
 """How far Q has to be above that of shuffled networks, as a share of theirs."""
@@ -157,14 +158,20 @@ class _Groups:
         return int(self.rows.max()) + 1
 
 
-def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> float:
-    """Return the largest Q for any number of groups up to `most`; rows and columns without influence don't count."""
+def best_modularity(influence: FloatArray, *, most: int = FIRST_CURVE) -> tuple[float, float]:
+    """Return the largest Q for up to `most` groups, and the share of the influence that is inside these groups.
+
+    Rows and columns without influence don't count.
+    """
     rows, columns = (np.flatnonzero((influence != 0).any(axis=axis)) for axis in (1, 0))
     if min(len(rows), len(columns)) < 2:
-        return 0.0
+        return 0.0, 1.0
     shares = _shares(influence[np.ix_(rows, columns)])
     tree = _tree(shares)
-    return max(_best_groups(shares, tree, k).modularity for k in range(1, min(most, *shares.shape) + 1))
+    found = [_best_groups(shares, tree, k) for k in range(1, min(most, *shares.shape) + 1)]
+    best = max(found, key=lambda groups: groups.modularity)
+    inside = shares[best.rows[:, None] == best.columns].sum() / len(shares)
+    return best.modularity, float(inside)
 
 
 def best_groups(influence: FloatArray, k: int) -> tuple[IntArray, IntArray]:
@@ -237,13 +244,22 @@ def _tree(shares: FloatArray) -> FloatArray:
     return tree
 
 
+def _cut(tree: FloatArray, k: int) -> IntArray:
+    """Return the k clusters that all but the last k − 1 merges of the tree make."""
+    n_merges = len(tree) + 1 - k
+    parent = np.arange(2 * len(tree) + 1)
+    parent[tree[:n_merges, :2].astype(np.int64)] = len(tree) + 1 + np.arange(n_merges)[:, None]
+    clusters: IntArray = np.unique(roots(parent)[: len(tree) + 1], return_inverse=True)[1].astype(np.int64)
+    return clusters
+
+
 def _best_groups(shares: FloatArray, tree: FloatArray, k: int) -> _Groups:
     """Start from k clusters of the tree, then move rows and columns to their best groups until Q stops growing."""
     excess = _excess(shares)
     flipped = len(shares) > shares.shape[1]
     if flipped:
         excess = excess.T
-    rows = cut_tree(tree, n_clusters=k)[:, 0]
+    rows = _cut(tree, k)
     best = _Groups(np.zeros(len(excess), dtype=np.int64), np.zeros(excess.shape[1], dtype=np.int64), 0.0)
     # Each round adds to Q, so that this ends.
     while True:

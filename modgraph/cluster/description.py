@@ -48,6 +48,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.special import xlogy
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster.degrees import degree_model
@@ -319,3 +320,40 @@ def _sums(clusters: IntArray, degrees: Degrees, n_clusters: int) -> FloatArray:
     cells = clusters * n_classes + degrees.degree_class
     sums: FloatArray = np.bincount(cells, degrees.degree, minlength=n_clusters * n_classes).astype(np.float64)
     return sums.reshape(n_clusters, n_classes)
+
+
+def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
+    """Return how far the edges of each unit's cluster are from what degrees explain, divided among its units.
+
+    Of each pair of clusters with e edges in n places, of which degrees explain μ, that is n · KL(e / n ‖ μ / n), the
+    logarithm of the likelihood ratio; a pair counts half for either cluster.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    labels : ndarray of int, shape (n_units,)
+        As in `description_length`.
+
+    Returns
+    -------
+    ndarray of float ≥ 0, shape (n_units,)
+        In bits.
+    """
+    graph = TwoWayGraph.of(dag)
+    clusters = np.empty(dag.n_units, dtype=np.int64)
+    for units in graph.layers:
+        clusters[units] = by_first_unit(np.asarray(labels)[units])
+    bits = np.zeros(dag.n_units)
+    for level, units in enumerate(graph.layers):
+        if units.start == units.stop:
+            continue
+        layer = LayerDescription(graph, clusters, level)
+        pairs = layer.pairs
+        own = np.repeat(np.arange(len(layer.sizes)), np.diff(pairs.starts))
+        places = layer.sizes[own] * layer.all_sizes[pairs.others]
+        edges = pairs.n_edges
+        by_degree = np.clip(layer.costs.density[pairs.others] * pairs.fair_places, 1e-12, places * (1 - 1e-9))
+        nats = xlogy(edges, edges / by_degree) + xlogy(places - edges, (places - edges) / (places - by_degree))
+        by_cluster = np.bincount(own, nats, minlength=len(layer.sizes)) / layer.sizes
+        bits[units] = by_cluster[layer.clusters] / (2 * math.log(2))
+    return bits

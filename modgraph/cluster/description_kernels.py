@@ -124,7 +124,8 @@ def log_choose(n: int, k: int) -> int:  # pragma: no cover (compiled)
         return round(math.log(n) * NAT)
     rest = n - k
     value = k * math.log(n / k) - rest * math.log1p(-k / n) + 0.5 * math.log(n / (k * 1.0 * rest)) - _HALF_LOG_2PI
-    return round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    length: int = round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    return length
 
 
 @njit(cache=True)
@@ -227,7 +228,7 @@ def _background_length(edges: int, cost: EdgeCost) -> int:  # pragma: no cover (
     return length
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _surprise(places: int, edges: int, fair_places: float, density: float) -> float:  # pragma: no cover (compiled)
     """Return by how much less likely a pair's edges are by the degrees of its units than by the density, in nats."""
     chance = min(max(density * fair_places / places, LEAST_DENSITY), MOST_DENSITY)
@@ -236,7 +237,7 @@ def _surprise(places: int, edges: int, fair_places: float, density: float) -> fl
     return by_degree - empty * fair_places - (math.log1p(-density) - math.log(density)) * edges
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _linked_length(places: int, edges: int, fair_places: float, cost: EdgeCost) -> int:  # pragma: no cover (compiled)
     """Return the code length of a linked pair of blocks, minus that of its places as empty background."""
     surprise = _surprise(places, edges, fair_places, cost.density)
@@ -245,15 +246,16 @@ def _linked_length(places: int, edges: int, fair_places: float, cost: EdgeCost) 
     return length
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) -> int:  # pragma: no cover (compiled)
     """Return the code length of a pair of blocks, linked or not, minus that of its places as empty background."""
     if edges == 0:
         return 0
-    return min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    length: int = min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    return length
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _edge_cost(
     n_pairs: int, n_linked: int, places: int, edges: int, density: float, n_edges: int
 ) -> EdgeCost:  # pragma: no cover (compiled)

@@ -1,4 +1,4 @@
-"""The paper's experiments as resumable sweeps (brings torch)."""
+"""The paper's experiments as resumable sweeps. Importing this package loads torch."""
 
 from modgraph.experiments.published import (
     EXPERIMENTS,

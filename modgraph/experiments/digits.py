@@ -1,4 +1,4 @@
-"""One network on two digits: how it is sculpted, and how its modules are laid out."""
+"""One network on two digits: sculpting it, and measuring how its modules separate the digits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Data = Literal["mnist", "digits8"]
 TaskName = Literal["hierarchical", "classify"]
 
 PURE: Final = 0.95
-"""Share of pixels that have to be of one digit: a stray pixel or two do not make a module read both."""
+"""Smallest share of pixels of one digit in a module that counts as reading that digit only (0 … 1)."""
 
 SETTINGS: Final[dict[Data, WideSettings]] = {
     "mnist": WideSettings(mixed_precision=True),
@@ -42,7 +42,7 @@ class DigitsTrial:
         Units of each hidden layer, and how many there are.
     seed : int
     quick : bool
-        Few pairs of images and few epochs: to see that it works.
+        Few pairs of images and few epochs, to see that it works.
     """
 
     data: Data
@@ -54,7 +54,7 @@ class DigitsTrial:
 
     @property
     def name(self) -> str:
-        """What its file is called."""
+        """The name of its file, without suffix."""
         return f"{self.data}-{self.task}-{self.width}x{self.depth}-{self.seed}{'-quick' * self.quick}"
 
     @property
@@ -67,21 +67,21 @@ class DigitsTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """How the modules of a network on two digits are laid out.
+    """How the modules of a network separate the two digits.
 
     Attributes
     ----------
     input_modules : int
-        Modules that have pixels.
+        Number of modules that contain pixels.
     purity : float
-        Share of the pixels that are of the digit that most pixels of their module are of, 0.5 … 1.
+        Share of the pixels that belong to the majority digit of their module, 0.5 … 1.
     inputs : bool
-        Two modules or more have pixels, and `purity` is at least 0.95.
+        Whether at least two modules contain pixels and `purity` is at least 0.95.
     outputs : bool
-        No two outputs are in one module.
+        Whether all outputs are in different modules.
     middle : bool
-        Behind the first hidden layer there is one in which every unit depends on pixels of one digit (up to 5 %), and
-        both digits have units.
+        Whether some layer after the first hidden one has units of both digits, and each of its units depends on pixels
+        of one digit only (up to 5 %).
     """
 
     input_modules: int
@@ -108,9 +108,9 @@ class DigitsResult:
     rounds : int
         Training runs.
     seconds : float
-        What they took.
+        Duration of all training runs.
     published, default : Separation
-        With the paper's clustering (its thresholds for images: 0.6 and 0.3), and as `detect_modules` does by default.
+        With the paper's clustering (its thresholds for images: 0.6 and 0.3), and with the default of `detect_modules`.
     """
 
     trial: DigitsTrial
@@ -128,7 +128,7 @@ class DigitsResult:
 
 
 def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResult:
-    """Sculpt one network, from its checkpoint in `folder` if there is one, keep it there, and find its modules.
+    """Sculpt one network, starting from its checkpoint in `folder` if there is one; save it there and find its modules.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResu
 
 
 def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult:
-    """Find the modules of a sculpted network, and say how they are laid out.
+    """Find the modules of a sculpted network and measure how they separate the digits.
 
     Parameters
     ----------
@@ -180,13 +180,13 @@ def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult
 
 
 def separation(found: ModuleHierarchy, side: NDArray[np.int64]) -> Separation:
-    """Say how the modules of a network on two digits are laid out.
+    """Measure how the modules of a network separate the two digits.
 
     Parameters
     ----------
     found : ModuleHierarchy
     side : ndarray of int, (inputs,)
-        Which digit every input is a pixel of, 0 or 1; see `modgraph.sculpt.ImageTask`.
+        The digit that each input is a pixel of, 0 or 1; see `modgraph.sculpt.ImageTask`.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def separation(found: ModuleHierarchy, side: NDArray[np.int64]) -> Separation:
 
 
 def _middle_separable(dag: LayeredDAG, side: NDArray[np.int64]) -> bool:
-    """Whether some layer between the first hidden one and the outputs has units of one digit only, and of both."""
+    """Whether some layer between the first hidden one and the outputs has units of each digit, and none of both."""
     inputs = np.flatnonzero(dag.layer == 0)
     reached: BoolArray = np.zeros((dag.n_units, len(inputs)), dtype=np.bool_)  # the pixels each unit depends on
     reached[inputs, np.arange(len(inputs))] = True
@@ -224,7 +224,7 @@ def _middle_separable(dag: LayeredDAG, side: NDArray[np.int64]) -> bool:
 
 @cache
 def _task(data: Data, task: TaskName, quick: bool) -> ImageTask:
-    """Make a task once in every process."""
+    """Make a task, once in every process."""
     if data == "mnist":
         n_classes = 8 if task == "hierarchical" else 10
         train = 51_200 // n_classes**2  # as many in all, whatever the number of pairs of digits

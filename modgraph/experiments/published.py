@@ -1,7 +1,7 @@
-"""What the paper did and found: training settings of every network of its Boolean experiments, and success rates.
+"""Published training settings and success rates of the paper's Boolean experiments.
 
-Rates are those of Patil, Michael, Dovrolis (2023), figures of section 4, over 36 trials a cell (12 where the number of
-hidden layers is given), each judged as `modgraph.score` does.
+The rates are from the figures in section 4 of Patil, Michael, Dovrolis (2023): 36 trials a cell, or 12 where the cell
+is for one number of hidden layers, with the criteria of `modgraph.score`.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Cell:
     Attributes
     ----------
     experiment, panel, row, column : str
-        Where it stands; `panel` tells the three heat maps of *overlap* apart.
+        Its position; `panel` is one of the three heat maps of *overlap*.
     criterion : str
-        The attribute of `modgraph.Score` that makes a success.
+        The attribute of `modgraph.Score` that defines success.
     networks : tuple of PublishedSettings
-        The functions and sizes it is taken over.
+        The functions and sizes of its trials.
     rate : float or None
         The published rate; None where the paper gives none.
     """

@@ -1,4 +1,4 @@
-"""Sweeps: many trials, run in chunks by joblib, each finished chunk kept at once."""
+"""Sweeps: many trials, run by joblib in chunks; each finished chunk is stored at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modgraph.modules import detect_modules
 from modgraph.sculpt import EDGE_STEPS, UNIT_STEPS, TrainSettings, sculpt
 
 METHOD: Final = 1
-"""Version of the method: raised whenever sculpting or detection may give other results for the same trial."""
+"""Version of the method; raised when sculpting or detection may give other results for the same trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,12 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """All that was asked for, and the version of the method, as JSON: what results are kept under."""
+        """All settings and the version of the method as JSON: the key of the stored results."""
         return json.dumps({"method": METHOD, **asdict(self)}, sort_keys=True)
 
     @property
     def n_candidates(self) -> int:
-        """Number of networks it sculpts."""
+        """Number of networks that the trial sculpts."""
         return len(self.unit_steps) * len(self.edge_steps)
 
 
@@ -63,11 +63,11 @@ def sweep(
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Store:
-    """Run the trials that the store at `path` doesn't have yet.
+    """Run the trials that the store at `path` doesn't hold yet.
 
-    Trials that differ in the seed only share a stack, and make a chunk; joblib runs the chunks, on the processes of
-    this machine or, under ``joblib.parallel_config(backend="dask")``, on a Dask cluster. Killed at any moment, a sweep
-    loses the chunks in flight and no more: call it again. The result depends neither on the chunks nor on `n_jobs`.
+    Trials that differ only in the seed form a chunk and are trained in one stack. joblib runs the chunks in processes
+    of this machine or, under ``joblib.parallel_config(backend="dask")``, on a Dask cluster. If the sweep is killed,
+    only unfinished chunks are lost: call it again. The result depends neither on the chunks nor on `n_jobs`.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def sweep(
     n_jobs : int
         Processes, as joblib counts them; −1 = all cores or workers.
     device : str, optional
-        Where torch computes; see `modgraph.sculpt.sculpt`. It is no part of what a trial is kept under.
+        Where torch computes; see `modgraph.sculpt.sculpt`. It is not part of the key of a trial.
     progress : callable, optional
-        Called as ``progress(done, total)`` with numbers of networks, also for what was there before.
+        Called as ``progress(done, total)`` with numbers of networks, stored ones included.
 
     Returns
     -------
@@ -88,10 +88,10 @@ def sweep(
     """
     store = Store(path)
     wanted = {trial.key: trial for trial in trials}
-    there = store.finished()
+    stored = store.finished()
     total = sum(trial.n_candidates for trial in wanted.values())
-    done = sum(trial.n_candidates for key, trial in wanted.items() if key in there)
-    chunks = _chunks([trial for key, trial in wanted.items() if key not in there])
+    done = sum(trial.n_candidates for key, trial in wanted.items() if key in stored)
+    chunks = _chunks([trial for key, trial in wanted.items() if key not in stored])
     if progress is not None:
         progress(done, total)
     parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
@@ -104,7 +104,7 @@ def sweep(
 
 
 def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str, list[StoredNetwork]]:
-    """Sculpt trials that differ in their seeds only, and find the modules of every candidate.
+    """Sculpt trials that differ only in their seeds, and find the modules of every candidate.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str
 
 
 def _chunks(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """Group trials that differ in the seed only, the most work first, so that the last chunks are short."""
+    """Collect trials that differ only in the seed; chunks with the most work come first, so the last ones are short."""
     groups = defaultdict(list)
     for trial in trials:
         groups[trial.function, trial.hidden, trial.settings, trial.unit_steps, trial.edge_steps].append(trial)

@@ -31,11 +31,11 @@ FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the or
 
 
 def matches(start: bytes, path: Path) -> bool:
-    """Whether a file is JSON that names nodes and links."""
+    """Whether a file is JSON that names nodes, by `node_id`, and links."""
     if start.lstrip()[:1] != b"{" or path.suffix.lower() not in (".json", ""):
         return False
     content = path.read_bytes()
-    return b'"nodes"' in content and b'"links"' in content
+    return all(name in content for name in (b'"nodes"', b'"links"', b'"node_id"'))
 
 
 def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
@@ -217,7 +217,7 @@ def _id_key(document: dict[str, Any]) -> str:
     votes = {key: len(used & ids) for key, ids in known.items()}
     if votes["node_id"] != votes["jsNodeId"]:
         return max(votes, key=lambda key: votes[key])
-    # No group to go by: files of neuronpedia's schema use node ids, older ones ids for JavaScript, where these are unique.
+    # No group to go by: files of neuronpedia's schema use node ids, older ones `jsNodeId`, where these are unique.
     metadata = document.get("metadata")
     newer = isinstance(metadata, dict) and "schema_version" in metadata
     return "node_id" if newer or len(known["jsNodeId"]) < len(nodes) else "jsNodeId"

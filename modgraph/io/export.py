@@ -1,4 +1,4 @@
-"""Graphs out: to other libraries and their files, and back from networkx and igraph.
+"""Graphs out: to other libraries, and as tables.
 
 A hierarchy gives the trimmed network with the module and the cluster of every unit, a `LayeredDAG` all of its units.
 Nodes are numbered as in the graph that was given.
@@ -6,7 +6,6 @@ Nodes are numbered as in the graph that was given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,80 +230,6 @@ def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
     return result
 
 
-def from_networkx(graph: networkx.DiGraph) -> LayeredDAG:
-    """Build a graph from a networkx ``DiGraph``.
-
-    Parameters
-    ----------
-    graph : networkx.DiGraph
-        Without cycles. Nodes may carry ``layer`` or ``subset`` (otherwise a node's layer is the longest path to it),
-        ``name``, ``bias`` and ``activation``; edges ``weight``. What only some have is left out.
-
-    Returns
-    -------
-    LayeredDAG
-        Units are sorted by layer, within a layer as the nodes come; a layer that is empty is left out.
-
-    Raises
-    ------
-    ValueError
-        If the graph is undirected, has cycles or an edge against its layers.
-    ImportError
-        If networkx is not installed.
-
-    Examples
-    --------
-    >>> import networkx as nx
-    >>> from_networkx(nx.DiGraph([("a", "h"), ("b", "h"), ("h", "y")])).unit_names.tolist()
-    ['a', 'b', 'h', 'y']
-    """
-    nx = require("networkx", purpose="this", extra="graphs")
-    if not isinstance(graph, nx.Graph) or not graph.is_directed() or graph.is_multigraph():
-        raise ValueError(f"`graph` must be a networkx.DiGraph (got {type(graph).__name__})")
-    nodes = list(graph.nodes)
-    place = {node: at for at, node in enumerate(nodes)}
-    columns = {
-        key: [graph.nodes[node].get(key) for node in nodes] for key in ("layer", "subset", "name", "bias", "activation")
-    }
-    edges = [(place[a], place[b]) for a, b in graph.edges]
-    weights = [graph.edges[edge].get("weight") for edge in graph.edges]
-    columns["node"] = [str(node) for node in nodes]
-    return _from_columns(columns, edges, weights, dense_edges=graph.graph.get("dense_edges"))
-
-
-def from_igraph(graph: igraph.Graph) -> LayeredDAG:
-    """Build a graph from a directed igraph ``Graph``.
-
-    Parameters
-    ----------
-    graph : igraph.Graph
-        As `from_networkx` wants it: without cycles, with or without attributes.
-
-    Returns
-    -------
-    LayeredDAG
-
-    Raises
-    ------
-    ValueError
-        If the graph is undirected, has cycles or repeated edges, or an edge against its layers.
-    ImportError
-        If igraph is not installed.
-    """
-    igraph = require("igraph", purpose="this", extra="graphs")
-    if not isinstance(graph, igraph.Graph) or not graph.is_directed() or graph.has_multiple():
-        raise ValueError(f"`graph` must be a directed igraph.Graph without repeated edges (got {graph!r:.80})")
-    none = [None] * graph.vcount()
-    columns = {
-        key: graph.vs[key] if key in graph.vs.attributes() else none
-        for key in ("layer", "subset", "name", "bias", "activation")
-    }
-    columns["node"] = [str(at) for at in range(graph.vcount())]
-    weights = graph.es["weight"] if "weight" in graph.es.attributes() else [None] * graph.ecount()
-    dense = graph["dense_edges"] if "dense_edges" in graph.attributes() else None
-    return _from_columns(columns, graph.get_edgelist(), weights, dense_edges=dense)
-
-
 # --- Columns ----------------------------------------------------------------------------------------------------------
 
 
@@ -313,51 +238,3 @@ def _kept(graph: ModuleHierarchy | LayeredDAG) -> tuple[LayeredDAG, IntArray]:
     if isinstance(graph, ModuleHierarchy):
         return graph.dag, np.flatnonzero(graph.labels >= 0)
     return graph, np.arange(graph.n_units)
-
-
-def _from_columns(
-    columns: dict[str, list[Any]],
-    edges: Sequence[tuple[int, int]],
-    weights: Sequence[Any],
-    *,
-    dense_edges: Any,
-) -> LayeredDAG:
-    pairs = np.array(edges, dtype=np.int64).reshape(-1, 2)
-    n = len(columns["node"])
-    known = [columns[key] for key in ("layer", "subset") if n and all(_is_number(v) for v in columns[key])]
-    layer = np.array(known[0], dtype=np.int64) if known else _longest_paths(pairs, n)
-    layer = np.unique(layer, return_inverse=True)[1].reshape(-1)
-    order = np.argsort(layer, kind="stable")
-    place = np.empty(n, dtype=np.int64)
-    place[order] = np.arange(n)
-    whole = {
-        key: [columns[key][at] for at in order.tolist()]
-        for key in ("name", "bias", "activation", "node")
-        if all(value is not None for value in columns[key])
-    }
-    given = len(weights) > 0 and all(_is_number(weight) for weight in weights)
-    return LayeredDAG.from_edges(
-        place[pairs],
-        layer=layer[order],
-        weights=[float(weight) for weight in weights] if given else None,
-        dense_edges=int(dense_edges) if _is_number(dense_edges) else None,
-        biases=whole.get("bias"),
-        activations=whole.get("activation"),
-        unit_names=[str(name) for name in whole.get("name", whole["node"])],
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _longest_paths(edges: IntArray, n: int) -> IntArray:
-    """Find the longest path that leads to each unit, layer by layer."""
-    level = np.zeros(n, dtype=np.int64)
-    for _ in range(n + 1):
-        raised = level.copy()
-        np.maximum.at(raised, edges[:, 1], level[edges[:, 0]] + 1)
-        if (raised == level).all():
-            return level
-        level = raised
-    raise ValueError("`graph` must have no cycle")

@@ -1,11 +1,11 @@
-"""Graphs out: files for other programs."""
+"""Graphs out: files for other programs, one writer for each suffix."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ def save_graph(graph: ModuleHierarchy | LayeredDAG, path: str | os.PathLike[str]
     ----------
     graph : ModuleHierarchy or LayeredDAG
     path : path-like
-        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), ``.dot`` or ``.gv``; ``.csv`` or ``.parquet``: the
-        edges, and beside them the units (``net.csv`` and ``net.units.csv``).
+        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), ``.dot`` or ``.gv``; ``.csv``: the edges, and beside
+        them the units (``net.csv`` and ``net.units.csv``); a text that a spreadsheet would compute gets a ``'`` in
+        front.
 
     Raises
     ------
@@ -88,18 +89,12 @@ def _csv(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
         with place.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(table)
-            rows: Iterable[tuple[Any, ...]] = zip(*table.values(), strict=True)
-            writer.writerows(rows)
+            writer.writerows([_cell(value) for value in row] for row in zip(*table.values(), strict=True))
 
 
-def _parquet(graph: ModuleHierarchy | LayeredDAG, path: Path) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ImportError("writing Parquet needs pyarrow: pip install pyarrow") from error
-    for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.parquet"))):
-        parquet.write_table(pyarrow.table(table), place)
+def _cell(value: Any) -> Any:
+    """Mark a text that a spreadsheet would take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 _WRITERS: dict[str, Callable[[ModuleHierarchy | LayeredDAG, Path], None]] = {
@@ -110,7 +105,6 @@ _WRITERS: dict[str, Callable[[ModuleHierarchy | LayeredDAG, Path], None]] = {
     ".dot": _dot,
     ".gv": _dot,
     ".csv": _csv,
-    ".parquet": _parquet,
 }
 
 

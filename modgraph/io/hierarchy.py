@@ -147,8 +147,8 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
     if (layer[edges[:, 0]] >= layer[edges[:, 1]]).any() or (edges[1:] == edges[:-1]).all(axis=1).any():
         raise ValueError("edges must lead to a later layer, and none be there twice")
     dense_edges = graph["dense_edges"]
-    if not isinstance(dense_edges, int | float) or isinstance(dense_edges, bool) or not 0 < dense_edges < float("inf"):
-        raise ValueError("dense_edges must be a number > 0")
+    if isinstance(dense_edges, float) and dense_edges.is_integer():
+        dense_edges = int(dense_edges)
     weights = graph.get("weights")
     if weights is not None:
         weights = np.array(weights, dtype=np.float64)
@@ -163,7 +163,7 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
         edges[:, 1],
         layer=layer,
         n_layers=n_layers,
-        dense_edges=dense_edges,  # type: ignore[arg-type]  # a float where it was one
+        dense_edges=dense_edges,
         weights=None if weights is None else weights[order],
         unit_index=None if unit_index is None else _ints(unit_index, length=layer.size),
         layer_names=graph.get("layer_names"),

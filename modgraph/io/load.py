@@ -27,10 +27,13 @@ READERS = (
     "hierarchy",
     "attribution",
     "onnx_graph",
+    "graph_file",
+    "nnet_file",
 )
 _FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, hierarchies and attribution graphs as .json, "
-    "and with trust .pkl, .joblib and whole torch models"
+    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, .nnet, hierarchies and attribution "
+    "graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, .joblib and whole "
+    "torch models"
 )
 _START_BYTES = 4096  # of a file, which readers may look at to know it
 
@@ -114,6 +117,8 @@ def load_network(
             if "pip install" in str(error):
                 raise
             raise _broken(file, reader, error) from error
+        except RecursionError as error:
+            raise _broken(file, reader, ValueError("it is nested too deeply")) from error
         except MemoryError as error:
             raise ValueError(f"`path` needs more memory than there is (got {str(file)!r}, {reader.NAME})") from error
         except Exception as error:  # whatever the libraries say about a broken file is one kind of error here

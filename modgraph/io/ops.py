@@ -187,6 +187,8 @@ class Operations:
         if isinstance(one, Value) and isinstance(two, Value):
             if operation == "sub":
                 two = self.scaled(name, two, -1.0, 0.0)
+            if operation == "div":
+                two = self.builder.activate(two, "reciprocal")
             join = self.builder.add if operation in ("add", "sub") else self.builder.multiply
             return join([one, two], name=name)
         value, constant = (one, two) if isinstance(one, Value) else (two, one)

@@ -12,11 +12,13 @@ from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.functions import FunctionGraph
 from modgraph.layout import end_names
+from modgraph.marks import ModuleEvidence
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, unit_names
 
 _FEW: Final = 12  # most names in a cell of a table
-_SETTINGS: Final = {"clustering": "Clustering", "hops": "Hops", "merge_threshold": "Merge threshold"}
+_LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
+_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, also if they are not recorded
 
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
@@ -108,6 +110,23 @@ def module_rows(
     ]
 
 
+def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
+    """Return the shares that modules have in each shared unit, in words, by the unit's place in the trimmed network."""
+    place = np.cumsum(found.labels >= 0) - 1
+    words = {}
+    for unit in np.flatnonzero(found.shared).tolist():
+        row = found.membership[unit]
+        modules = [module for module in np.argsort(-row, kind="stable").tolist() if row[module] >= _LEAST_SHARE]
+        words[int(place[unit])] = ", ".join(f"{texts[module]} {row[module]:.0%}" for module in modules[:_FEW])
+    return words
+
+
+def evidence_cells(module: ModuleEvidence) -> tuple[str, str]:
+    """Return the p-value and the confidence of a module as the table shows them."""
+    p_value, confidence = module.p_value, module.confidence
+    return "–" if np.isnan(p_value) else f"{p_value:.2g}", "–" if np.isnan(confidence) else f"{confidence:.2f}"
+
+
 def few(names: Sequence[str]) -> str:
     """Join names; of many names the first."""
     listed = ", ".join(names[:_FEW])
@@ -116,8 +135,12 @@ def few(names: Sequence[str]) -> str:
 
 def settings(found: ModuleHierarchy) -> list[tuple[str, str]]:
     """Return the names and values of the settings of the detection, as far as the hierarchy records them."""
-    known = {_SETTINGS.get(name, name): clean(str(value)) for name, value in found.settings.items()}
-    return [*(dict.fromkeys(_SETTINGS.values(), "not recorded") | known).items()]
+    known = {
+        name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else clean(str(value))
+        for name, value in found.settings.items()
+    }
+    values = dict.fromkeys(_SETTINGS, "not recorded") | known
+    return [(clean(name).replace("_", " ").capitalize(), value) for name, value in values.items()]
 
 
 def versions() -> list[tuple[str, str]]:

@@ -29,22 +29,21 @@ function make(tag, text = "", attributes = {}) {
 
 class Picture {
   constructor(svg, graph) {
-    Object.assign(this, graph);  // names, layers, modules, degrees, targets
+    Object.assign(this, graph);  // names, layers, modules, degrees, targets, pathOfEdge
     this.svg = svg;
     this.n = this.names.length;
     this.after = this.names.map(() => []);
     this.before = this.names.map(() => []);
     this.unitsOf = grouped(this.modules.keys(), (unit) => this.modules[unit]);
-    this.paths = new Map([...svg.querySelectorAll(".edges path")].map((path) => [+path.dataset.module, path]));
-    const pieces = new Map([...this.paths].map(([module, path]) => [module, path.getAttribute("d").split("M")]));
-    const used = new Map();  // module: number of its pieces used
+    this.paths = [...svg.querySelectorAll(".edges path")];  // each with the edges of a module that look alike
+    const pieces = this.paths.map((path) => path.getAttribute("d").split("M"));
+    const used = this.paths.map(() => 0);  // number of pieces used
     this.edges = [];
     let number = 0;
     this.degrees.forEach((degree, source) => {
       for (const end = number + degree; number < end; number++) {
-        const target = this.targets[number], module = this.modules[source];
-        used.set(module, (used.get(module) ?? 0) + 1);  // from 1: the first piece of a split path is empty
-        this.edges.push({ source, target, path: pieces.get(module)[used.get(module)] });
+        const target = this.targets[number], path = this.pathOfEdge[number];
+        this.edges.push({ source, target, path, piece: pieces[path][++used[path]] });  // the first piece is empty
         this.after[source].push(target);
         this.before[target].push(source);
       }
@@ -90,9 +89,9 @@ class Picture {
       box.classList.toggle("lit", reached.has(+box.dataset.module));
       box.classList.toggle("start", chosen.has(+box.dataset.module));
     }
-    const lines = [...grouped(edges, (edge) => this.modules[edge.source])].map(([module, parts]) => {
-      const line = this.paths.get(module).cloneNode();
-      line.setAttribute("d", parts.map((edge) => "M" + edge.path).join(""));
+    const lines = [...grouped(edges, (edge) => edge.path)].map(([path, parts]) => {
+      const line = this.paths[path].cloneNode();
+      line.setAttribute("d", parts.map((edge) => "M" + edge.piece).join(""));
       return line;
     });
     this.svg.querySelector(".over .lines").replaceChildren(...lines);
@@ -200,6 +199,7 @@ function describe(thing) {
     title.textContent = network.names[thing.unit];
     add("Layer", network.place(thing.unit));
     add("Module", moduleName(module));
+    if (thing.picture === network && data.shares[thing.unit]) add("Shared by", data.shares[thing.unit]);
   }
   if (thing.unit !== undefined && data.whole) {
     add("Depends on", ends([thing.unit], network.before, 0, "input"));

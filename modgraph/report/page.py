@@ -17,11 +17,13 @@ from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
+from modgraph.marks import CERTIFIED, Evidence, Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
 from modgraph.score import score
+from modgraph.verify import Verification
 
 _MAX_EDGES: Final = 10  # most edges that are drawn one by one, in units of `max_units`
 
@@ -34,6 +36,8 @@ def report(
     title: str | None = None,
     max_units: int = 5000,
     image_shape: tuple[int, int] | None = None,
+    evidence: Evidence | None = None,
+    verification: Verification | None = None,
 ) -> None:
     """Write a hierarchy as one HTML file: an interactive drawing, the graph of its modules, tables, settings.
 
@@ -57,12 +61,16 @@ def report(
     image_shape : (int, int), optional
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
         is a dot.
+    evidence : result of `modgraph.significance`, optional
+        The page shows p-values and confidence; modules with weak evidence have a dashed outline.
+    verification : Verification, optional
+        A result of `modgraph.verify`: certified modules are marked ``✓``.
 
     Raises
     ------
     ValueError
         If `target` or `image_shape` has another number of inputs (or outputs) than the network, or `max_units` is
-        below 1.
+        below 1, or `evidence` or `verification` is of another number of modules.
     ImportError
         If jinja2 is not installed.
 
@@ -80,13 +88,16 @@ def report(
     if image_shape is not None:
         check_image_shape(found.dag, image_shape)
     texts = [clean(text) for text in module_names(found, target)]
+    known = marks(found, evidence=evidence, verification=verification)
     modules, names = found.modules, facts.names_of(found, target)
     rows = facts.module_rows(found, modules, names, texts)
     dag, layers = found.dag.subgraph(found.labels >= 0), layer_names(found.dag)
     whole = dag.n_units <= max_units and dag.n_edges <= _MAX_EDGES * max_units
-    units = {"names": [*names.values()], "image_shape": image_shape} if whole else None
-    drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units)
+    second = second_modules(found)[found.labels >= 0]
+    units = {"names": [*names.values()], "image_shape": image_shape, "second": second} if whole else None
+    drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units, known=known)
     data = {kind: graph for kind, (_, graph) in drawn.items()} | {"layers": layers, "whole": whole}
+    data["shares"] = facts.shares(found, texts) if whole else {}
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
 
@@ -116,6 +127,10 @@ def report(
         target=target,
         score=None if target is None else score(found, target),
         settings=facts.settings(found),
+        notes=known.notes,
+        lines=explain(negative=whole and bool(negative_edges(dag).any()), shared=bool(data["shares"])),
+        evidence=None if evidence is None else [facts.evidence_cells(module) for module in evidence.modules],
+        certified=None if verification is None or verification.target is None else known.certified,
         versions=facts.versions(),
     )
     with replacing(path) as part:
@@ -131,6 +146,7 @@ def _drawings(
     layers: Sequence[str],
     units: dict[str, Any] | None,
     most: int,
+    known: Marks,
 ) -> dict[str, tuple[Picture, dict[str, Any]]]:
     """Draw the network and the hierarchy, those that have at most `most` dots, each with its graph for the script.
 
@@ -138,22 +154,23 @@ def _drawings(
     module in a layer.
     """
     labels = found.labels[found.labels >= 0]
+    boxes = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
     drawn = {}
     if units is not None:
-        shown = picture(dag, labels, modules=texts, layers=layers, **units)
-        drawn["network"] = shown, _script_graph(dag, labels, names=units["names"])
+        shown = picture(dag, labels, modules=boxes, layers=layers, marks=known, **units)
+        drawn["network"] = shown, _script_graph(dag, labels, shown, names=units["names"])
     else:
         clusters, of, count = facts.cluster_graph(dag, labels)
         if clusters.n_units <= most:
             dots = [f"{counted(n, 'unit')} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-            shown = _dotted(clusters, of, count, modules=texts, layers=layers, widest=8.5)
-            drawn["network"] = shown, _script_graph(clusters, of, names=dots)
+            shown = _dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
+            drawn["network"] = shown, _script_graph(clusters, of, shown, names=dots)
     if len(modules) <= most:
         by_level, of = facts.level_graph(modules, found.graph)
         count = np.array([modules[module].units.size for module in of.tolist()])
         levels = [f"level {level}" for level in range(by_level.n_layers)]
-        shown = _dotted(by_level, of, count, modules=texts, layers=levels, widest=4.4)
-        drawn["hierarchy"] = shown, _script_graph(by_level, of, names=[texts[module] for module in of.tolist()])
+        shown = _dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
+        drawn["hierarchy"] = shown, _script_graph(by_level, of, shown, names=[texts[module] for module in of.tolist()])
     return drawn
 
 
@@ -162,7 +179,7 @@ def _dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> 
     return picture(dag, labels, names=[""] * dag.n_units, sizes=facts.dot_sizes(count), **more)
 
 
-def _script_graph(dag: LayeredDAG, labels: IntArray, *, names: Sequence[str]) -> dict[str, Any]:
+def _script_graph(dag: LayeredDAG, labels: IntArray, shown: Picture, *, names: Sequence[str]) -> dict[str, Any]:
     """Return a graph in the form that the script reads; edges are sorted by source."""
     return {
         "names": names,
@@ -170,4 +187,5 @@ def _script_graph(dag: LayeredDAG, labels: IntArray, *, names: Sequence[str]) ->
         "modules": labels.tolist(),
         "degrees": np.bincount(dag.sources, minlength=dag.n_units).tolist(),
         "targets": dag.targets.tolist(),
+        "pathOfEdge": shown.path_of_edge,
     }

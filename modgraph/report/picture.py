@@ -25,6 +25,7 @@ from modgraph.layout import (
     places,
     waypoints,
 )
+from modgraph.marks import Marks, edge_strength, negative_edges
 from modgraph.names import short
 
 _INCH: Final = 96  # CSS pixels
@@ -45,11 +46,13 @@ class Picture:
         Left, top, width and height of the image, if the first layer is drawn as one.
     edge_width, edge_opacity, rim : float
         Width and opacity of edges, width of the rim of dots.
-    bands, edges : list of (int, str)
-        Module and path. All edges that leave a module are one path: each begins with an "M", and they are in the order
-        of the graph's edges.
-    boxes, dots, texts : list of dict
-        Attributes of SVG elements, and the module that each belongs to.
+    bands : list of (int, str)
+        Module and path.
+    edges, boxes, dots, texts : list of dict
+        Attributes of SVG elements, and the module that each belongs to. Edges that leave the same module and look alike
+        are one path: each edge begins with an "M", and they are in the order of the graph's edges.
+    path_of_edge : list of int
+        For each edge of the graph the number of its path in `edges`.
     """
 
     width: int
@@ -59,7 +62,8 @@ class Picture:
     edge_opacity: float
     rim: float
     bands: list[tuple[int, str]]
-    edges: list[tuple[int, str]]
+    edges: list[dict[str, Any]]
+    path_of_edge: list[int]
     boxes: list[dict[str, Any]]
     dots: list[dict[str, Any]]
     texts: list[dict[str, Any]]
@@ -72,6 +76,8 @@ def picture(
     names: Sequence[str],
     modules: Sequence[str],
     layers: Sequence[str],
+    marks: Marks,
+    second: IntArray | None = None,
     sizes: FloatArray | None = None,
     image_shape: tuple[int, int] | None = None,
     widest: float = 8.5,
@@ -85,6 +91,10 @@ def picture(
         The module of each unit.
     names, modules, layers : sequences of str
         Names of the units (those of the first and last layer are shown where they fit), modules and layers.
+    marks : Marks
+        Of the modules.
+    second : ndarray of int, shape (n_units,), optional
+        A second module for each shared unit, else −1.
     sizes : ndarray of float, shape (n_units,), optional
         Diameters of the dots, in (0, 1].
     image_shape : (int, int), optional
@@ -136,9 +146,13 @@ def picture(
                 y = box.y + up * (box.height / 2 + EDGE / 2)
                 side = "top" if up > 0 else "bottom"
                 texts.append(_text(f"name {side}{' turned' * (angle == 90)}", names[unit], x, y, height, unit=unit))
-    paths: dict[int, list[str]] = {}
-    for source, points in zip(dag.sources.tolist(), waypoints(dag, rows, xy), strict=True):
-        paths.setdefault(int(labels[source]), []).append(_curve(points * [1, -1] + [0, height]))
+    # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
+    look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
+    number = {key: at for at, key in enumerate(dict.fromkeys(look))}
+    curves: list[list[str]] = [[] for _ in number]
+    for key, points in zip(look, waypoints(dag, rows, xy), strict=True):
+        curves[number[key]].append(_curve(points * [1, -1] + [0, height]))
+    second = np.full(dag.n_units, -1) if second is None else second
     return Picture(
         width=round(_INCH * width),
         height=round(_INCH * height),
@@ -147,10 +161,15 @@ def picture(
         edge_opacity=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
         rim=round(min(0.8, 0.1 * float(across.min())), 3),
         bands=[(module, _band(corners, height)) for module, corners in bands(rows)],
-        edges=[(module, "".join(parts)) for module, parts in paths.items()],
+        edges=[
+            {"module": module, "width": width, "negative": negative, "path": "".join(parts)}
+            for (module, width, negative), parts in zip(number, curves, strict=True)
+        ],
+        path_of_edge=[number[key] for key in look],
         boxes=[
             {
                 "module": box.module,
+                "weak": marks.weak[box.module],
                 "x": _px(box.left),
                 "y": _px(height - box.y - box.height / 2),
                 "width": _px(box.width),
@@ -162,6 +181,7 @@ def picture(
             {
                 "unit": unit,
                 "module": int(labels[unit]),
+                "second": int(second[unit]),
                 "x": _px(xy[unit, 0]),
                 "y": _px(height - xy[unit, 1]),
                 "r": round(across[unit] / 2, 2),
@@ -170,6 +190,12 @@ def picture(
         ],
         texts=texts,
     )
+
+
+def _widths(dag: LayeredDAG) -> list[float]:
+    """Return the relative width of each edge: 0.5, 1 or 1.5."""
+    widths: list[float] = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
+    return widths
 
 
 def _px(inches: float) -> float:

@@ -16,9 +16,9 @@ from torch import nn
 
 from modgraph.sculpt import Task, TrainSettings, as_task
 from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
-from modgraph.sculpt.kernel import LANES
 from modgraph.sculpt.prune import prune_units
 from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.vectors import LANES
 
 
 def pairs_of_bits(n_in: int, n_out: int) -> Task:

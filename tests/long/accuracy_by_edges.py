@@ -1,9 +1,9 @@
-"""What further pruning costs a sculpted wide network: accuracy by number of edges.
+"""Accuracy of a sculpted wide network that is pruned further, by number of edges.
 
-    python -m tests.long.accuracy_by_edges out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
+Usage: python -m tests.long.accuracy_by_edges out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
 
-MODGRAPH_DATA says where MNIST is. Goes on from a checkpoint of `modgraph reproduce digits --data mnist`, ten percent of
-the edges a round, whatever the accuracy, until `--edges` are left, and prints a line a round.
+Starts from a checkpoint of `modgraph reproduce digits --data mnist` and prunes ten percent of the edges a round,
+whatever the accuracy, until `--edges` are left. Prints a line for each round. MODGRAPH_DATA is the folder of MNIST.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Judge the modules of the published networks by their functions: ours, and those of general graph clustering.
+"""Compare the modules of the published networks with their functions, beside those of general graph clustering.
 
-General graph clustering sees the trimmed network as a directed graph: Louvain from networkx (directed modularity), and
-Leiden on the multiplex of its layers of edges (`modgraph.cluster.leiden.leiden_partition`). Counted is how many
-networks meet each of the paper's criteria.
+General graph clustering is applied to the trimmed network as a directed graph: Louvain from networkx (directed
+modularity), and Leiden on the multiplex of its layers of edges (`modgraph.cluster.leiden.leiden_partition`). Prints how
+many networks meet each of the paper's criteria.
 
 Usage: python -m tests.long.against_louvain [--smallest 10]
 """

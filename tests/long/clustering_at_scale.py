@@ -1,4 +1,4 @@
-"""Measure the clusterings on planted modules: how well they find them, and how time and memory grow.
+"""Measure the clusterings on planted modules: agreement, time and memory by size.
 
     python -m tests.long.clustering_at_scale families            # small families, every method that is installed
     python -m tests.long.clustering_at_scale large --sizes 3000 30000 100000

@@ -1,10 +1,11 @@
-"""Why some success rates are below the published ones: edges of our networks beside those of the released ones.
+"""Compare the edges of our networks with those of the released ones, to explain success rates below the published.
 
-    python -m tests.long.edges_beside_published results.sqlite
+Usage: python -m tests.long.edges_beside_published results.sqlite
 
-Reads what `modgraph reproduce all` wrote, and the released networks in ``../shared/published_networks``. For every
-function: how many trials (function, hidden layers) have released networks; the mean number of edges after trimming,
-released, chosen by us, and of our sparsest candidate that is right; and in how many trials ours is sparser.
+Reads the store that `modgraph reproduce all` wrote, and the released networks in ``../shared/published_networks``.
+Prints for every function: the number of trials (function, hidden layers) with released networks; the mean number of
+edges after trimming of the released networks, of our chosen ones, and of our sparsest right candidates; and the number
+of trials in which ours is sparser.
 """
 
 from __future__ import annotations

@@ -37,8 +37,13 @@ SUFFIXES = {
     "keras": ".keras",
     "h5": ".h5",
     "skops": ".skops",
+    "hierarchy": ".json",
+    "graphml": ".graphml",
+    "gml": ".gml",
+    "csv": ".csv",
+    "nnet": ".nnet",
 }
-SECONDS = 30  # for one input; HDF5 files are given up after 20
+SECONDS = 30  # for one input; HDF5 files are given up after 8
 SLOW = {
     "h5": 0.003,
     "keras": 0.1,

@@ -1,4 +1,4 @@
-"""Shuffle the hidden units of networks and compare what is found: nothing may change.
+"""Check that shuffling the hidden units of networks changes no result.
 
 Usage: python -m tests.long.permute_units [FILES] [--shuffles 20] [--clustering linkage] [--all-units]
 

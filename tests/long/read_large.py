@@ -1,7 +1,7 @@
-"""Read a safetensors MLP of 10⁸ weights, 1 % of them kept, and say how much memory that takes.
+"""Measure the memory for reading a safetensors MLP of 10⁸ weights with 1 % of them kept.
 
-The limit: 1.5 × the largest layer plus the sparse result. The file is written row by row and read in a process of its
-own, whose peak is compared with what it took before.
+The limit is 1.5 × the largest layer plus the sparse result. The file is written row by row and read in a separate
+process; its peak memory before reading is subtracted.
 
 Usage: python -m tests.long.read_large [--width 5000] [--layers 4] [--density 0.01]
 """

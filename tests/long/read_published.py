@@ -1,4 +1,4 @@
-"""Write every published network as .npz, .pt, .safetensors and ONNX, read it back, and compare what is found.
+"""Write every published network as .npz, .pt, .safetensors and ONNX, read it back, and compare the modules.
 
 Usage: python -m tests.long.read_published [--clustering published]
 """

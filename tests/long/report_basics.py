@@ -1,8 +1,8 @@
-"""How large a report is and how soon it is there: planted networks of 50, 500 and 5,000 units in Chromium.
+"""Measure size and speed of reports on planted networks of 50, 500 and 5,000 units in Chromium.
 
-Prints for each the size of the file, the time to write it, and in the browser, from the start of the navigation, the
-time of the first paint and that when all is there and answers; then what a step of zooming and a unit pointed at take
-until the next frame (medians of 20). Needs Debian's chromium and chromium-driver.
+Prints for each network the size of the file and the time to write it; in the browser the time from the start of the
+navigation to the first paint and to the end of loading; and the time to the next frame after a step of zooming and
+after pointing at a unit (medians of 20). Needs Debian's chromium and chromium-driver.
 
 Usage: python -m tests.long.report_basics [--out folder] [--pictures docs/images]
 """

@@ -1,8 +1,8 @@
-"""How often the published networks meet the paper's criteria, for each clustering, beside the published rates.
+"""Count how often the published networks meet the paper's criteria, for each clustering.
 
-Trials are (function, layer sizes, seed); where several networks with equally few edges were released for one trial, it
-counts as won if one of them wins. The release is a sample for most functions (6 of 12 trials a depth), so rates are
-shown as won/there.
+A trial is a function, layer sizes and a seed. If several networks with equally few edges were released for a trial, it
+is a success if one of them is. For most functions only a sample was released (6 of 12 trials a depth), so rates are
+shown as successes/trials.
 
 Usage: python -m tests.long.success_rates
 """

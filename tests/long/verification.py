@@ -1,6 +1,6 @@
 """Verification by intervention on the 832 published networks, and decomposition on random functions.
 
-``python -m tests.long.verification [hierarchies|alternatives|planted|cost|decompose] …`` prints the figures of
+``python -m tests.long.verification [hierarchies|alternatives|planted|cost|decompose|digits] …`` prints the figures of
 these parts, by default of all.
 """
 
@@ -22,7 +22,7 @@ from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph, SubFunction, decompose, published, published_names, random
 from modgraph.interventions import Bench, Claim, sample_inputs
 from modgraph.labels import by_first_unit
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.score import criteria
 from modgraph.verify import CONTROL_SHARE, Verification, verify
 from tests.networks import FOLDER, published_index
@@ -82,6 +82,7 @@ def judge() -> None:
         print(f"  {', '.join(map(str, key))}: {len(shares)}, {np.mean(shares):.3f}, {functional}")
     exact_, share_ = np.array([s[0] for s in scores]), np.array([s[1] for s in scores])
     functional_ = np.array([s[2] for s in scores])
+    print(f"functional: {(functional_ & exact_).sum()} exact ones, {(functional_ & ~exact_).sum()} others")
     rng = np.random.default_rng(0)
     for name, values in (("certified share", share_), ("functional", functional_.astype(float))):
         drawn = []
@@ -122,10 +123,11 @@ def planted() -> None:
         print(f"  {', '.join(key)}: {count}")
 
 
-def joined(graph: FunctionGraph) -> FunctionGraph:
-    """Make sub-functions that depend on the same inputs one sub-function of several bits, shown by identities.
+def joined(graph: FunctionGraph, *, identities: bool) -> FunctionGraph:
+    """Make sub-functions that depend on the same inputs one sub-function of several bits.
 
-    This is how the published `reuse` and `levels` functions are drawn.
+    The outputs show its bits, or with `identities`, sub-functions of their own that pass on one bit each. This is how
+    the published `levels` functions are drawn for few and for many hidden layers.
     """
     groups: dict[tuple[int, ...], list[SubFunction]] = defaultdict(list)
     for sub in graph.sub_functions:
@@ -157,10 +159,14 @@ def joined(graph: FunctionGraph) -> FunctionGraph:
         subs += [
             SubFunction(sub.name, [f"{owner[sub.name]}.{columns[sub.name]}"], function="identity")
             for sub in group
-            if sub.name in graph.shown
+            if identities and sub.name in graph.shown
         ]
+    outputs = list(graph.outputs)
+    if not identities:
+        bare = [(text.startswith("~"), text.removeprefix("~")) for text in outputs]
+        outputs = ["~" * sign + (f"{owner[n]}.{columns[n]}" if n in owner else n) for sign, n in bare]
     return FunctionGraph(
-        name=f"{graph.name}, joined", inputs=graph.inputs, sub_functions=_used(subs, graph), outputs=graph.outputs
+        name=f"{graph.name}, joined", inputs=graph.inputs, sub_functions=_used(subs, outputs), outputs=outputs
     )
 
 
@@ -171,10 +177,11 @@ def _lookup(table: np.ndarray[Any, Any], strides: list[int]) -> Callable[..., An
     return looked_up
 
 
-def _used(subs: list[SubFunction], graph: FunctionGraph) -> list[SubFunction]:
+def _used(subs: list[SubFunction], outputs: list[str]) -> list[SubFunction]:
     """Leave out sub-functions that nothing reads or shows any more."""
     while True:
-        read = {parent.partition(".")[0] for sub in subs for parent in sub.parents} | set(graph.shown)
+        read = {name.partition(".")[0] for sub in subs for name in sub.parents}
+        read |= {name.removeprefix("~").partition(".")[0] for name in outputs}
         kept = [sub for sub in subs if sub.name in read]
         if len(kept) == len(subs):
             return kept
@@ -186,7 +193,7 @@ def alternatives() -> None:
     graphs: dict[str, list[FunctionGraph]] = {}
     for name in published_names():
         finest = decompose(published(name).truth_table()[1], name=f"{name}, decomposed")
-        graphs[name] = [finest, joined(finest)]
+        graphs[name] = [finest, joined(finest, identities=True), joined(finest, identities=False)]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry, found, target in hierarchies():
         family = entry["function"].split("_use")[0]
@@ -204,12 +211,15 @@ def alternatives() -> None:
         column["not exact"] += 1
         checked = [verify(found, target=graph, n_controls=0) for graph in graphs[entry["function"]]]
         column["all modules certified, drawn graph"] += drawn.certified_share == 1
-        column["all modules certified, finest"] += checked[0].certified_share == 1
-        column["all modules certified, joined"] += checked[1].certified_share == 1
+        for kind, one in zip(("finest", "joined", "joined, shown directly"), checked, strict=True):
+            column[f"all modules certified, {kind}"] += one.certified_share == 1
+            column[f"functional, {kind}"] += bool(one.functional)
         certified = [any(bool(v.modules[m].certified) for v in (drawn, *checked)) for m in range(found.n_modules)]
         column["all modules certified, any graph for each"] += all(certified)
-        column["functional, drawn"] += bool(drawn.functional)
-        column["functional, finest or joined"] += any(bool(v.functional) for v in checked)
+        column["functional, any of these"] += any(bool(v.functional) for v in (drawn, *checked))
+    total = sum(counts.values(), Counter[str]())
+    print(f"not exact: {total['not exact']}, of them functional otherwise: {total['functional, any of these']}")
+    print(f"all modules certified, each in some graph: {total['all modules certified, any graph for each']}")
     for family, column in sorted(counts.items()):
         print(f"  {family}: " + "; ".join(f"{name} {count}" for name, count in column.items()))
 
@@ -279,12 +289,58 @@ def decomposition() -> None:
             print(f"  {n_inputs} inputs, {n_outputs} outputs, {kind}: median {1e3 * median(values):.1f} ms")
 
 
+def digits() -> None:
+    """Two digits side by side, sculpted: how much does the state of each module depend on either digit's pixels?
+
+    Dependence on a digit: mean square change of the state when the digit is that of another validation sample, as a
+    share of its change when both are. Controls: random units, as many from each layer.
+    """
+    from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
+
+    task = digit_pairs(load_digits8(), pairs=(50, 20, 20))
+    settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=60, give_up=20, tolerance=0.02)
+    out = sculpt_wide(task, hidden=(64, 64, 64, 64), seed=1, settings=settings)
+    dag = out.network.dag
+    found = detect_modules(dag, features="influence", merge_threshold=0.6)
+    print(f"  {dag!r}, {out.test_accuracy:.3f} of the test bits right, {found.n_modules} modules")
+    rows = task.validation.inputs.numpy().astype(np.float64)
+    rng = np.random.default_rng(0)
+    other = rows[rng.permutation(len(rows))]
+    left = np.arange(rows.shape[1]) % task.image_shape[1] < task.image_shape[1] // 2
+    values = Replay(dag, rows)
+    changed = [values.for_inputs(np.where(part, other, rows)) for part in (left, ~left, left | ~left)]
+    bench = Bench(found, values, rows, exhaustive=False, has_target=False, threshold=None)
+
+    def dependence(member: np.ndarray[Any, Any]) -> tuple[float, float]:
+        units = bench.boundary(member)
+        squares = [((one[:, units] - values.values[:, units]) ** 2).sum() for one in changed]
+        return squares[0] / max(squares[2], 1e-12), squares[1] / max(squares[2], 1e-12)
+
+    for module in found.modules:
+        inputs = module.units[dag.layer[module.units] == 0]
+        if inputs.size and (dag.layer[module.units] > 0).any():
+            member = found.labels == module.id
+            on_left, on_right = dependence(member)
+            controls = np.array([dependence(regrouped) for regrouped in bench.regroupings(module, 20, rng)])
+            if not controls.size:
+                print(f"  module {module.id}: all units of its layers")
+                continue
+            foreign = 1 if left[inputs].mean() > 0.5 else 0
+            print(
+                f"  module {module.id}: {inputs.size} inputs, {left[inputs].mean():.2f} of them left; depends on the "
+                f"left digit {on_left:.3f}, on the right {on_right:.3f}; on the foreign digit "
+                f"{(on_left, on_right)[foreign]:.3f}, random regroupings {controls[:, foreign].mean():.3f} "
+                f"(least {controls[:, foreign].min():.3f})"
+            )
+
+
 PARTS = {
     "hierarchies": judge,
     "alternatives": alternatives,
     "planted": planted,
     "cost": cost,
     "decompose": decomposition,
+    "digits": digits,
 }
 
 

@@ -1,10 +1,10 @@
-"""How much faster a wide network is sculpted than with dense masked layers and fixed epochs.
+"""Measure how much faster a wide network is sculpted than with dense masked layers and fixed epochs.
 
-    python -m tests.long.wide_against_dense out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
+Usage: python -m tests.long.wide_against_dense out/reproduce/digits/mnist-hierarchical-784x2-0.checkpoint.npz
 
-Reads the rounds and what they took from a checkpoint; times some steps of the plain way on the same layers (a linear
-layer times its mask, torch's Adam, all epochs that the publication gives); and extrapolates that to the same rounds.
-Rounds that prune nothing, which the plain way would train too, are not counted in its favour or against it.
+Reads the rounds and their times from a checkpoint; times some steps of a plain implementation on the same layers
+(linear layers times masks, torch's Adam, all epochs of the publication); and extrapolates these to the same rounds.
+Rounds that prune nothing, which the plain implementation would train too, are not counted.
 """
 
 from __future__ import annotations

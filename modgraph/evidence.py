@@ -1,0 +1,602 @@
+"""Evidence: whether the structure that was found is more than chance, and how sure each module is.
+
+**Null networks.** `significance` puts random networks through the same detection: the same degrees where wiring decides
+(`modgraph.null.swap_edges`), the same wiring and weights where influence does (`modgraph.null.shuffle_weights`). The
+share of them that look at least as modular is the p-value.
+
+**How modular a network is.** By wiring: the bits that its partition saves in the description of the network, compared
+with one cluster a layer (`modgraph.cluster.description`). Degrees are not in that description, so nothing is saved by
+them. Where one cluster a layer is the best, what counts is how many bits two clusters a layer would cost. By influence:
+how far the modularity of groups of inputs and outputs is above that of networks with shuffled weights
+(`modgraph.cluster.coclusters`).
+
+**Without null networks.** In a random network with these degrees a partition saves k bits with probability 2^−k at
+most, however it was found: code lengths obey Kraft's inequality (Grünwald, "The Minimum Description Length Principle",
+2007, section 3.3). ``n_null=0`` gives that bound, and costs next to nothing. It is approximate, as the probabilities of
+single edges are (`modgraph.cluster.degrees`).
+
+**Stability.** `stability` drops a few edges, or changes weights a little, and looks which units stay together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.checks import check_int, check_share, require
+from modgraph.cluster import METHODS
+from modgraph.cluster.by_influence import modules_by_influence
+from modgraph.cluster.description import cluster_bits, description_length
+from modgraph.cluster.sparse import layer_tree
+from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
+from modgraph.labels import by_first_unit
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.null import shuffle_weights, swap_edges
+
+Detection = Callable[[LayeredDAG], ModuleHierarchy]
+Progress = Callable[[int, int], None]
+
+# The sequential rule. Null networks after which a clear case ends:
+FIRST_LOOK = 19
+# standard deviations that are clear,
+CLEAR = 6.0
+# null networks as modular as the network after which it isn't significant (Besag and Clifford's h),
+ENOUGH_EXCEEDING = 10
+# and null networks at most.
+MOST_NULL = 199
+# Statistics that differ by less, in bits or modularity, are equal but for rounding.
+EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModuleEvidence:
+    """How sure one module is.
+
+    Attributes
+    ----------
+    id : int
+        Its label in `ModuleHierarchy.labels`.
+    p_value : float
+        Share of null networks that hold *any* module as well marked off as this one, this network counted with them.
+        It controls the chance of one wrong module or more among all (Westfall and Young), and so the false-discovery
+        rate. NaN without null networks.
+    confidence : float, 0…1
+        The smaller of its stability (see `Stability.module_confidence`) and 1 − `p_value`. NaN where neither is known.
+    """
+
+    id: int
+    p_value: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Significance:
+    """Whether a hierarchy is more than chance; what `significance` finds.
+
+    Attributes
+    ----------
+    p_value : float, in (0, 1]
+        Probability that a null network is as modular as this one, or more.
+    effect_size : float
+        How far the statistic is above its mean in null networks, in their standard deviations; NaN without any.
+    statistic : float
+        How modular the network is: bits saved (wiring), or modularity above chance (influence).
+    null : ndarray of float, shape (n_null,)
+        The same for the null networks, in the order in which they were drawn.
+    kind : {"swapped edges", "shuffled weights", "none"}
+        What the null networks are; "none" for the bound.
+    modules : tuple of ModuleEvidence
+        By module id.
+    """
+
+    p_value: float
+    effect_size: float
+    statistic: float
+    null: FloatArray
+    kind: str
+    modules: tuple[ModuleEvidence, ...]
+
+    @property
+    def n_null(self) -> int:
+        """Number of null networks."""
+        return len(self.null)
+
+    def summary(self) -> str:
+        """Say the result in one line."""
+        if self.kind == "none":
+            if self.statistic <= 0:
+                return "evidence: none beyond what degrees explain (no null networks drawn)"
+            bound = f"{self.p_value:.2g}" if self.p_value >= 1e-12 else "1e-12"
+            return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with p ≤ {bound}"
+        if not self.n_null:
+            return f"evidence: p = {self.p_value:.2g} beside networks with {self.kind}"
+        sure = sum(module.confidence >= 0.9 for module in self.modules)
+        return (
+            f"evidence: p = {self.p_value:.2g} beside {self.n_null} networks with {self.kind}, "
+            f"{self.effect_size:.1f} standard deviations above them; {sure} of {len(self.modules)} modules "
+            "with confidence ≥ 0.9"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as numbers, texts and lists, for JSON; NaN becomes None."""
+        return {
+            "p_value": self.p_value,
+            "effect_size": _or_none(self.effect_size),
+            "statistic": self.statistic,
+            "kind": self.kind,
+            "n_null": self.n_null,
+            "null": self.null.tolist(),
+            "modules": [
+                {"id": one.id, "p_value": _or_none(one.p_value), "confidence": _or_none(one.confidence)}
+                for one in self.modules
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return f"Significance(p = {self.p_value:.3g}, effect size {self.effect_size:.2f}, {self.n_null} null networks)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stability:
+    """Which units stay together when the network is changed a little; what `stability` finds.
+
+    Attributes
+    ----------
+    unit_confidence : ndarray of float, shape (n_units,)
+        Mean overlap, over the changed networks, of a unit's module with its module in the found hierarchy: units in
+        both, divided by units in either (Jaccard). NaN where trimming removed the unit.
+    module_confidence : ndarray of float, shape (n_modules,)
+        Mean, over the changed networks, of the largest such overlap of any module with this one (Hennig, Computational
+        Statistics and Data Analysis 52, 258, 2007).
+    consensus : ndarray of int, shape (n_units,)
+        The module that most of the changed networks give to each unit, numbered as in the found hierarchy.
+    agreement : ndarray of float, shape (n_resamples,)
+        Share of the units with the same module in each changed network.
+    """
+
+    unit_confidence: FloatArray
+    module_confidence: FloatArray
+    consensus: IntArray
+    agreement: FloatArray
+
+    def __repr__(self) -> str:
+        return f"Stability({self.agreement.mean():.0%} of units stay, {len(self.agreement)} changed networks)"
+
+
+def significance(
+    found_or_dag: ModuleHierarchy | LayeredDAG,
+    *,
+    n_null: int | None = None,
+    n_resamples: int = 20,
+    random_state: int | np.random.Generator | None = 0,
+    detect: Detection | None = None,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Significance:
+    """Compare a hierarchy with those of null networks, to see if it is more than chance.
+
+    The partition is found again in every null network, with the same settings. With e of n null networks at least as
+    modular as this one, p = (1 + e) / (1 + n).
+
+    Parameters
+    ----------
+    found_or_dag : ModuleHierarchy or LayeredDAG
+        A network is put through `detect_modules` first.
+    n_null : int ≥ 0, optional
+        Null networks. By default as many as it takes, at most 199. It ends with the tenth that is as modular as this
+        one: then p = 10 / n (Besag and Clifford, Biometrika 78, 301, 1991). It ends after 19 where none of them is and
+        this network is 6 standard deviations above them: then p = 1/20. That is valid unless more than a twentieth of
+        the null networks is as far above the others. 0: no null network, but the bound 2^−bits (see the module's text).
+    n_resamples : int ≥ 0
+        Changed networks for the stability of the modules; 0 leaves stability out of their confidence. None are drawn
+        where `n_null` is 0.
+    random_state : int, Generator or None
+    detect : callable, optional
+        Finds the modules of a network; by default `detect_modules` with the settings of the found hierarchy. Needed
+        where modules were found by a clustering of your own, or with ``data``.
+    n_jobs : int
+        Null networks at a time, by joblib (−1: one a processor). The result is the same.
+    progress : callable, optional
+        Called with the number of null networks done, and the largest number there may be.
+    checkpoint : path-like, optional
+        A file to which results are written after each step. If it exists, and is of the same network and settings, the
+        work goes on from there.
+
+    Returns
+    -------
+    Significance
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of that form, or the file is of something else.
+
+    Examples
+    --------
+    >>> from modgraph.planted import planted_modules
+    >>> dag, _ = planted_modules([24, 24, 24], n_modules=2, rewired=0.05, random_state=0)
+    >>> significance(dag, n_null=19, n_resamples=0).p_value
+    0.05
+    >>> significance(dag, n_null=0).p_value < 1e-6
+    True
+    """
+    if n_null is not None:
+        check_int("n_null", n_null, at_least=0)
+    check_int("n_resamples", n_resamples, at_least=0)
+    found = _found(found_or_dag, detect)
+    features = _features(found)
+    if n_null == 0:
+        return _without_null(found)
+    if features not in ("wiring", "influence"):
+        raise ValueError(
+            f"`n_null` must be 0 for modules found by {features}: they have no null networks (got {n_null})"
+        )
+    detect = _detection(found) if detect is None else detect
+    wiring = features == "wiring"
+    rng = np.random.default_rng(random_state)
+    seed, stability_seed, detection_seed = rng.integers(1 << 63, size=3).tolist()
+    task = _Task(found=found, detect=detect, wiring=wiring, seed=seed, detection_seed=detection_seed)
+    observed, marks = task.measure(found)
+    values, largest_marks = _null_values(
+        task, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
+    )
+    exceeding = values >= observed - EQUAL
+    n, count = len(values), int(exceeding.sum())
+    stopped = n_null is None and count >= ENOUGH_EXCEEDING
+    p_value = count / n if stopped else (1 + count) / (1 + n)
+    module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + n) for mark in marks]
+    stable = np.full(found.n_modules, np.nan)
+    if n_resamples:
+        stable = stability(
+            found, n_resamples=n_resamples, random_state=stability_seed, detect=detect, n_jobs=n_jobs
+        ).module_confidence
+    return Significance(
+        p_value=p_value,
+        effect_size=_effect(observed, values),
+        statistic=observed,
+        null=read_only(values),
+        kind="swapped edges" if wiring else "shuffled weights",
+        modules=tuple(
+            ModuleEvidence(id=number, p_value=p, confidence=float(np.fmin(stable[number], 1 - p)))
+            for number, p in enumerate(module_p)
+        ),
+    )
+
+
+def stability(
+    found_or_dag: ModuleHierarchy | LayeredDAG,
+    *,
+    dropped: float = 0.05,
+    weight_noise: float = 0.1,
+    n_resamples: int = 20,
+    random_state: int | np.random.Generator | None = 0,
+    detect: Detection | None = None,
+    n_jobs: int = 1,
+) -> Stability:
+    """Change a network a little, find its modules again, and see which units stay together.
+
+    Parameters
+    ----------
+    found_or_dag : ModuleHierarchy or LayeredDAG
+        A network is put through `detect_modules` first.
+    dropped : float, in (0, 1]
+        Share of the edges that are taken out, at random, each time; at least one edge.
+    weight_noise : float, 0…1
+        Where influence decides, every weight is also multiplied by a normal number of mean 1 and this standard
+        deviation.
+    n_resamples : int ≥ 1
+        Changed networks.
+    random_state : int, Generator or None
+    detect, n_jobs
+        As in `significance`.
+
+    Returns
+    -------
+    Stability
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of that form.
+
+    Examples
+    --------
+    >>> from modgraph.planted import planted_modules
+    >>> dag, _ = planted_modules([24, 24, 24], n_modules=2, rewired=0.05, random_state=0)
+    >>> bool((stability(dag, n_resamples=5).module_confidence > 0.5).any())
+    True
+    """
+    check_share("dropped", dropped, above_zero=True)
+    check_share("weight_noise", weight_noise)
+    check_int("n_resamples", n_resamples, at_least=1)
+    found = _found(found_or_dag, detect)
+    detect = _detection(found) if detect is None else detect
+    rng = np.random.default_rng(random_state)
+    seeds = rng.integers(1 << 63, size=n_resamples).tolist()
+    noise = 0.0 if _features(found) == "wiring" else weight_noise
+    labelled = _map(lambda seed: _changed_labels(found.dag, detect, dropped, noise, seed), seeds, n_jobs)
+    return _compared(found.labels, labelled)
+
+
+def _found(found_or_dag: ModuleHierarchy | LayeredDAG, detect: Detection | None) -> ModuleHierarchy:
+    if isinstance(found_or_dag, LayeredDAG):
+        return (detect or detect_modules)(found_or_dag)
+    if not isinstance(found_or_dag, ModuleHierarchy):
+        raise ValueError(
+            f"`found_or_dag` must be a ModuleHierarchy or a LayeredDAG (got {type(found_or_dag).__name__})"
+        )
+    return found_or_dag
+
+
+def _features(found: ModuleHierarchy) -> str:
+    """Return what the modules were found by: "wiring", "influence" or "attributes"."""
+    return str(found.settings.get("features", "wiring")).partition(":")[0]
+
+
+def _detection(found: ModuleHierarchy) -> Detection:
+    """Return `detect_modules` with the settings of a hierarchy."""
+    settings, features = found.settings, _features(found)
+    if features != "wiring":
+        return lambda dag: detect_modules(dag, features=features)
+    clustering = settings.get("clustering", "linkage")
+    if clustering not in METHODS:
+        raise ValueError(f"`detect` must be given for a clustering of your own (got {clustering!r} in `settings`)")
+    return lambda dag: detect_modules(
+        dag,
+        features="wiring",
+        clustering=clustering,
+        hops=settings.get("hops"),
+        merge_threshold=settings.get("merge_threshold", 0.9),
+    )
+
+
+def _without_null(found: ModuleHierarchy) -> Significance:
+    """Return what is known without null networks of our own.
+
+    By wiring: the bound that the saved bits give. By influence: the detection compares with shuffled weights itself.
+    """
+    kept = found.labels >= 0
+    dag = found.dag.subgraph(kept)
+    statistic, p_value, kind = 0.0, 1.0, "none"
+    if _features(found) == "influence":
+        groups = modules_by_influence(dag).groups
+        statistic, p_value, kind = groups.modularity - groups.expected, groups.p_value, "shuffled weights"
+    elif _features(found) == "wiring":
+        statistic = _saved(dag, _clusters(found, kept))
+        p_value = 2.0 ** -min(max(statistic, 0.0), 1000.0)
+    return Significance(
+        p_value=p_value,
+        effect_size=np.nan,
+        statistic=statistic,
+        null=read_only(np.zeros(0)),
+        kind=kind,
+        modules=tuple(ModuleEvidence(id=at, p_value=np.nan, confidence=np.nan) for at in range(found.n_modules)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Task:
+    """What is done with each null network."""
+
+    found: ModuleHierarchy
+    detect: Detection
+    wiring: bool
+    seed: int
+    detection_seed: int
+    trimmed: LayeredDAG = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trimmed", self.found.dag.subgraph(self.found.labels >= 0))
+
+    def draw(self, number: int) -> LayeredDAG:
+        """Draw a null network; which one depends on its number alone."""
+        rng = np.random.default_rng([self.seed, number])
+        if self.wiring:
+            return swap_edges(self.trimmed, random_state=rng)
+        return shuffle_weights(self.trimmed, random_state=rng)
+
+    def null(self, number: int) -> tuple[float, float]:
+        """Return how modular a null network is, and how well its best module is marked off."""
+        value, marks = self.measure(self.detect(self.draw(number)))
+        return value, float(marks.max(initial=0.0))
+
+    def measure(self, found: ModuleHierarchy) -> tuple[float, FloatArray]:
+        """Return how modular a network is, and how well each module is marked off."""
+        kept = found.labels >= 0
+        dag = found.dag.subgraph(kept)
+        if not self.wiring:
+            groups = modules_by_influence(dag, random_state=self.detection_seed).groups
+            value = groups.modularity - groups.expected
+            return value, np.full(found.n_modules, value, dtype=np.float64)
+        clusters = _clusters(found, kept)
+        saved = _saved(dag, clusters)
+        marks = np.zeros(found.n_modules)
+        np.add.at(marks, found.labels[kept], cluster_bits(dag, clusters))
+        return max(saved if saved > 0 else -np.inf, _saved(dag, _halves(dag))), marks
+
+    def fingerprint(self) -> str:
+        """Return a text that differs between networks, settings and seeds."""
+        digest = hashlib.sha256(repr((sorted(self.found.settings.items()), self.seed, self.wiring)).encode())
+        for array in (self.found.dag.sources, self.found.dag.targets, self.found.dag.weights, self.found.labels):
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _clusters(found: ModuleHierarchy, kept: BoolArray) -> IntArray:
+    """Return the clusters of the trimmed network, outputs by module: those of one module are one cluster."""
+    clusters = found.cluster_labels[kept].copy()
+    outputs = found.dag.layer[kept] == found.dag.n_layers - 1
+    clusters[outputs] = found.labels[kept][outputs] + found.dag.n_units
+    return by_first_unit(clusters)
+
+
+def _halves(dag: LayeredDAG) -> IntArray:
+    """Cut the linkage tree of every layer before the outputs in two."""
+    labels = np.zeros(dag.n_units, dtype=np.int64)
+    starts = dag.layer_starts.tolist()
+    for level in range(dag.n_layers - 1):
+        start, stop = starts[level], starts[level + 1]
+        if stop - start > 1:
+            grown = layer_tree(dag, level, hops=dag.n_layers - 1)
+            if grown.tree is not None and grown.tree.n_rows > 1:
+                step = int(grown.tree.steps[max(0, grown.tree.n_rows - 3)]) if grown.tree.n_rows > 2 else 0
+                labels[start:stop] = by_first_unit(grown.tree.cut(step)[grown.row_of])
+    return labels
+
+
+def _saved(dag: LayeredDAG, clusters: IntArray) -> float:
+    """Return by how many bits a partition shortens the description of a trimmed network."""
+    if dag.n_edges == 0:
+        return 0.0
+    return description_length(dag, np.zeros(dag.n_units, dtype=np.int64)) - description_length(dag, clusters)
+
+
+def _effect(observed: float, values: FloatArray) -> float:
+    """Return the distance from the mean in standard deviations; 0 or infinite where all values are equal."""
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    distance = observed - float(values.mean())
+    if deviation > EQUAL:
+        return distance / deviation
+    return 0.0 if abs(distance) <= EQUAL else float(np.copysign(np.inf, distance))
+
+
+def _null_values(
+    task: _Task,
+    observed: float,
+    *,
+    n_null: int | None,
+    n_jobs: int,
+    progress: Progress | None,
+    checkpoint: str | os.PathLike[str] | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Measure null networks until the rule ends: how modular each is, and how well its best module is marked off."""
+    most = MOST_NULL if n_null is None else n_null
+    results = [] if checkpoint is None else _read(checkpoint, task)
+    at_once = max(1, _workers(n_jobs))
+    while True:
+        needed = _needed(observed, np.array([value for value, _ in results]), n_null)
+        if needed is not None:
+            results = results[:needed]
+            break
+        numbers = range(len(results), min(most, len(results) + at_once))
+        results += _map(task.null, numbers, n_jobs)
+        if checkpoint is not None:
+            document = {"format": "modgraph evidence 1", "fingerprint": task.fingerprint(), "null": results}
+            with replacing(checkpoint) as part:
+                part.write_text(json.dumps(document), encoding="utf-8")
+        if progress is not None:
+            progress(len(results), most)
+    values, marks = np.array(results, dtype=np.float64).reshape(-1, 2).T
+    return np.array(values), np.array(marks)
+
+
+def _needed(observed: float, values: FloatArray, n_null: int | None) -> int | None:
+    """Return how many of the null networks the rule needs, or None while it needs more than there are."""
+    n = len(values)
+    if n_null is not None:
+        return n_null if n >= n_null else None
+    exceeding = np.cumsum(values >= observed - EQUAL)
+    if n and exceeding[-1] >= ENOUGH_EXCEEDING:
+        return int(np.argmax(exceeding >= ENOUGH_EXCEEDING)) + 1
+    if n >= FIRST_LOOK and exceeding[FIRST_LOOK - 1] == 0 and _effect(observed, values[:FIRST_LOOK]) >= CLEAR:
+        return FIRST_LOOK
+    return MOST_NULL if n >= MOST_NULL else None
+
+
+def _read(checkpoint: str | os.PathLike[str], task: _Task) -> list[tuple[float, float]]:
+    """Read earlier results, if there are any."""
+    path = Path(checkpoint)
+    if not path.exists():
+        return []
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["fingerprint"] != task.fingerprint():
+            raise KeyError
+        return [(float(value), float(mark)) for value, mark in document["null"]]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"`checkpoint` must be evidence on the same network, settings and seed (got {os.fspath(checkpoint)!r})"
+        ) from None
+
+
+def _workers(n_jobs: int) -> int:
+    if n_jobs == 1:
+        return 1
+    return int(require("joblib", purpose="`n_jobs` other than 1", extra="sculpt").effective_n_jobs(n_jobs))
+
+
+def _map(function: Callable[[int], Any], numbers: Sequence[int], n_jobs: int) -> list[Any]:
+    """Apply a function to each number, several at a time where `n_jobs` says so."""
+    if n_jobs == 1:
+        return [function(number) for number in numbers]
+    joblib = require("joblib", purpose="`n_jobs` other than 1", extra="sculpt")
+    return list(joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(function)(number) for number in numbers))
+
+
+def _changed_labels(dag: LayeredDAG, detect: Detection, dropped: float, noise: float, seed: int) -> IntArray:
+    """Find the modules of a network with fewer edges and other weights."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(dag.n_edges, dtype=np.bool_)
+    keep[rng.permutation(dag.n_edges)[: max(1, round(dropped * dag.n_edges))]] = False
+    changed = dag.keep_edges(keep)
+    if changed.weights is not None:
+        factors = rng.normal(1.0, noise, size=changed.n_edges)
+        changed = dataclasses.replace(changed, weights=read_only(changed.weights * factors))
+    return detect(changed).labels
+
+
+def _compared(labels: IntArray, labelled: Sequence[IntArray]) -> Stability:
+    """Compare a partition with those of changed networks; units that are missing on either side don't count."""
+    n_modules, n_units = int(labels.max(initial=-1)) + 1, len(labels)
+    unit_sum, unit_count = np.zeros((2, n_units))
+    module_sum, module_count = np.zeros((2, n_modules))
+    votes = np.zeros((n_units, n_modules))
+    agreement = []
+    for other in labelled:
+        both = np.flatnonzero((labels >= 0) & (other >= 0))
+        if not both.size:
+            continue
+        one, two = labels[both], other[both]
+        table = np.zeros((n_modules, int(two.max()) + 1))
+        np.add.at(table, (one, two), 1)
+        overlap = table / np.maximum(table.sum(axis=1)[:, None] + table.sum(axis=0) - table, 1)
+        unit_sum[both] += overlap[one, two]
+        unit_count[both] += 1
+        present = table.sum(axis=1) > 0
+        module_sum[present] += overlap.max(axis=1)[present]
+        module_count[present] += 1
+        match = np.full(table.shape[1], -1)
+        rows, columns = linear_sum_assignment(-overlap)
+        match[columns] = rows
+        named = match[two]
+        votes[both[named >= 0], named[named >= 0]] += 1
+        agreement.append(float((named == one).mean()))
+    with np.errstate(invalid="ignore"):
+        unit_confidence = np.where(labels >= 0, unit_sum / unit_count, np.nan)
+        module_confidence = module_sum / module_count
+    kept = np.flatnonzero(labels >= 0)
+    # Of equally many votes the unit's own module wins.
+    votes[kept, labels[kept]] += 0.5
+    consensus = np.where(labels >= 0, votes.argmax(axis=1) if n_modules else -1, -1)
+    return Stability(
+        unit_confidence=read_only(unit_confidence),
+        module_confidence=read_only(module_confidence),
+        consensus=read_only(consensus),
+        agreement=read_only(np.array(agreement)),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

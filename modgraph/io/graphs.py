@@ -1,0 +1,163 @@
+"""Graphs in: from networkx and igraph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modgraph.arrays import BoolArray
+from modgraph.checks import require
+from modgraph.dag import LayeredDAG
+from modgraph.digraph import chosen_nodes, layered, unit_names_of
+
+if TYPE_CHECKING:
+    import igraph
+    import networkx
+
+Nodes = str | Iterable[Hashable] | Callable[[Any], bool]
+
+_LAYERS = ("layer", "subset")  # attributes of nodes that give their layer
+_ATTRIBUTES = (*_LAYERS, "name", "bias", "activation")
+
+
+def from_networkx(graph: networkx.DiGraph, *, inputs: Nodes = "sources", outputs: Nodes = "sinks") -> LayeredDAG:
+    """Build a graph from a networkx ``DiGraph``.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        Nodes may carry ``layer`` or ``subset``, ``name``, ``bias`` and ``activation``; edges ``weight``. What only
+        some have is left out. Without layers, nodes on a common cycle become one unit, and a unit's layer is the
+        longest path that leads to it.
+    inputs : "sources", nodes, or function of a node
+        Layer 0, where nodes carry no layers. Edges that enter inputs are left out.
+    outputs : "sinks", nodes, or function of a node
+        The last layer, where nodes carry no layers. An output that has successors is shown there by a copy.
+
+    Returns
+    -------
+    LayeredDAG
+        Units are sorted by layer, within a layer as the nodes come; a layer that is empty is left out. Its notes say
+        what became of cycles, and what was left out.
+
+    Raises
+    ------
+    ValueError
+        If the graph is undirected, has no edge between units, or an edge against its layers.
+    ImportError
+        If networkx is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from_networkx(nx.DiGraph([("a", "h"), ("b", "h"), ("h", "y")])).unit_names.tolist()
+    ['a', 'b', 'h', 'y']
+    """
+    nx = require("networkx", purpose="this", extra="graphs")
+    if not isinstance(graph, nx.Graph) or not graph.is_directed() or graph.is_multigraph():
+        raise ValueError(f"`graph` must be a networkx.DiGraph (got {type(graph).__name__})")
+    nodes = list(graph.nodes)
+    place = {node: at for at, node in enumerate(nodes)}
+    return _from_columns(
+        {key: [graph.nodes[node].get(key) for node in nodes] for key in _ATTRIBUTES},
+        nodes=nodes,
+        edges=[(place[a], place[b]) for a, b in graph.edges],
+        weights=[weight for _, _, weight in graph.edges(data="weight")],
+        dense_edges=graph.graph.get("dense_edges"),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def from_igraph(graph: igraph.Graph, *, inputs: Nodes = "sources", outputs: Nodes = "sinks") -> LayeredDAG:
+    """Build a graph from a directed igraph ``Graph``.
+
+    Parameters
+    ----------
+    graph : igraph.Graph
+        With or without attributes, as in `from_networkx`.
+    inputs, outputs : "sources" or "sinks", vertices by number, or function of a vertex's number
+        As in `from_networkx`.
+
+    Returns
+    -------
+    LayeredDAG
+
+    Raises
+    ------
+    ValueError
+        If the graph is undirected, has repeated edges, no edge between units, or an edge against its layers.
+    ImportError
+        If igraph is not installed.
+    """
+    igraph = require("igraph", purpose="this", extra="graphs")
+    if not isinstance(graph, igraph.Graph) or not graph.is_directed() or graph.has_multiple():
+        raise ValueError(f"`graph` must be a directed igraph.Graph without repeated edges (got {graph!r:.80})")
+    known = graph.vs.attributes()
+    none = [None] * graph.vcount()
+    return _from_columns(
+        {key: graph.vs[key] if key in known else none for key in _ATTRIBUTES},
+        nodes=list(range(graph.vcount())),
+        edges=graph.get_edgelist(),
+        weights=graph.es["weight"] if "weight" in graph.es.attributes() else [None] * graph.ecount(),
+        dense_edges=graph["dense_edges"] if "dense_edges" in graph.attributes() else None,
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _from_columns(
+    columns: dict[str, list[Any]],
+    *,
+    nodes: Sequence[Any],
+    edges: Sequence[tuple[int, int]],
+    weights: Sequence[Any],
+    dense_edges: Any,
+    inputs: Nodes,
+    outputs: Nodes,
+) -> LayeredDAG:
+    """Build a graph from the attributes of its nodes, one list each."""
+    pairs = np.array(edges, dtype=np.int64).reshape(-1, 2)
+    given = len(weights) > 0 and all(_is_number(weight) for weight in weights)
+    values = np.array(weights, dtype=np.float64) if given else None
+    known = {key: column for key, column in columns.items() if nodes and all(value is not None for value in column)}
+    names = [str(name) for name in known.get("name", nodes)]
+    by_layer = next((known[key] for key in _LAYERS if key in known and all(map(_is_number, known[key]))), None)
+    chosen: list[BoolArray | None] = [
+        chosen_nodes("inputs", inputs, nodes, default="sources"),
+        chosen_nodes("outputs", outputs, nodes, default="sinks"),
+    ]
+    notes: list[str] = []
+    if by_layer is not None and chosen == [None, None]:
+        layer = np.unique(np.array(by_layer, dtype=np.int64), return_inverse=True)[1].reshape(-1)
+        order = np.argsort(layer, kind="stable")
+        units, unit_names = [[node] for node in order.tolist()], [names[node] for node in order.tolist()]
+        pairs, layer = np.argsort(order)[pairs], layer[order]
+        inner = np.bincount(pairs[:, 0], minlength=len(nodes))[layer < layer[-1]] == 0
+        if inner.any():
+            notes.append(f"{inner.sum()} units before the last layer, as the file gives it, have no successors.")
+        dense = int(dense_edges) if _is_number(dense_edges) else None
+    else:
+        found = layered(pairs, names=names, inputs=chosen[0], outputs=chosen[1], weights=values)
+        pairs, values, layer, units, dense = found.edges, found.weights, found.layer, found.nodes, None
+        unit_names, notes = unit_names_of(found, names), found.notes
+        if any(len(members) > 1 for members in units) or found.is_copy.any():
+            known = {}  # what one of several nodes does is not what the unit does
+    one = {key: [known[key][members[0]] for members in units] for key in ("bias", "activation") if key in known}
+    dag = LayeredDAG.from_edges(
+        pairs,
+        layer=layer,
+        weights=values,
+        dense_edges=dense,
+        biases=one.get("bias"),
+        activations=one.get("activation"),
+        unit_names=unit_names,
+    )
+    return replace(dag, notes=tuple(notes))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

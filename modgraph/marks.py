@@ -1,0 +1,135 @@
+"""Marks in pictures and pages: weak and certified modules, strong and negative edges, shared units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from modgraph.arrays import BoolArray, FloatArray, IntArray
+from modgraph.dag import LayeredDAG
+from modgraph.modules import ModuleHierarchy
+from modgraph.names import counted
+from modgraph.verify import Verification
+
+WEAK_P: Final = 0.05
+"""A module with a larger p-value is weak."""
+
+WEAK_CONFIDENCE: Final = 0.5
+"""A module with a smaller confidence is weak."""
+
+CERTIFIED: Final = "\N{CHECK MARK}"
+NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+
+
+class ModuleEvidence(Protocol):
+    """What a result of `modgraph.significance` says of one module; NaN = unknown."""
+
+    @property
+    def p_value(self) -> float:
+        """Share of random networks that hold a module as clear as this one."""
+
+    @property
+    def confidence(self) -> float:
+        """How sure the module is, 0 … 1."""
+
+
+class Evidence(Protocol):
+    """A result of `modgraph.significance`."""
+
+    @property
+    def modules(self) -> Sequence[ModuleEvidence]:
+        """The modules, by id."""
+
+    def summary(self) -> str:
+        """Return the result in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """Marks of the modules, by id, and sentences that explain them.
+
+    Attributes
+    ----------
+    weak : tuple of bool
+        Modules with a large p-value or a small confidence.
+    certified : tuple of bool
+        Modules that intervention certified.
+    notes : tuple of str
+        One line of text for each result that was given.
+    """
+
+    weak: tuple[bool, ...]
+    certified: tuple[bool, ...]
+    notes: tuple[str, ...]
+
+
+def marks(found: ModuleHierarchy, *, evidence: Evidence | None, verification: Verification | None) -> Marks:
+    """Return the marks of the modules of a hierarchy.
+
+    Raises
+    ------
+    ValueError
+        If `evidence` or `verification` belongs to another number of modules.
+    """
+    for name, result in (("evidence", evidence), ("verification", verification)):
+        if result is not None and len(result.modules) != found.n_modules:
+            raise ValueError(
+                f"`{name}` must be of the same hierarchy, of {counted(found.n_modules, 'module')} "
+                f"(got {len(result.modules)})"
+            )
+    weak = certified = (False,) * found.n_modules
+    notes = []
+    if evidence is not None:
+        weak = tuple(_is_weak(module) for module in evidence.modules)
+        note = evidence.summary()
+        limits = f"p > {WEAK_P} or confidence < {WEAK_CONFIDENCE}".replace(" ", NO_BREAK)
+        notes.append(f"{note} · dashed outline: {counted(sum(weak), 'weak module')} ({limits})" if any(weak) else note)
+    if verification is not None and verification.target is not None:
+        certified = tuple(bool(module.certified) for module in verification.modules)
+        modules = counted(found.n_modules, "module")
+        notes.append(f"{CERTIFIED} certified by intervention: {sum(certified)} of {modules}")
+    return Marks(weak=weak, certified=certified, notes=tuple(notes))
+
+
+def second_modules(found: ModuleHierarchy) -> IntArray:
+    """Return the module with the second largest share of each shared unit, −1 for other units; shape (n_units,)."""
+    second = np.full(found.dag.n_units, -1)
+    shared = np.flatnonzero(found.shared)
+    if shared.size:
+        shares = found.membership[shared].copy()
+        shares[np.arange(shared.size), found.labels[shared]] = -1
+        second[shared] = shares.argmax(axis=1)
+    return second
+
+
+def edge_strength(dag: LayeredDAG) -> FloatArray:
+    """Return the relative width of each edge: 0.4 to 1.6, by |weight| / largest |weight| between the same layers.
+
+    Without weights it is 1; shape (n_edges,).
+    """
+    if dag.weights is None:
+        return np.ones(dag.n_edges)
+    size, between = np.abs(dag.weights), dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
+    largest = np.zeros(dag.n_layers**2)
+    np.maximum.at(largest, between, size)
+    strength: FloatArray = 0.4 + 1.2 * size / np.where(largest > 0, largest, 1)[between]
+    return strength
+
+
+def negative_edges(dag: LayeredDAG) -> BoolArray:
+    """Return which edges have a negative weight, shape (n_edges,)."""
+    return np.zeros(dag.n_edges, dtype=np.bool_) if dag.weights is None else dag.weights < 0
+
+
+def explain(*, negative: bool, shared: bool) -> str:
+    """Return one line that explains dashed edges and rims, as far as a drawing has them."""
+    texts = (negative * "dashed edges: negative weights", shared * "rim of a unit: a second module that it serves")
+    return " · ".join(filter(None, texts))
+
+
+def _is_weak(module: ModuleEvidence) -> bool:
+    """Return whether the evidence for a module is weak; unknown values (NaN) are not."""
+    return module.p_value > WEAK_P or module.confidence < WEAK_CONFIDENCE

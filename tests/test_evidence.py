@@ -1,0 +1,173 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modgraph import LayeredDAG, detect_modules, significance, stability
+from modgraph.arrays import BoolArray, IntArray
+from modgraph.cluster import tied_linkage
+from modgraph.cluster.description import cluster_bits
+from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _compared, _needed
+from modgraph.planted import planted_modules
+
+MODULAR = planted_modules([24, 24], n_modules=2, fan_out=5, rewired=0.05, random_state=0)[0]
+NOISE = planted_modules([12, 12, 12], n_modules=1, fan_out=3, random_state=1)[0]
+SMALL = planted_modules([6, 6, 6], n_modules=2, fan_out=2, random_state=0)[0]
+
+
+def test_planted_modules_are_significant_and_noise_is_not() -> None:
+    modular, noise = (significance(dag, n_null=19, n_resamples=0) for dag in (MODULAR, NOISE))
+    assert modular.p_value == 0.05
+    assert modular.effect_size > 5
+    assert modular.statistic > modular.null.max()
+    assert noise.p_value > 0.05
+    assert all(module.p_value > 0.05 for module in noise.modules)
+    assert {module.p_value for module in modular.modules} == {0.05}
+
+
+def test_p_counts_the_network_itself_and_ties() -> None:
+    single = LayeredDAG.from_masks([np.ones((4, 4)), np.ones((2, 4))])  # the only network with these degrees
+    found = significance(single, n_null=7, n_resamples=0)
+    assert found.p_value == 1.0
+    assert found.effect_size == 0.0
+
+
+def test_the_bound_without_null_networks() -> None:
+    modular, noise = (significance(dag, n_null=0) for dag in (MODULAR, NOISE))
+    assert modular.p_value == pytest.approx(2.0**-modular.statistic)
+    assert modular.statistic > 20
+    assert noise.p_value == 1.0
+    assert np.isnan(modular.modules[0].confidence)
+    assert "by chance with p ≤" in modular.summary()
+    assert "none beyond what degrees explain" in noise.summary()
+    assert modular.to_dict()["modules"][0] == {"id": 0, "p_value": None, "confidence": None}
+
+
+def test_clear_cases_end_early() -> None:
+    rng = np.random.default_rng(0)
+    null = rng.normal(size=MOST_NULL)
+    assert _needed(CLEAR + 3, null[: FIRST_LOOK - 1], None) is None
+    assert _needed(CLEAR + 3, null[:FIRST_LOOK], None) == FIRST_LOOK
+    assert _needed(0.0, null, None) == int(np.flatnonzero(null >= 0)[ENOUGH_EXCEEDING - 1]) + 1
+    assert _needed(2.0, null[:100], None) is None
+    assert _needed(2.5, null, None) == MOST_NULL
+    assert _needed(0.0, null[:50], 50) == 50
+    assert significance(MODULAR, n_resamples=0).n_null == FIRST_LOOK
+    assert significance(SMALL, n_resamples=0).n_null < MOST_NULL
+
+
+def test_sequential_p_values_are_valid() -> None:
+    rng = np.random.default_rng(1)
+    small = 0
+    for _ in range(400):
+        observed, null = rng.normal(), rng.normal(size=MOST_NULL)
+        n = _needed(observed, null, None)
+        count = int((null[:n] >= observed).sum())
+        p = count / n if count >= ENOUGH_EXCEEDING else (1 + count) / (1 + n)  # type: ignore[operator]
+        small += p <= 0.05
+    assert small / 400 == pytest.approx(0.05, abs=0.033)
+
+
+def test_the_seed_decides_and_the_number_of_jobs_does_not() -> None:
+    one, two, other = (
+        significance(SMALL, n_null=6, n_resamples=3, random_state=seed, n_jobs=jobs)
+        for seed, jobs in ((3, 1), (3, 2), (4, 1))
+    )
+    assert one.null.tolist() == two.null.tolist()
+    assert [module.confidence for module in one.modules] == [module.confidence for module in two.modules]
+    assert one.null.tolist() != other.null.tolist()
+
+
+def test_work_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    whole = significance(SMALL, n_null=6, n_resamples=0)
+    done: list[tuple[int, int]] = []
+
+    def interrupt(count: int, most: int) -> None:
+        done.append((count, most))
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        significance(SMALL, n_null=6, n_resamples=0, checkpoint=tmp_path / "evidence.json", progress=interrupt)
+    assert done == [(1, 6), (2, 6), (3, 6)]
+    done.clear()
+    rest = significance(
+        SMALL, n_null=6, n_resamples=0, checkpoint=tmp_path / "evidence.json", progress=lambda *step: done.append(step)
+    )
+    assert done == [(4, 6), (5, 6), (6, 6)]
+    assert rest.null.tolist() == whole.null.tolist()
+    with pytest.raises(ValueError, match="`checkpoint` must be evidence on the same network"):
+        significance(SMALL, n_null=6, random_state=1, checkpoint=tmp_path / "evidence.json")
+
+
+def test_every_null_network_goes_through_the_same_detection() -> None:
+    seen = []
+
+    def rule(rows: BoolArray) -> IntArray:
+        seen.append(len(rows))
+        return tied_linkage(rows)
+
+    found = detect_modules(SMALL, clustering=rule)
+    with pytest.raises(ValueError, match="`detect` must be given for a clustering of your own"):
+        significance(found, n_null=2)
+    seen.clear()
+    significance(found, n_null=3, n_resamples=2, detect=lambda dag: detect_modules(dag, clustering=rule))
+    assert len(seen) >= 5 * 2
+    leiden = significance(detect_modules(SMALL, clustering="leiden"), n_null=3, n_resamples=2)
+    assert leiden.n_null == 3
+
+
+def test_influence_is_compared_with_shuffled_weights() -> None:
+    rng = np.random.default_rng(0)
+    halves = np.kron(np.eye(2), np.ones((8, 8)))
+    weights = [rng.normal(size=(16, 16)) * (halves + 0.02) for _ in range(2)]
+    dag = LayeredDAG.from_masks(weights, weights=weights)
+    found = significance(detect_modules(dag, features="influence"), n_null=4, n_resamples=2)
+    assert found.kind == "shuffled weights"
+    assert found.statistic > found.null.max()
+    assert len(found.modules) == 2
+
+
+def test_perfect_modules_are_stable_and_those_of_noise_are_not() -> None:
+    dag = planted_modules([24, 24, 24], n_modules=3, fan_out=6, random_state=0)[0]
+    found = stability(dag, n_resamples=8)
+    assert (found.module_confidence > 0.6).all()
+    assert np.nanmin(found.unit_confidence) > 0.4
+    hierarchy = detect_modules(dag)
+    assert found.consensus[hierarchy.labels < 0].tolist() == [-1] * int((hierarchy.labels < 0).sum())
+    assert (found.consensus == hierarchy.labels).mean() > 0.9
+    noise = stability(SMALL, dropped=0.3, n_resamples=8)
+    assert np.nanmean(noise.unit_confidence) < np.nanmean(found.unit_confidence)
+
+
+def test_overlaps_are_those_of_a_hand_made_example() -> None:
+    labels = np.array([0, 0, 0, 1, 1, -1])
+    same, moved = labels.copy(), np.array([0, 0, 1, 1, 1, -1])
+    found = _compared(labels, [same, moved])
+    assert found.module_confidence.tolist() == pytest.approx([(1 + 2 / 3) / 2] * 2)
+    assert found.unit_confidence[:5].tolist() == pytest.approx([5 / 6, 5 / 6, (1 + 1 / 5) / 2, 5 / 6, 5 / 6], abs=0.01)
+    assert found.consensus.tolist() == labels.tolist()
+    assert found.agreement.tolist() == [1.0, 0.8]
+    assert _compared(labels, [moved, moved, moved]).consensus.tolist() == moved.tolist()
+
+
+def test_cluster_bits_are_zero_where_degrees_explain_everything() -> None:
+    dag, labels = planted_modules([24, 24], n_modules=2, fan_out=4, random_state=0)
+    assert cluster_bits(dag, np.zeros(48, dtype=int)) == pytest.approx(0, abs=1e-3)
+    assert cluster_bits(dag, labels).min() > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_null": -1}, "`n_null` must be an int ≥ 0"),
+        ({"n_resamples": 1.5}, "`n_resamples` must be an int ≥ 0"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        significance(SMALL, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`dropped` must be a number"):
+        stability(SMALL, dropped=0)
+    with pytest.raises(ValueError, match="`found_or_dag` must be a ModuleHierarchy or a LayeredDAG"):
+        significance("pruned.npz", n_null=1)  # type: ignore[arg-type]

@@ -53,7 +53,8 @@ def test_clear_cases_end_early() -> None:
     assert _needed(2.5, null, None) == MOST_NULL
     assert _needed(0.0, null[:50], 50) == 50
     assert significance(MODULAR, n_resamples=0).n_null == FIRST_LOOK
-    assert significance(SMALL, n_resamples=0).n_null < MOST_NULL
+    complete = LayeredDAG.from_masks([np.ones((4, 4)), np.ones((2, 4))])
+    assert significance(complete, n_resamples=0).n_null == ENOUGH_EXCEEDING
 
 
 def test_sequential_p_values_are_valid() -> None:

@@ -250,7 +250,8 @@ def _pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) ->
     """Return the code length of a pair of blocks, linked or not, minus that of its places as empty background."""
     if edges == 0:
         return 0
-    return min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    length: int = min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    return length
 
 
 @njit(cache=True)

@@ -134,7 +134,9 @@ class LayeredDAG:
             sources.append(source + starts[position])
             targets.append(target + starts[position + 1])
             if weights is not None:
-                kept.append(np.asarray(values[position][target, source], dtype=np.float64))
+                picked = values[position][target, source]
+                picked = picked.toarray().reshape(-1) if issparse(picked) else picked
+                kept.append(np.asarray(picked, dtype=np.float64))
         return cls.from_sorted_edges(
             np.concatenate(sources),
             np.concatenate(targets),

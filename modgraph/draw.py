@@ -72,8 +72,8 @@ def draw(
     The units of a module in one layer share a box with the module's name; a band joins the boxes of a module in
     adjacent layers. Edges have the colour of the module they leave; an edge that skips a layer passes between the
     boxes. If the network has weights, edges of larger weight are wider, compared with those between the same layers,
-    and edges of negative weight are dashed. A unit that serves several modules (``found.shared``) has a rim in the
-    colour of the module in which it has the second largest share.
+    and edges of negative weight are dashed (not with `image_shape`). A unit that serves several modules
+    (``found.shared``) has a rim in the colour of the module in which it has the second largest share.
 
     The title shows the layer sizes after trimming, the density and the number of modules. Texts that don't fit are
     left out.

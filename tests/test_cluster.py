@@ -118,3 +118,16 @@ def test_a_hundred_thousand_copies_cluster_as_a_hundred_do() -> None:
     kinds = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 0, 1, 0]], dtype=bool)
     few, many = (tied_linkage(np.repeat(kinds, copies, axis=0))[::copies] for copies in (100, 40_000))
     assert same_partition(few, many)
+
+
+def test_an_overlap_as_large_as_expected_by_chance_counts_as_separate() -> None:
+    # Any two rows share one of four columns and have two each: as many as chance gives them, 2 · 2 / 4.
+    features = np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]], dtype=bool)
+    assert len(np.unique(published_linkage(features))) == 3
+    features = np.array([[0, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0], [1, 1, 0, 0, 1, 1]], dtype=bool)
+    assert len(np.unique(tied_linkage(features))) == 3
+
+
+def test_rows_without_a_common_column_are_separate() -> None:
+    # All pairs are at the same distance: what decides is counted in arrays, not pair by pair.
+    assert len(np.unique(tied_linkage(np.eye(600, dtype=bool)))) == 600

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_array, csc_matrix, csr_array
 
 from modgraph import LayeredDAG
 from tests.strategies import dags, masks
@@ -143,3 +144,75 @@ def test_edge_weights_follow_their_edges(dag: LayeredDAG, seed: int) -> None:
     again = LayeredDAG.from_edges(dag.edges[order], layer=dag.layer, weights=weights)
     assert again.weights is not None
     assert (again.weights == again.edges @ [1000.0, 1.0]).all()
+
+
+@given(masks(), st.integers(0, 99))
+def test_sparse_matrices_give_the_graph_of_dense_ones(arrays: list[np.ndarray], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = [rng.random(a.shape) + 0.5 for a in arrays]
+    dense = LayeredDAG.from_masks(arrays, weights=values)
+    for kind in (csr_array, csc_matrix, coo_array):
+        assert LayeredDAG.from_masks([kind(a) for a in arrays], weights=values) == dense
+        weighted = [kind(a * v) for a, v in zip(arrays, values, strict=True)]
+        assert LayeredDAG.from_masks(weighted, weights=weighted) == dense
+        assert LayeredDAG.from_masks(arrays, weights=weighted) == dense
+
+
+def test_stored_zeros_are_no_edges_and_repeated_entries_are_added() -> None:
+    entries = coo_array(([0.0, 1.0, 2.0, 1.0, -1.0], ([0, 0, 0, 1, 1], [0, 1, 1, 0, 0])), shape=(2, 2))
+    dag = LayeredDAG.from_masks([entries], weights=[entries])
+    assert dag.edges.tolist() == [[1, 2]]
+    assert dag.weights is not None
+    assert dag.weights.tolist() == [3.0]
+
+
+def test_sparse_masks_are_never_made_dense() -> None:
+    n = 200_000  # dense: 40 GB
+    dag = LayeredDAG.from_masks([csr_array((np.ones(n), (np.arange(n), np.arange(n))))])
+    assert (dag.n_edges, dag.dense_edges) == (n, n * n)
+
+
+def test_torch_tensors_of_any_kind_are_masks() -> None:
+    torch = pytest.importorskip("torch")
+    weight = torch.nn.Linear(3, 2).weight
+    plain = weight.detach().numpy()
+    dag = LayeredDAG.from_masks([plain], weights=[plain])
+    assert LayeredDAG.from_masks([weight], weights=[weight]) == dag
+    assert LayeredDAG.from_masks([weight.to_sparse()], weights=[weight.to_sparse()]) == dag
+    assert LayeredDAG.from_masks([weight > 0]).n_edges == int((plain > 0).sum())
+    assert LayeredDAG.from_masks([weight.to(torch.bfloat16)]).n_edges == dag.n_edges
+    assert weight.requires_grad
+
+
+@pytest.mark.parametrize("dense_edges", [0, -3, float("nan"), 1.0, True, 1])
+def test_dense_edges_must_be_at_least_the_edges(dense_edges: int) -> None:
+    with pytest.raises(ValueError, match="`dense_edges` must be an int ≥ 2"):
+        LayeredDAG.from_edges([[0, 2], [1, 2]], layer=[0, 0, 1], dense_edges=dense_edges)
+
+
+def test_dense_edges_of_numpy_are_ints() -> None:
+    dag = LayeredDAG.from_edges([[0, 1]], layer=[0, 1], dense_edges=np.int64(4))  # type: ignore[arg-type]
+    assert type(dag.dense_edges) is int
+    with pytest.raises(ValueError, match="`dense_edges` must be an int ≥ 1"):
+        LayeredDAG.from_edges(np.empty((0, 2), dtype=int), layer=[0, 1], dense_edges=0)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="longdouble is float64 here")
+def test_numbers_beyond_float64_are_refused() -> None:
+    huge = np.array([[np.longdouble("1e400")]])
+    with pytest.raises(ValueError, match=r"`masks\[0\]` must be finite"):
+        LayeredDAG.from_masks([huge])
+    with pytest.raises(ValueError, match=r"`weights\[0\]` must be finite"):
+        LayeredDAG.from_masks([[[1]]], weights=[huge])
+    with pytest.raises(ValueError, match="`weights` must be 1 finite numbers"):
+        LayeredDAG.from_edges([[0, 1]], layer=[0, 1], weights=huge[0])
+    with pytest.raises(ValueError, match=r"`biases\[0\]` must be 1 finite numbers"):
+        LayeredDAG.from_masks([[[1]]], biases=[huge[0]])
+
+
+def test_selections_must_be_booleans() -> None:
+    dag = LayeredDAG.from_masks([[[1, 1]]])
+    with pytest.raises(ValueError, match=r"`kept` must be 3 booleans, one for each unit \(got shape \(3,\), int64\)"):
+        dag.subgraph([0, 1, 1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`kept` must be 2 booleans, one for each edge"):
+        dag.keep_edges(np.ones(3, dtype=bool))

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from modgraph import LayeredDAG
+from modgraph import LayeredDAG, detect_modules
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster import description_kernels as kernels
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.degrees import MOST_CLASSES, degree_model
-from modgraph.cluster.description import description_length
+from modgraph.cluster.description import LayerDescription, TwoWayGraph, description_length
 from modgraph.cluster.description_search import described_linkage, shortest_description
 from modgraph.cluster.methods import cluster_layers
 from modgraph.planted import planted_modules
@@ -250,3 +250,44 @@ def test_published_networks_are_left_to_the_published_rule() -> None:
         labels, description = described_linkage(dag, hops=entry["hops"], small=by_published_rule)
         assert description is None
         assert adjusted_rand_score(labels, cluster_layers(dag, tied_linkage, hops=entry["hops"])) == 1.0
+
+
+@pytest.mark.parametrize(("n_units", "described"), [(9, False), (10, True)])
+def test_layers_of_ten_units_are_described(n_units: int, described: bool) -> None:
+    dag = LayeredDAG.from_masks([np.kron(np.eye(2), np.ones((4, 5)))[:, :n_units]])
+    assert ("capped" in detect_modules(dag).settings) == described
+
+
+def move_of_last(n_second: int) -> tuple[int, int]:
+    """Return where the last unit of a layer moves, and the change; it is a cluster of its own.
+
+    Its edges are those of the units of the first cluster, 12 units, and of the second, `n_second` units.
+    """
+    sizes = [12, n_second, 12, 1]
+    mask = np.zeros((24, sum(sizes)))
+    mask[:12, : 12 + n_second] = mask[12:, 12 + n_second : -1] = mask[:12, -1] = 1
+    dag = LayeredDAG.from_masks([mask])
+    clusters = np.repeat([0, 1, 2, 3, 0, 1], [*sizes, 12, 12])
+    graph = TwoWayGraph.of(dag)
+    layer = LayerDescription(graph, clusters, 0)
+    target, change = kernels.best_moves(
+        layer.units.start,
+        layer.clusters,
+        graph.pointers,
+        graph.neighbours,
+        layer.all_clusters,
+        layer.sizes,
+        layer.all_sizes,
+        layer.linked_pairs(),
+        layer.degrees,
+        layer.costs,
+        layer.one_cluster_less,
+    )
+    return int(target[-1]), int(change[-1])
+
+
+def test_a_unit_moves_to_its_best_cluster_but_not_where_two_are_equally_good() -> None:
+    assert move_of_last(n_second=12) == (3, 0)
+    target, change = move_of_last(n_second=13)
+    assert target == 1
+    assert change < 0

@@ -62,3 +62,20 @@ def test_resolution_must_be_above_zero() -> None:
     dag = planted_modules([4, 4], n_modules=2, random_state=0)[0]
     with pytest.raises(ValueError, match=r"`resolution` must be a number > 0 \(got 0\)"):
         leiden_partition(dag, resolution=0)
+
+
+def circulant(n_inputs: int, n_hidden: int, n_outputs: int, fan_out: int) -> LayeredDAG:
+    """Unit i of each stage has edges to units i, i + 1, … of the next, counted around."""
+    arrays = []
+    for size, following in ((n_inputs, n_hidden), (n_hidden, n_outputs)):
+        mask = np.zeros((following, size))
+        for step in range(fan_out):
+            mask[(np.arange(size) + step) % following, np.arange(size)] = 1
+        arrays.append(mask)
+    return LayeredDAG.from_masks(arrays)
+
+
+def test_leiden_ends_where_many_partitions_are_equally_good() -> None:
+    # Without a bound on the iterations this never ends for some seeds.
+    for seed in range(16):
+        leiden(circulant(35, 10, 7, 2), hops=2, rng=np.random.default_rng(seed))

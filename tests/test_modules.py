@@ -166,6 +166,15 @@ def test_more_than_the_threshold_means_strictly_more(edges: int, stray: int, mer
     assert (labels[edges + stray] == labels[0]) == merged
 
 
+@pytest.mark.parametrize(("from_one", "merged"), [(9, False), (10, True)])
+def test_more_than_the_threshold_of_the_entering_edges_means_strictly_more(from_one: int, merged: bool) -> None:
+    # Edges from two clusters of inputs to one output: `from_one` from the first cluster, one from the second.
+    dag = LayeredDAG.from_masks([np.ones((1, from_one + 1))])
+    labels = merge_clusters(dag, np.array([0] * from_one + [1, 2]))
+    assert (labels[-1] == labels[0]) == merged
+    assert labels[-1] != labels[from_one]
+
+
 def test_towards_outputs_only_entering_edges_count() -> None:
     dag = LayeredDAG.from_masks([[[1], [1]], [[1, 1], [1, 1]]])
     assert merge_clusters(dag, np.array([0, 1, 1, 2, 3])).tolist() == [0, 0, 0, 0, 0]

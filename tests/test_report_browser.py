@@ -17,6 +17,7 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, report
 from modgraph.functions import published
 from modgraph.planted import planted_modules
 from tests.test_draw import HIERARCHIES, labelled
+from tests.test_marks import evidence, shared, weighted
 from tests.test_report import EVIL
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -283,6 +284,28 @@ def test_wheel_and_drag_move_the_drawing(opened: Open) -> None:
     assert not all_of(page, "#panel dt") or "Units" not in facts(page)  # a drag is no click
     ActionChains(page, duration=0).scroll_from_origin(origin, 0, 4000).perform()
     assert view(page) == whole
+
+
+def test_edges_of_every_look_are_highlighted(opened: Open) -> None:
+    found = weighted()
+    page = opened(found)
+    point_at(page, dot(page, 0))  # two edges up, and two from each of their ends
+    lines = all_of(page, "#network .over .lines path")
+    assert sum((line.get_attribute("d") or "").count("M") for line in lines) == 6
+    assert {line.get_attribute("class") for line in lines} == {"negative", ""}
+    dashes = [line.value_of_css_property("stroke-dasharray") for line in lines]
+    assert [dash != "none" for dash in dashes] == [line.get_attribute("class") == "negative" for line in lines]
+
+
+def test_a_shared_unit_says_what_shares_it(opened: Open) -> None:
+    plain = HIERARCHIES["separable"]
+    page = opened(shared(plain, unit=4, module=1 - plain.labels[4]), evidence=evidence((0.2, 1.0), (0.01, 1.0)))
+    point_at(page, dot(page, 4))
+    assert facts(page)["Shared by"] == f"#{plain.labels[4]} 60%, #{1 - plain.labels[4]} 40%"
+    point_at(page, dot(page, 5))
+    assert "Shared by" not in facts(page)
+    point_at(page, all_of(page, "#hierarchy .dots circle")[0])
+    assert facts(page)["p-value"] == "0.2"
 
 
 CONTRASTS = """

@@ -29,19 +29,7 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamSettings:
-    """Settings that the training of small and of wide networks has in common.
-
-    Parameters
-    ----------
-    learning_rate : float
-        Learning rate of Adam, > 0; constant.
-    batch_size : int
-        Samples in a step, ≥ 1; the last batch of an epoch may be smaller.
-    epochs : int
-        Passes over the training samples in each training run, ≥ 1.
-    weight_decay : float
-        ≥ 0; it times the weight is added to the gradient (L2).
-    """
+    """Settings that `TrainSettings` and `WideSettings` have in common."""
 
     learning_rate: float
     batch_size: int

@@ -217,6 +217,9 @@ def alternatives() -> None:
         certified = [any(bool(v.modules[m].certified) for v in (drawn, *checked)) for m in range(found.n_modules)]
         column["all modules certified, any graph for each"] += all(certified)
         column["functional, any of these"] += any(bool(v.functional) for v in (drawn, *checked))
+    total = sum(counts.values(), Counter[str]())
+    print(f"not exact: {total['not exact']}, of them functional otherwise: {total['functional, any of these']}")
+    print(f"all modules certified, each in some graph: {total['all modules certified, any graph for each']}")
     for family, column in sorted(counts.items()):
         print(f"  {family}: " + "; ".join(f"{name} {count}" for name, count in column.items()))
 
@@ -298,7 +301,7 @@ def digits() -> None:
     settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=60, give_up=20, tolerance=0.02)
     out = sculpt_wide(task, hidden=(64, 64, 64, 64), seed=1, settings=settings)
     dag = out.network.dag
-    found = detect_modules(dag, merge_threshold=0.6)
+    found = detect_modules(dag, features="influence", merge_threshold=0.6)
     print(f"  {dag!r}, {out.test_accuracy:.3f} of the test bits right, {found.n_modules} modules")
     rows = task.validation.inputs.numpy().astype(np.float64)
     rng = np.random.default_rng(0)

@@ -124,7 +124,8 @@ def log_choose(n: int, k: int) -> int:  # pragma: no cover (compiled)
         return round(math.log(n) * NAT)
     rest = n - k
     value = k * math.log(n / k) - rest * math.log1p(-k / n) + 0.5 * math.log(n / (k * 1.0 * rest)) - _HALF_LOG_2PI
-    return round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    length: int = round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    return length
 
 
 @njit(cache=True)

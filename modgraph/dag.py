@@ -290,7 +290,7 @@ class LayeredDAG:
         >>> dag.unit_names.tolist(), dag.notes
         (['a', 'b + c', 'd'], ('1 cycle became one unit each: b, c.',))
         """
-        rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
+        rows: list[Any] = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
         if any(isinstance(row, str) or len(row) != 2 for row in rows):
             raise ValueError("`edges` must be pairs of nodes, source and target")
         nodes: list[Any] = list(dict.fromkeys(node for row in rows for node in row))

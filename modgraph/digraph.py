@@ -108,7 +108,9 @@ def layered(
         raise ValueError("`graph` must have an input, an output, and an edge that lies on no cycle and enters no input")
 
     pairs, place = np.unique(ends[between], axis=0, return_inverse=True)
-    values = None if weights is None else np.bincount(place.reshape(-1), weights[between], minlength=len(pairs))
+    values: FloatArray | None = None
+    if weights is not None:
+        values = np.bincount(place.reshape(-1), weights[between], minlength=len(pairs)).astype(np.float64)
     # Outputs that others read, and inputs that are outputs too, are shown by copies.
     left = np.bincount(pairs[:, 0], minlength=first.size) > 0
     copied = np.flatnonzero(is_output & (left | is_input))

@@ -13,6 +13,7 @@ import numpy as np
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
+from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
 from modgraph.layout import (
     DOT,
@@ -37,7 +38,7 @@ from modgraph.layout import (
     places,
     waypoints,
 )
-from modgraph.marks import CERTIFIED, Evidence, Marks, edge_strength, explain, marks, negative_edges, second_modules
+from modgraph.marks import CERTIFIED, Marks, edge_strength, explain, marks, negative_edges, second_modules
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
@@ -64,7 +65,7 @@ def draw(
     target: FunctionGraph | None = None,
     names: Sequence[str] | None = None,
     image_shape: tuple[int, int] | None = None,
-    evidence: Evidence | None = None,
+    evidence: Significance | None = None,
     verification: Verification | None = None,
 ) -> Axes:
     """Draw the trimmed network layer by layer, inputs at the bottom, each module in boxes of one colour.
@@ -94,8 +95,9 @@ def draw(
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image, in the
         colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
         a line from there stands for all their edges to a unit, thicker for more edges.
-    evidence : result of `modgraph.significance`, optional
-        Modules with weak evidence get a dashed outline and a pale box; the title shows the p-value and the effect size.
+    evidence : Significance, optional
+        A result of `modgraph.significance`: the title has its p-value, and modules with weak evidence (p > 0.05 or
+        confidence < 0.5) have a pale box with a dashed outline.
     verification : Verification, optional
         A result of `modgraph.verify`: certified modules are marked ``✓``.
 

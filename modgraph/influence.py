@@ -44,7 +44,7 @@ def influence(
     keep their sign, so paths can cancel; that is what separates modules where everything reaches everything. In a
     network whose activations are all "identity" this is the Jacobian.
 
-    *Jacobian*: the mean over samples of |∂unit/∂unit|, computed exactly, through the activations. With `hops`, only
+    *Jacobian*: the mean over samples of ``|∂unit/∂unit|``, computed exactly, through the activations. With `hops`, only
     paths of that length count in each derivative.
 
     Parameters

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.dag import LayeredDAG
+from modgraph.evidence import ModuleEvidence, Significance
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 from modgraph.verify import Verification
@@ -22,29 +22,6 @@ WEAK_CONFIDENCE: Final = 0.5
 
 CERTIFIED: Final = "\N{CHECK MARK}"
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
-
-
-class ModuleEvidence(Protocol):
-    """What a result of `modgraph.significance` says of one module; NaN = unknown."""
-
-    @property
-    def p_value(self) -> float:
-        """Share of random networks that hold a module as clear as this one."""
-
-    @property
-    def confidence(self) -> float:
-        """How sure the module is, 0 … 1."""
-
-
-class Evidence(Protocol):
-    """A result of `modgraph.significance`."""
-
-    @property
-    def modules(self) -> Sequence[ModuleEvidence]:
-        """The modules, by id."""
-
-    def summary(self) -> str:
-        """Return the result in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +43,7 @@ class Marks:
     notes: tuple[str, ...]
 
 
-def marks(found: ModuleHierarchy, *, evidence: Evidence | None, verification: Verification | None) -> Marks:
+def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification: Verification | None) -> Marks:
     """Return the marks of the modules of a hierarchy.
 
     Raises
@@ -84,7 +61,9 @@ def marks(found: ModuleHierarchy, *, evidence: Evidence | None, verification: Ve
     notes = []
     if evidence is not None:
         weak = tuple(_is_weak(module) for module in evidence.modules)
-        note = evidence.summary()
+        note = f"evidence: p {'=' if evidence.n_null else '≤'} {evidence.p_value:.2g}"
+        if evidence.n_null:
+            note += f", {evidence.effect_size:.1f} standard deviations above {evidence.n_null} random networks"
         limits = f"p > {WEAK_P} or confidence < {WEAK_CONFIDENCE}".replace(" ", NO_BREAK)
         notes.append(f"{note} · dashed outline: {counted(sum(weak), 'weak module')} ({limits})" if any(weak) else note)
     if verification is not None and verification.target is not None:

@@ -80,7 +80,7 @@ def onnx_input_sliced(folder: Path) -> Path:
         helper.make_node("Slice", ["x", "from", "to", "axis"], ["s"]),
         helper.make_node("MatMul", ["s", "w"], ["y"]),
     ]
-    numbers = {name: np.array([n]) for name, n in (("from", 0), ("to", 2), ("axis", 1))}
+    numbers: dict[str, Any] = {name: np.array([n]) for name, n in (("from", 0), ("to", 2), ("axis", 1))}
     weight = np.ones((2, 2), dtype=np.float32)
     return onnx_file(folder / "a.onnx", nodes, n_inputs=(1 << 26) - 8, w=weight, **numbers)
 
@@ -100,7 +100,7 @@ def onnx_weight_used_often(folder: Path) -> Path:
 
 def onnx_broadcast(folder: Path) -> Path:
     nodes = [helper.make_node("Mul", ["a", "b"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
-    arrays = {"a": np.ones((HUGE, 1), dtype=np.float32), "b": np.ones((1, HUGE), dtype=np.float32)}
+    arrays: dict[str, Any] = {"a": np.ones((HUGE, 1), dtype=np.float32), "b": np.ones((1, HUGE), dtype=np.float32)}
     return onnx_file(folder / "a.onnx", nodes, n_inputs=HUGE, **arrays)
 
 

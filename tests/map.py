@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
     ("arrays",),
-    ("checks", "compiled", "files", "labels"),
+    ("checks", "compiled", "digraph", "files", "labels"),
     ("dag", "functions"),
     ("names",),
     ("forward", "null", "paths", "planted", "reach"),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -109,7 +110,8 @@ def test_a_sweep_keeps_what_sculpt_finds(tmp_path: Path) -> None:
             assert all((one == two).all() for one, two in zip(network.masks, candidate.masks, strict=True))
             found = detect_modules(candidate.dag)
             assert network.labels.tolist() == found.labels.tolist()
-            assert score(network.hierarchy, target) == score(found, target)
+            # Stores keep no weights, so what the modules compute can't be checked.
+            assert score(network.hierarchy, target) == replace(score(found, target), functional=None)
         assert networks.index(fewest_edges(networks)) == out.candidates.index(
             min(out.candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
         )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 import modgraph as mg
+from modgraph.cli import main
 from modgraph.experiments.digits import DigitsResult, DigitsTrial, Separation, separation
 from modgraph.experiments.reproduce_digits import page, reproduce_digits, table
 
@@ -134,25 +133,13 @@ def test_classify_is_written_beside_hierarchical(tmp_path: Path) -> None:
     assert " | – | " in text  # nothing was published of it
 
 
-def test_the_command(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "modgraph",
-        "reproduce",
-        "digits",
-        "--quick",
-        "--jobs",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    (network,) = json.loads(done.stdout)["networks"]
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["reproduce", "digits", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    (network,) = json.loads(capsys.readouterr().out)["networks"]
     assert network["trial"]["depth"] == len(network["sizes"]) - 2 == 2
-    wrong = subprocess.run([*command, "--hidden-layers", "2,x"], capture_output=True, text=True, check=False)
-    assert wrong.returncode == 2
-    assert "`--hidden-layers` must be ints with commas between (got '2,x')" in wrong.stderr
+    assert main([*command, "--hidden-layers", "2,x"]) == 2
+    assert "`--hidden-layers` must be ints with commas between (got '2,x')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,8 @@ def test_other_functions_of_one_value_are_one_activation_without_a_name() -> Non
 
 def test_compiled_and_parallel_models_are_read() -> None:
     model = masked(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
-    assert from_module(torch.compile(model, backend="eager")) == from_module(model)
+    compiled: Any = torch.compile(model, backend="eager")
+    assert from_module(compiled) == from_module(model)
     assert from_module(nn.DataParallel(model)) == from_module(model)
 
 

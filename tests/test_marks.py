@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import modgraph as mg
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, draw
+from modgraph.evidence import ModuleEvidence, Significance
 from modgraph.functions import FunctionGraph, SubFunction
 from modgraph.layout import colours
 from modgraph.marks import edge_strength, marks, second_modules
@@ -37,22 +38,16 @@ TARGET = FunctionGraph(
 )
 
 
-@dataclass(frozen=True)
-class OfModule:
-    p_value: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class OfHierarchy:
-    modules: tuple[OfModule, ...]
-
-    def summary(self) -> str:
-        return "evidence: p = 0.004"
-
-
-def evidence(*modules: tuple[float, float]) -> OfHierarchy:
-    return OfHierarchy(modules=tuple(OfModule(*pair) for pair in modules))
+def evidence(*modules: tuple[float, float]) -> Significance:
+    """What `significance` would say with these p-values and confidences of the modules."""
+    return Significance(
+        p_value=0.004,
+        effect_size=3.2,
+        statistic=20.0,
+        null=np.zeros(19),
+        kind="swapped edges",
+        modules=tuple(ModuleEvidence(id=at, p_value=p, confidence=sure) for at, (p, sure) in enumerate(modules)),
+    )
 
 
 def verified(found: ModuleHierarchy) -> mg.Verification:
@@ -205,7 +200,7 @@ def test_the_page_shows_evidence_and_verification(tmp_path: Path) -> None:
     assert head[-3:] == ["p-value", "Confidence", "Certified"]
     assert [row[-3:] for row in rows] == [["0.012", "0.75", "no"], ["–", "–", "yes"]]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Evidence: p = 0.004<" in text
+    assert "Evidence: p = 0.004, 3.2 standard deviations above 19 random networks" in text
     assert "✓ certified by intervention: 1 of 2 modules" in text
     assert len(re.findall(r"<text[^>]*>Q ✓", text)) == 4  # three layers, and the module hierarchy
     assert "weak" not in {rect.get("class") for rect in page.named("rect")}

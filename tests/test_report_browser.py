@@ -292,7 +292,7 @@ def test_edges_of_every_look_are_highlighted(opened: Open) -> None:
     point_at(page, dot(page, 0))  # two edges up, and two from each of their ends
     lines = all_of(page, "#network .over .lines path")
     assert sum((line.get_attribute("d") or "").count("M") for line in lines) == 6
-    assert {line.get_attribute("class") for line in lines} == {"negative", ""}
+    assert {line.get_attribute("class") for line in lines} == {"negative", None}
     dashes = [line.value_of_css_property("stroke-dasharray") for line in lines]
     assert [dash != "none" for dash in dashes] == [line.get_attribute("class") == "negative" for line in lines]
 

@@ -18,8 +18,11 @@ from modgraph.cluster.sparse import LayerTree, layer_tree
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
-# So many partitions are improved to the end as have this number of edges in all.
+# So many partitions are improved to the end as have this number of edges in all. Where edges skip layers, a pass looks
+# at more pairs of layers, and the edges count that many times more.
 START_EDGES = 1 << 17
+# Joined layers whose clusters are tried on a layer: those with which it has most edges.
+RELABELLED_FROM = 4
 # Improving ends where a pass over all layers shortens the description by less than one part in this many.
 LEAST_GAIN = 1 << 16
 # Passes over a layer by which a new partition of it is improved before it is compared with the old one.
@@ -218,7 +221,9 @@ class _Search:
         Every pass over the layers drops the half with the longer descriptions, until no more are left than
         `START_EDGES` allows.
         """
-        affordable = max(1, START_EDGES // max(1, self.graph.dag.n_edges))
+        n_pairs = sum(map(len, self.graph.edges_between)) / 2  # n_layers − 1 where no edge skips a layer
+        work = self.graph.dag.n_edges * max(1.0, n_pairs / (self.graph.dag.n_layers - 1))
+        affordable = max(1, int(START_EDGES / max(1.0, work)))
         most = max((len(tree.row_of) for tree in self.trees.values()), default=0)
         octaves = range(1, max(2, most.bit_length()))
         if affordable >= 2 * len(octaves):
@@ -284,7 +289,8 @@ class _Search:
         n_clusters = int(clusters[units].max()) + 1
         numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
         partitions = [self.cut(level, number) for number in numbers]
-        partitions += [graph.named_after(clusters, level, other) for other in graph.edges_between[level]]
+        joined = sorted(graph.edges_between[level].items(), key=lambda item: (-item[1], item[0]))
+        partitions += [graph.named_after(clusters, level, other) for other, _ in joined[:RELABELLED_FROM]]
         partitions.append(np.zeros(units.stop - units.start, dtype=np.int64))
         for partition in partitions:
             new = self._settle(_with_layer(clusters, units, partition), level, rounds=REPLACE_ROUNDS)

@@ -80,9 +80,9 @@ def _edge_list(nx: Any, text: str) -> Any:
         dialect = "excel"
     rows = [row for row in csv.reader(io.StringIO(text), dialect) if row and not row[0].startswith("#")]
     header = [name.strip().lower() for name in rows[0]] if rows else []
-    named = [next((at for at, name in enumerate(header) if name in names), None) for names in (_SOURCES, _TARGETS)]
-    has_header = None not in named
-    source, target = named if has_header else (0, 1)
+    sources, targets = ([at for at, name in enumerate(header) if name in names] for names in (_SOURCES, _TARGETS))
+    has_header = bool(sources and targets)
+    source, target = (sources[0], targets[0]) if has_header else (0, 1)
     weight: int | None = header.index("weight") if "weight" in header else None
     if (
         not has_header

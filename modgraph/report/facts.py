@@ -10,9 +10,9 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
+from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
 from modgraph.layout import end_names
-from modgraph.marks import ModuleEvidence
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, unit_names
 

@@ -14,10 +14,11 @@ import numpy as np
 from modgraph.arrays import IntArray
 from modgraph.checks import check_int, require
 from modgraph.dag import LayeredDAG
+from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
-from modgraph.marks import CERTIFIED, Evidence, Marks, explain, marks, negative_edges, second_modules
+from modgraph.marks import CERTIFIED, Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
@@ -36,7 +37,7 @@ def report(
     title: str | None = None,
     max_units: int = 5000,
     image_shape: tuple[int, int] | None = None,
-    evidence: Evidence | None = None,
+    evidence: Significance | None = None,
     verification: Verification | None = None,
 ) -> None:
     """Write a hierarchy as one HTML file: an interactive drawing, the graph of its modules, tables, settings.
@@ -61,8 +62,9 @@ def report(
     image_shape : (int, int), optional
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
         is a dot.
-    evidence : result of `modgraph.significance`, optional
-        The page shows p-values and confidence; modules with weak evidence have a dashed outline.
+    evidence : Significance, optional
+        A result of `modgraph.significance`: the page shows its p-values and confidences; modules with weak
+        evidence have a dashed outline.
     verification : Verification, optional
         A result of `modgraph.verify`: certified modules are marked ``✓``.
 

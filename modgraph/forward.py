@@ -25,13 +25,13 @@ def _elu(values: FloatArray, alpha: float = 1.0) -> FloatArray:
     return np.where(values > 0, values, alpha * np.expm1(np.minimum(values, 0)))
 
 
-def _gelu_tanh(values: FloatArray) -> FloatArray:
-    result: FloatArray = 0.5 * values * (1 + np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)))
-    return result
+def _gelu_tanh_gate(values: FloatArray) -> FloatArray:
+    gate: FloatArray = np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))
+    return gate
 
 
 def _gelu_tanh_slope(values: FloatArray) -> FloatArray:
-    inner = np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))
+    inner = _gelu_tanh_gate(values)
     slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * values**2)
     result: FloatArray = 0.5 * (1 + inner) + 0.5 * values * (1 - inner**2) * slope
     return result
@@ -49,7 +49,7 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "elu": _elu,
         "selu": lambda values: _SELU[1] * _elu(values, _SELU[0]),
         "gelu": lambda values: 0.5 * values * (1 + erf(values / np.sqrt(2))),
-        "gelu_tanh": _gelu_tanh,
+        "gelu_tanh": lambda values: 0.5 * values * (1 + _gelu_tanh_gate(values)),
         "silu": lambda values: values * expit(values),
         "softplus": lambda values: np.logaddexp(0, values),
         "softsign": lambda values: values / (1 + np.abs(values)),

@@ -177,19 +177,14 @@ def subspaces(
     for layer in observed:
         level = layer.level
         values = np.nan_to_num(np.array(null[level]), nan=0.0)
-        p_value = 1.0
-        if np.isfinite(layer.separation):
-            p_value = (1 + int((values >= layer.separation).sum())) / (1 + len(values))
+        n_as_good = int((values >= layer.separation).sum())
+        p_value = (1 + n_as_good) / (1 + len(values)) if np.isfinite(layer.separation) else 1.0
         # Back to the units of the layer in their given order; those that trimming removed are in no subspace.
         units = kept[order[starts[level] : starts[level + 1]]] - dag.layer_starts[level]
         size = dag.layer_sizes[level]
         modules = tuple(
-            replace(
-                module,
-                reads=_spread_out(module.reads, units, size),
-                writes=_spread_out(module.writes, units, size),
-            )
-            for module in layer.modules
+            replace(m, reads=_spread_out(m.reads, units, size), writes=_spread_out(m.writes, units, size))
+            for m in layer.modules
         )
         layers.append(replace(layer, modules=modules, null=read_only(values), p_value=p_value))
     return Subspaces(layers=tuple(layers))

@@ -17,29 +17,14 @@ _SHOWN = 4  # names in a note or in the name of a unit
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layering:
-    """A directed graph as layers.
-
-    Attributes
-    ----------
-    edges : ndarray of int, shape (n_edges, 2)
-        Between units, which are numbered layer by layer.
-    weights : ndarray of float, shape (n_edges,), or None
-        Weights of edges that became one are added up.
-    layer : ndarray of int, shape (n_units,)
-    nodes : list of list of int
-        The nodes of each unit: one, or all of a cycle.
-    is_copy : ndarray of bool, shape (n_units,)
-        Whether a unit shows, in the last layer, an output that other units read.
-    notes : list of str
-        What was changed, one sentence each.
-    """
+    """A directed graph as layers, its units numbered layer by layer."""
 
     edges: IntArray
-    weights: FloatArray | None
+    weights: FloatArray | None  # those of edges that became one are added up
     layer: IntArray
-    nodes: list[list[int]]
-    is_copy: BoolArray
-    notes: list[str]
+    nodes: list[list[int]]  # of each unit: one, or all of a cycle
+    is_copy: BoolArray  # whether a unit shows, in the last layer, an output that other units read
+    notes: list[str]  # what was changed, one sentence each
 
 
 def layered(
@@ -54,31 +39,9 @@ def layered(
 
     Nodes that lie on a common cycle become one unit. Inputs are in layer 0, and edges that enter them are left out;
     every other unit is in the layer of the longest path that leads to it; outputs are in the last layer, and one that
-    has successors is shown there by a copy with one edge of weight 1.
+    has successors is shown there by a copy with one edge of weight 1. By default inputs are the nodes without
+    predecessors, and outputs those with predecessors and without successors. The names are for the notes.
 
-    Parameters
-    ----------
-    edges : ndarray of int, shape (n_edges, 2)
-        Source and target of each edge.
-    names : sequence of str, length n_nodes
-        For the notes.
-    inputs : ndarray of bool, shape (n_nodes,), optional
-        By default the nodes without predecessors.
-    outputs : ndarray of bool, shape (n_nodes,), optional
-        By default the nodes without successors, except those without predecessors too.
-    weights : ndarray of float, shape (n_edges,), optional
-
-    Returns
-    -------
-    Layering
-
-    Raises
-    ------
-    ValueError
-        If there is no input or output, or no edge is left.
-
-    Examples
-    --------
     >>> found = layered(np.array([[0, 1], [1, 2], [2, 1], [1, 3]]), names=list("abcd"))
     >>> found.layer.tolist(), found.nodes, found.notes
     ([0, 1, 2], [[0], [1, 2], [3]], ['1 cycle became one unit each: b, c.'])

@@ -13,9 +13,9 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
 from modgraph.io.build import Builder
-from modgraph.io.matrix import check_threshold, pruned, vector
 from modgraph.io.npz_file import checked_members, member_names, read_header
 from modgraph.io.request import Request
+from modgraph.io.tensor import check_threshold, from_array, pruned, vector
 from modgraph.io.values import filled
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
         scale, shift = _scaling(scaler, n_inputs)
         value = builder.scale(value, scale, shift=shift, name=type(scaler).__name__)
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
-        weights = pruned(f"coefs_[{at}]", np.asarray(matrix).T, threshold=limit if at or not scalers else 0.0)
+        tensor = from_array(f"coefs_[{at}]", np.asarray(matrix).T)
+        weights = pruned(tensor.name, tensor, threshold=limit if at or not scalers else 0.0)
         if at == 0 and scalers and limit > 0:
             factor = filled(builder.units(value).scale, 1.0, n_inputs)
             effect = weights.data * factor[weights.indices]

@@ -38,12 +38,7 @@ def is_hierarchy(path: str | os.PathLike[str]) -> bool:
 def read(request: Request) -> LayeredDAG:
     """Build the graph of a saved hierarchy."""
     request.refuse_masks_and_block()
-    dag = load_hierarchy(request.path).dag
-    if request.threshold == 0:
-        return dag
-    if dag.weights is None:
-        raise ValueError("`threshold` needs weights, and the file has none")
-    return dag.keep_edges(np.abs(dag.weights) > request.threshold)
+    return request.without_small(load_hierarchy(request.path).dag)
 
 
 def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None:

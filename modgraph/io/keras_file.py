@@ -171,16 +171,15 @@ class _Reader:
             arrays = weights()
             if len(arrays) != len(given) + 2:
                 raise ValueError(f"layer {name!r} must have {len(given) + 2} vectors (got {len(arrays)})")
-            vectors = [array.astype(np.float64).reshape(-1) for array in arrays]
-            by_name = dict(zip([*given, "mean", "variance"], vectors, strict=True))
+            by_name = dict(zip([*given, "mean", "variance"], arrays, strict=True))
             return ops.normalise_batch(
                 name,
                 value,
                 mean=by_name["mean"],
                 variance=by_name["variance"],
                 epsilon=float(config.get("epsilon", 1e-3)),
-                gain=by_name.get("scale", 1.0),
-                shift=by_name.get("center", 0.0),
+                gain=by_name.get("scale"),
+                shift=by_name.get("center"),
             )
         if kind == "Activation":
             return ops.builder.activate(value, _activation(name, config.get("activation")))

@@ -251,13 +251,10 @@ class _Reader:
                 return ops.reshape(value, _ints(second))
             case "split":
                 sizes = attributes.get("split") or (None if second is None else _ints(second))
-                if sizes is None:
-                    size = ops.builder.size(value)
-                    each = -(-size // max(n_outputs, 1))
-                    sizes = [min(each, size - first) for first in range(0, size, max(each, 1))]
-                if len(sizes) != n_outputs:
-                    raise NotSupported(f"it splits into {len(sizes)} parts and has {n_outputs} outputs")
-                return ops.split(value, sizes, attributes.get("axis", 0))
+                parts = ops.split(value, attributes.get("axis", 0), sizes=sizes, n_parts=max(n_outputs, 1))
+                if len(parts) != n_outputs:
+                    raise NotSupported(f"it splits into {len(parts)} parts and has {n_outputs} outputs")
+                return parts
         if kind == "Slice":
             keys = ("starts", "ends", "axes", "steps")
             given = [
@@ -273,7 +270,7 @@ class _Reader:
                 raise NotSupported("its weights are computed from the input")
             if kind == "Conv":
                 return ops.convolution(name, value, inputs[1], third, groups=attributes.get("group", 1))
-            gain, shift, mean, variance = (one.astype(np.float64).reshape(-1) for one in inputs[1:5])
+            gain, shift, mean, variance = inputs[1:5]
             epsilon = attributes.get("epsilon", 1e-5)
             return ops.normalise_batch(
                 name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift

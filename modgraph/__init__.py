@@ -5,41 +5,40 @@
 >>> mg.detect_modules(dag).labels.tolist()
 [0, 0, 1, 1, 0, 1, 0, 1]
 
-`modgraph.sculpt` (training and pruning) is loaded on first use, because it brings torch.
+Names are loaded on first use, so that ``import modgraph`` takes no time.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
-
-from modgraph import cluster, functions, io
-from modgraph.compare import ClusteringComparison, compare_clusterings
-from modgraph.dag import LayeredDAG
-from modgraph.draw import draw
-from modgraph.evidence import ModuleEvidence, Significance, Stability, significance, stability
-from modgraph.forward import forward
-from modgraph.influence import influence
-from modgraph.io import (
-    from_arrays,
-    from_estimator,
-    from_module,
-    load_hierarchy,
-    load_network,
-    save_hierarchy,
-    save_network,
-)
-from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
-from modgraph.paths import PathCore, PathCounts, paths
-from modgraph.pixels import draw_pixels
-from modgraph.report import report
-from modgraph.score import Criteria, Score, criteria, score
-from modgraph.subspace import subspaces
-from modgraph.verify import Verification, verify
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modgraph import sculpt as sculpt
+    from modgraph import cluster, functions, io, sculpt
+    from modgraph.compare import ClusteringComparison, compare_clusterings
+    from modgraph.dag import LayeredDAG
+    from modgraph.draw import draw
+    from modgraph.evidence import ModuleEvidence, Significance, Stability, significance, stability
+    from modgraph.forward import forward
+    from modgraph.influence import influence
+    from modgraph.io import (
+        from_arrays,
+        from_estimator,
+        from_module,
+        load_hierarchy,
+        load_network,
+        save_hierarchy,
+        save_network,
+    )
+    from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
+    from modgraph.paths import PathCore, PathCounts, paths
+    from modgraph.pixels import draw_pixels
+    from modgraph.report import report
+    from modgraph.score import Criteria, Score, criteria, score
+    from modgraph.subspace import subspaces
+    from modgraph.verify import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -84,8 +83,53 @@ __all__ = [
     "verify",
 ]
 
+_PACKAGES = ("cluster", "functions", "io", "sculpt")
+_ROOMS = {
+    "compare": ("ClusteringComparison", "compare_clusterings"),
+    "dag": ("LayeredDAG",),
+    "draw": ("draw",),
+    "evidence": ("ModuleEvidence", "Significance", "Stability", "significance", "stability"),
+    "forward": ("forward",),
+    "influence": ("influence",),
+    "io": (
+        "from_arrays",
+        "from_estimator",
+        "from_module",
+        "load_hierarchy",
+        "load_network",
+        "save_hierarchy",
+        "save_network",
+    ),
+    "modules": ("Module", "ModuleGraph", "ModuleHierarchy", "detect_modules"),
+    "paths": ("PathCore", "PathCounts", "paths"),
+    "pixels": ("draw_pixels",),
+    "report": ("report",),
+    "score": ("Criteria", "Score", "criteria", "score"),
+    "subspace": ("subspaces",),
+    "verify": ("Verification", "verify"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
-def __getattr__(name: str) -> ModuleType:
-    if name == "sculpt":
-        return importlib.import_module("modgraph.sculpt")
-    raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"modgraph.{name}")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package that keeps its functions: importing the room `score` doesn't replace the function `score`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _ROOM_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from modgraph import __version__
+
 
 def main() -> int:
     """Run the command.
@@ -13,6 +15,9 @@ def main() -> int:
     int
         The exit status (see `modgraph.cli.main`).
     """
+    if sys.argv[1:] == ["--version"]:  # without loading the command, which takes most of a second
+        sys.stdout.write(f"{__version__}\n")
+        return 0
     try:
         from modgraph import cli
     except ImportError as error:

@@ -13,26 +13,26 @@ import numba
 from numba.core.caching import FunctionCache
 
 
-class _ForgivingCache(FunctionCache):  # type: ignore[misc]  # numba ships no type information
+class _ForgivingCache(FunctionCache):
     """A cache on disk that compiles anew where a file is damaged or can't be written."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Load a compiled function; None where it isn't in the cache or its file is damaged."""
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # a cut or empty file: unpickling it may raise anything
             try:
-                self.flush()
+                self.flush()  # type: ignore[no-untyped-call]
             except OSError:
-                self.disable()
+                self.disable()  # type: ignore[no-untyped-call]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Save a compiled function, if the folder can be written (the disk may be full by now)."""
         try:
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError:
-            self.disable()
+            self.disable()  # type: ignore[no-untyped-call]
 
 
 def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -77,20 +77,21 @@ def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]]
 def _cache_of(function: Callable[..., Any]) -> _ForgivingCache | None:
     """Open the cache of a function in the first folder that can be written; None where there is none."""
     try:
-        return _ForgivingCache(function)
+        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
     except RuntimeError:  # "cannot cache function …: no locator available"
         pass
     folder = _temporary_folder()
     if folder is None:
         return None
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
     try:
-        return _ForgivingCache(function)
+        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
     except RuntimeError:
         return None
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def _temporary_folder() -> Path | None:

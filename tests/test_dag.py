@@ -104,7 +104,7 @@ def test_masks_given_are_not_locked_or_shared() -> None:
 )
 def test_bad_masks_get_one_sentence(arguments: dict[str, list[object]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LayeredDAG.from_masks(arguments["masks"], weights=arguments.get("weights"))  # type: ignore[arg-type]
+        LayeredDAG.from_masks(arguments["masks"], weights=arguments.get("weights"))
 
 
 @pytest.mark.parametrize(

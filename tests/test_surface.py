@@ -24,6 +24,19 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_import_loads_no_room_and_no_library() -> None:
+    code = "import sys, modgraph; print(sorted(name for name in sys.modules if name.startswith(('modgraph.', 'numpy'))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_functions_named_after_their_rooms_stay_functions() -> None:
+    # `modgraph.layout` imports the room `score` before anybody asks for the function.
+    code = "import modgraph, modgraph.layout, modgraph.report; print(*map(callable, (modgraph.score, modgraph.report)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True"
+
+
 def test_the_graph_layer_works_without_torch_and_matplotlib() -> None:
     code = """
 import sys

@@ -23,6 +23,7 @@ COMMANDS = (
     "info",
     "detect",
     "score",
+    "evidence",
     "verify",
     "compare",
     "draw",

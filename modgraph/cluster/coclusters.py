@@ -38,11 +38,11 @@ LEAST_EXCESS = 0.5
 FIRST_CURVE = 8
 """Groups up to which Q is computed at first; doubled while the best number is in the upper half."""
 
-LEAST_SEPARATION = 5.5
+LEAST_SEPARATION = 4.5
 """Distance of two kinds of outputs, in standard deviations within a kind, from which they are told apart."""
 
-FEWEST_READERS = 2
-"""Outputs that have to be of the second kind: a single one can't be told from one that pruning damaged."""
+FEWEST_READERS = 3
+"""Outputs that have to be of the second kind: one or two can't be told from outputs that pruning damaged."""
 
 EVEN = 0.5
 """A second share that is this part of the largest, at least, counts as well: the unit is shared."""

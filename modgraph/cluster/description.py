@@ -48,7 +48,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import gammaln, xlogy
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster.degrees import degree_model
@@ -322,6 +322,28 @@ def _sums(clusters: IntArray, degrees: Degrees, n_clusters: int) -> FloatArray:
     return sums.reshape(n_clusters, n_classes)
 
 
+def partition_bits(dag: LayeredDAG, labels: IntArray) -> float:
+    """Return how many bits it takes to tell a partition of the layers, beyond that of one cluster a layer.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    labels : ndarray of int, shape (n_units,)
+        As in `description_length`.
+
+    Returns
+    -------
+    float
+    """
+    nats = 0.0
+    for start, stop in itertools.pairwise(dag.layer_starts.tolist()):
+        if start < stop:
+            sizes = np.unique(np.asarray(labels)[start:stop], return_counts=True)[1]
+            n, k = stop - start, len(sizes)
+            nats += gammaln(n) - gammaln(k) - gammaln(n - k + 1) + gammaln(n + 1) - gammaln(sizes + 1).sum()
+    return float(nats / math.log(2))
+
+
 def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     """Return how far the edges of each unit's cluster are from what degrees explain, divided among its units.
 
@@ -353,7 +375,17 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
         places = layer.sizes[own] * layer.all_sizes[pairs.others]
         edges = pairs.n_edges
         by_degree = np.clip(layer.costs.density[pairs.others] * pairs.fair_places, 1e-12, places * (1 - 1e-9))
-        nats = xlogy(edges, edges / by_degree) + xlogy(places - edges, (places - edges) / (places - by_degree))
-        by_cluster = np.bincount(own, nats, minlength=len(layer.sizes)) / layer.sizes
+        nats = np.bincount(
+            own,
+            xlogy(edges, edges / by_degree) + xlogy(places - edges, (places - edges) / (places - by_degree)),
+            minlength=len(layer.sizes),
+        )
+        # Pairs without edges aren't listed: the edges that degrees let one expect there, by layer.
+        missing = layer.degrees.block_degree.sum(axis=2)
+        np.add.at(missing, (own, layer.degrees.slot[pairs.others]), -by_degree)
+        density = np.zeros(missing.shape[1])
+        density[layer.degrees.slot[pairs.others]] = layer.costs.density[pairs.others]
+        nats += np.maximum(missing, 0) @ np.divide(-np.log1p(-density), density, out=density * 0, where=density > 0)
+        by_cluster = nats / layer.sizes
         bits[units] = by_cluster[layer.clusters] / (2 * math.log(2))
     return bits

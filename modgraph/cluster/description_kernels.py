@@ -124,7 +124,8 @@ def log_choose(n: int, k: int) -> int:  # pragma: no cover (compiled)
         return round(math.log(n) * NAT)
     rest = n - k
     value = k * math.log(n / k) - rest * math.log1p(-k / n) + 0.5 * math.log(n / (k * 1.0 * rest)) - _HALF_LOG_2PI
-    return round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    length: int = round((value + _stirling_error(n) - _stirling_error(k) - _stirling_error(rest)) * NAT)
+    return length
 
 
 @njit(cache=True)
@@ -250,7 +251,8 @@ def _pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) ->
     """Return the code length of a pair of blocks, linked or not, minus that of its places as empty background."""
     if edges == 0:
         return 0
-    return min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    length: int = min(_background_length(edges, cost), _linked_length(places, edges, fair_places, cost))
+    return length
 
 
 @njit(cache=True)

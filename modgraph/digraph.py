@@ -23,6 +23,7 @@ class Layering:
     weights: FloatArray | None  # those of edges that became one are added up
     layer: IntArray
     nodes: list[list[int]]  # of each unit: one, or all of a cycle
+    unit_names: list[str]
     is_copy: BoolArray  # whether a unit shows, in the last layer, an output that other units read
     notes: list[str]  # what was changed, one sentence each
 
@@ -40,7 +41,7 @@ def layered(
     Nodes that lie on a common cycle become one unit. Inputs are in layer 0, and edges that enter them are left out;
     every other unit is in the layer of the longest path that leads to it; outputs are in the last layer, and one that
     has successors is shown there by a copy with one edge of weight 1. By default inputs are the nodes without
-    predecessors, and outputs those with predecessors and without successors. The names are for the notes.
+    predecessors, and outputs those with predecessors and without successors.
 
     >>> found = layered(np.array([[0, 1], [1, 2], [2, 1], [1, 3]]), names=list("abcd"))
     >>> found.layer.tolist(), found.nodes, found.notes
@@ -87,25 +88,24 @@ def layered(
     layer = np.unique(depth, return_inverse=True)[1].reshape(-1)
     order = np.argsort(layer, kind="stable")
     number = np.argsort(order)
-    nodes = [*members, *(members[source] for source in copied.tolist())]
+    members += [members[source] for source in copied.tolist()]
+    nodes, is_copy = [members[at] for at in order.tolist()], is_copy[order]
     return Layering(
         edges=number[pairs],
         weights=values,
         layer=layer[order],
-        nodes=[nodes[at] for at in order.tolist()],
-        is_copy=is_copy[order],
+        nodes=nodes,
+        unit_names=[_unit_name(some, names, copy) for some, copy in zip(nodes, is_copy.tolist(), strict=True)],
+        is_copy=is_copy,
         notes=notes,
     )
 
 
-def unit_names_of(found: Layering, names: Sequence[str]) -> list[str]:
-    """Name units after their nodes."""
-    shown = []
-    for nodes, is_copy in zip(found.nodes, found.is_copy.tolist(), strict=True):
-        some = " + ".join(names[node] for node in nodes[:_SHOWN])
-        more = f" + {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
-        shown.append(f"{some}{more}{' (output)' if is_copy else ''}")
-    return shown
+def _unit_name(nodes: Sequence[int], names: Sequence[str], is_copy: bool) -> str:
+    """Name a unit after its nodes."""
+    some = " + ".join(names[node] for node in nodes[:_SHOWN])
+    more = f" + {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
+    return f"{some}{more}{' (output)' if is_copy else ''}"
 
 
 def chosen_nodes(

@@ -26,7 +26,6 @@ _TEXTS = ("activations", "layer_names", "notes", "unit_names")  # what `save_net
 def from_arrays(
     weights: Sequence[ArrayLike] | Mapping[str, Any],
     *,
-    masks: Sequence[ArrayLike] | None = None,
     biases: Sequence[ArrayLike] | None = None,
     activations: Sequence[str] | None = None,
     threshold: float = 0.0,
@@ -36,10 +35,9 @@ def from_arrays(
     Parameters
     ----------
     weights : sequence of array_like, shapes (out, in), or nested mapping
-        A sequence in the order of ``torch.nn.Linear.weight``; nonzero = edge, unless there are masks. A nested
-        mapping as in Flax and Haiku: ``{"Dense_0": {"kernel": …, "bias": …}}``, kernels (or ``w``) of shape (in, out).
-    masks : sequence of array_like, shapes (out, in), optional
-        Nonzero = edge.
+        A sequence in the order of ``torch.nn.Linear.weight``; nonzero = edge (for masks, see
+        `LayeredDAG.from_masks`). A nested mapping as in Flax and Haiku: ``{"Dense_0": {"kernel": …, "bias": …}}``,
+        kernels (or ``w``) of shape (in, out).
     biases : sequence of array_like, shapes (out,), optional
     activations : sequence of str, optional
         One a weight layer (see `modgraph.forward`).
@@ -61,15 +59,15 @@ def from_arrays(
     LayeredDAG([2, 2, 1], 4 edges, density 0.667)
     """
     if isinstance(weights, Mapping):
-        if masks is not None or biases is not None:
-            raise ValueError("`masks` and `biases` are for a sequence of arrays: a mapping holds its biases itself")
+        if biases is not None:
+            raise ValueError("`biases` are for a sequence of arrays: a mapping holds its biases itself")
         dag = named(flattened(weights), threshold=threshold, ordered=False)
     else:
         arrays = {f"weight{at}": array for at, array in enumerate(weights)}
-        for kind, more in (("mask", masks), ("bias", biases)):
-            if more is not None and len(more) != len(weights):
-                raise ValueError(f"there must be {len(weights)} {kind} arrays, one a weight layer (got {len(more)})")
-            arrays |= {f"{kind}{at}": array for at, array in enumerate(() if more is None else more)}
+        if biases is not None:
+            if len(biases) != len(weights):
+                raise ValueError(f"`biases` must be {len(weights)} arrays, one a weight layer (got {len(biases)})")
+            arrays |= {f"bias{at}": array for at, array in enumerate(biases)}
         dag = numbered({name: from_array(name, array) for name, array in arrays.items()}, threshold=threshold)
     if activations is None:
         return dag

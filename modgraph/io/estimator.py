@@ -14,7 +14,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
 from modgraph.io.build import Builder
 from modgraph.io.npz_file import checked_members, member_names, read_header
-from modgraph.io.request import Request
+from modgraph.io.request import NEEDS_TRUST, Request
 from modgraph.io.tensor import check_threshold, from_array, pruned, vector
 from modgraph.io.values import filled
 
@@ -137,8 +137,5 @@ def read(request: Request) -> LayeredDAG:
     unknown = io.get_untrusted_types(file=request.path)
     odd = sorted(set(unknown) - _OPTIMISERS)
     if odd and not request.trust_pickle:
-        raise ValueError(
-            f"it holds types that may run code ({', '.join(odd)[:200]}): only if you trust it, `trust_pickle=True` "
-            "(`--trust-pickle`)"
-        )
+        raise ValueError(f"it holds {', '.join(odd)[:200]}, and {NEEDS_TRUST}")
     return from_estimator(io.load(request.path, trusted=unknown), threshold=request.threshold)

@@ -89,6 +89,21 @@ class Operations:
         self.builder = Builder()
         self.threshold = threshold
 
+    def plain(self, name: str, operation: str | None, value: Value) -> Value:
+        """Apply an operation that has no settings."""
+        match operation:
+            case "same":
+                return value
+            case "normalise":
+                return self.builder.activate(value, "layer_norm")
+            case "squeeze":
+                return replace(value, flat=value.maps)
+            case "pool":
+                return self.pool(value)
+            case "glu":
+                return self.gate(name, value)
+        raise NotSupported
+
     # --- Weights ------------------------------------------------------------------------------------------------------
 
     def linear(
@@ -162,8 +177,8 @@ class Operations:
         mean: NDArray[Any],
         variance: NDArray[Any],
         epsilon: float,
-        gain: NDArray[Any] | None,
-        shift: NDArray[Any] | None,
+        gain: NDArray[Any] | None = None,
+        shift: NDArray[Any] | None = None,
     ) -> Value:
         """Apply BatchNorm as it evaluates."""
         given = (mean, variance, 1.0 if gain is None else gain, 0.0 if shift is None else shift)

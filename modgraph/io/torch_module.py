@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,19 +160,12 @@ class _Reader:
             )
         if isinstance(module, nn.Flatten):
             return self.ops.flatten(value, module.start_dim)
-        if isinstance(module, nn.GLU):
-            return self.ops.gate(name, value)
         where = type(module).__module__
-        if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention):
+        if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention | nn.GLU):
             return self.ops.activate(value, type(module).__name__, **_settings(module))
         if where in ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.modules.upsampling"):
             return self.ops.pool(value)
-        match OPERATIONS.get(key_of(type(module).__name__)):
-            case "same":
-                return value
-            case "normalise":
-                return self.ops.builder.activate(value, "layer_norm")
-        raise NotSupported
+        return self.ops.plain(name, OPERATIONS.get(key_of(type(module).__name__)), value)
 
     # --- Functions and methods ----------------------------------------------------------------------------------------
 
@@ -216,12 +208,8 @@ class _Reader:
         if not isinstance(value, Value) or sum(isinstance(one, Value) for one in _flat(args)) > 1:
             raise NotSupported("the first argument, and no other, must be computed from the input")
         match operation:
-            case "same":
-                return value
             case "activation":
                 return self.ops.activate(value, called.rstrip("_"), **_call_settings(called, args[1:], kwargs))
-            case "normalise":
-                return self.ops.builder.activate(value, "layer_norm")
             case "transpose":
                 return self.ops.transpose(value, args[1] if len(args) == 2 else args[1:])
             case "flatten":
@@ -229,8 +217,6 @@ class _Reader:
             case "reshape":
                 shape = _flat([*args[1:], *kwargs.values()])
                 return self.ops.reshape(value, [one if isinstance(one, int) else None for one in shape])
-            case "squeeze":
-                return replace(value, flat=value.maps)
             case "split" | "chunk":
                 how = _argument(args, kwargs, 1, "chunks" if operation == "chunk" else "split_size")
                 axis = _argument(args, kwargs, 2, "dim") or 0
@@ -244,17 +230,13 @@ class _Reader:
                 axes = _argument(args, kwargs, 1, "dim")
                 keeps_axes = bool(_argument(args, kwargs, 2, "keepdim"))
                 return self.ops.reduce(value, [] if axes is None else _flat(axes), keeps_axes=keeps_axes)
-            case "glu":
-                return self.ops.gate(name, value)
             case "pow":
                 return self.ops.power(value, _constant(_argument(args, kwargs, 1, "exponent")))
         if called == "sum" and value.maps:
             return self.ops.reduce(
                 value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim"))
             )
-        if "pool" in called or operation == "pool":
-            return self.ops.pool(value)
-        raise NotSupported
+        return self.ops.plain(name, "pool" if "pool" in called else operation, value)
 
     def item(self, value: Any, where: Any) -> Any:
         """Choose an item of a tuple, or units by a slice."""

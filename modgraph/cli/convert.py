@@ -11,7 +11,7 @@ from modgraph.cli.options import HierarchyOptions, Json, speaking_of
 from modgraph.cli.output import print_json, working
 from modgraph.dag import LayeredDAG
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
-from modgraph.io.export_files import save_graph
+from modgraph.io.export import save_graph
 from modgraph.io.hierarchy import is_hierarchy
 from modgraph.io.npz_file import save_network
 from modgraph.modules import ModuleHierarchy

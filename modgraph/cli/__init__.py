@@ -19,18 +19,7 @@ except ImportError as error:
 from modgraph.cli.options import command
 from modgraph.cli.output import prepare_streams
 
-COMMANDS = (
-    "info",
-    "detect",
-    "score",
-    "verify",
-    "compare",
-    "draw",
-    "report",
-    "convert",
-    "sculpt",
-    "reproduce",
-)
+COMMANDS = ("info", "detect", "score", "verify", "compare", "draw", "report", "convert", "sculpt", "reproduce")
 
 app = typer.Typer(
     name="modgraph",
@@ -53,18 +42,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command.
+    """Run the command with `arguments` (by default those of the process; without any, the help is shown).
 
-    Parameters
-    ----------
-    arguments : list of str, optional
-        By default those of the process; without any, the help is shown.
-
-    Returns
-    -------
-    int
-        Exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with one
-        sentence on standard error; 130 when interrupted.
+    Returns the exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with
+    one sentence on standard error; 130 when interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     prepare_streams()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import typer
 
 from modgraph.cli.options import HierarchyOptions, Json, Target
@@ -24,8 +26,5 @@ def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> N
         for match in result.matching:
             typer.echo(f"  module {match.module}: {match.sub_function} ({match.similarity:.2f})")
         return
-    matching = [
-        {"module": match.module, "sub_function": match.sub_function, "similarity": match.similarity}
-        for match in result.matching
-    ]
+    matching = [asdict(match) for match in result.matching]
     print_json({"target": target} | {name: getattr(result, name) for name in FIELDS} | {"matching": matching})

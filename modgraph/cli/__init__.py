@@ -1,14 +1,14 @@
 """The ``modgraph`` command: reads files, writes files or standard output.
 
-Each command is a function of the same name in a file of its own, listed in `COMMANDS`.
+Each command is a function of the same name, listed in `COMMANDS`.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 try:
@@ -16,10 +16,22 @@ try:
 except ImportError as error:
     raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
 
+from modgraph.cli import experiments, modules, pictures
 from modgraph.cli.options import command
 from modgraph.cli.output import prepare_streams
 
-COMMANDS = ("info", "detect", "score", "verify", "compare", "draw", "report", "convert", "sculpt", "reproduce")
+COMMANDS: dict[str, Callable[..., None]] = {
+    "info": pictures.info,
+    "detect": modules.detect,
+    "score": modules.score,
+    "verify": modules.verify,
+    "compare": modules.compare,
+    "draw": pictures.draw,
+    "report": pictures.report,
+    "convert": pictures.convert,
+    "sculpt": experiments.sculpt,
+    "reproduce": experiments.reproduce,
+}
 
 app = typer.Typer(
     name="modgraph",
@@ -28,8 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name in COMMANDS:
-    app.command()(command(getattr(importlib.import_module(f"modgraph.cli.{_name}"), _name)))
+for _command in COMMANDS.values():
+    app.command()(command(_command))
 
 
 @app.callback(invoke_without_command=True)

@@ -61,6 +61,16 @@ def test_detect_compares_with_null_networks(file: Path, capsys: pytest.CaptureFi
     assert len(document["evidence"]["null"]) == 3
 
 
+def test_evidence_judges_every_module(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evidence", str(file), "--json", "--features", "wiring", "--nulls", "3", "--changes", "2"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    found = detect_modules(load_network(file), features="wiring")
+    assert document["p_value"] == significance(found, n_null=3, n_resamples=0).p_value
+    assert len(document["stability"]) == len(document["modules"]) == found.n_modules
+    assert main(["evidence", str(file), "--nulls", "-1"]) == 2
+    assert "`--nulls` must be an int ≥ 0 (got -1)" in capsys.readouterr().err
+
+
 def test_compare_shows_methods_side_by_side(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(file), "--methods", "linkage,published", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": pictures.info,
     "detect": modules.detect,
     "score": modules.score,
+    "evidence": modules.evidence,
     "verify": modules.verify,
     "compare": modules.compare,
     "draw": pictures.draw,

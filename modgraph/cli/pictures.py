@@ -18,9 +18,10 @@ from modgraph.cli.options import (
     speaking_of,
     target_graph,
 )
-from modgraph.cli.output import print_json, working
+from modgraph.cli.output import print_json, progress_bar, working
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw as draw_modules
+from modgraph.evidence import significance
 from modgraph.files import replacing
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
 from modgraph.io.export_files import save_graph
@@ -97,6 +98,7 @@ def report(
     target: TargetOption = None,
     title: Annotated[str | None, typer.Option(help="The heading of the page.")] = None,
     image_shape: ImageShape = None,
+    nulls: Annotated[int, typer.Option("--nulls", help="Null networks to compare with; 0: none.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write the modules of a network or of a saved hierarchy as one interactive HTML file.
@@ -105,8 +107,12 @@ def report(
     """
     graph, shape = target_graph(target), parse_image_shape(image_shape)
     found = options.hierarchy()
+    evidence = None
+    if nulls:
+        with speaking_of({"n_null": "--nulls"}), progress_bar() as progress:
+            evidence = significance(found, n_null=nulls, random_state=options.seed, progress=progress)
     with working("writing the report"), speaking_of({"path": "PAGE"}):
-        write_report(found, page, target=graph, title=title, image_shape=shape)
+        write_report(found, page, target=graph, title=title, image_shape=shape, evidence=evidence)
     if as_json:
         print_json({"file": str(page), "n_modules": found.n_modules})
 

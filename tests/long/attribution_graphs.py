@@ -74,7 +74,8 @@ def edge_profiles(dag: LayeredDAG, threshold: float) -> IntArray:
 def leave_one_out(scores: FloatArray) -> FloatArray:
     """Score each graph (column) with the setting (row) that is best on the others."""
     others = scores.sum(axis=1, keepdims=True) - scores
-    return scores[others.argmax(axis=0), np.arange(scores.shape[1])]
+    left_out: FloatArray = scores[others.argmax(axis=0), np.arange(scores.shape[1])]
+    return left_out
 
 
 def main() -> int:
@@ -83,7 +84,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     folder = parser.parse_args().folder
     names, rows, seconds = [], [], []
-    grid, edges = [], []
+    grid: list[list[float]] = []
+    edges: list[list[float]] = []
     thresholds = np.arange(0.4, 1.3, 0.1).tolist()
     for path in sorted(folder.glob("*.json")):
         dag = load_network(path)

@@ -48,12 +48,18 @@ SECONDS = 300  # for the tests of one mutant; a mutant that takes longer counts 
 def mutants(source: str) -> Iterator[tuple[int, str]]:
     """Yield the line and the code of each mutant."""
     tree = ast.parse(source)
+    # Annotations are never evaluated: changes there are no mutants.
+    fields = (getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns"))
+    skipped = {id(node) for field in fields if isinstance(field, ast.AST) for node in ast.walk(field)}
     places = [
         (number, part)
         for number, node in enumerate(ast.walk(tree))
         for part in range(len(node.ops) if isinstance(node, ast.Compare) else 1)
-        if isinstance(node, ast.Compare | ast.BoolOp | ast.BinOp)
-        or (isinstance(node, ast.Constant) and type(node.value) is int)
+        if id(node) not in skipped
+        and (
+            isinstance(node, ast.Compare | ast.BoolOp | ast.BinOp)
+            or (isinstance(node, ast.Constant) and type(node.value) is int)
+        )
     ]
     for number, part in places:
         changed = copy.deepcopy(tree)

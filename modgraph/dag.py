@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, issparse
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
-from modgraph.digraph import chosen_nodes, layered, unit_names_of
+from modgraph.digraph import chosen_nodes, layered
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -305,10 +305,9 @@ class LayeredDAG:
             outputs=chosen_nodes("outputs", outputs, nodes, default="sinks"),
             weights=None if weights is None else check_finite_vector("weights", weights, length=len(rows)),
         )
-        dag = cls.from_edges(
-            found.edges, layer=found.layer, weights=found.weights, unit_names=unit_names_of(found, names)
+        return cls.from_edges(
+            found.edges, layer=found.layer, weights=found.weights, unit_names=found.unit_names, notes=found.notes
         )
-        return replace(dag, notes=tuple(found.notes))
 
     @classmethod
     def from_sorted_edges(

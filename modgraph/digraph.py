@@ -17,29 +17,15 @@ _SHOWN = 4  # names in a note or in the name of a unit
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layering:
-    """A directed graph as layers.
-
-    Attributes
-    ----------
-    edges : ndarray of int, shape (n_edges, 2)
-        Between units, which are numbered layer by layer.
-    weights : ndarray of float, shape (n_edges,), or None
-        Weights of edges that became one are added up.
-    layer : ndarray of int, shape (n_units,)
-    nodes : list of list of int
-        The nodes of each unit: one, or all of a cycle.
-    is_copy : ndarray of bool, shape (n_units,)
-        Whether a unit shows, in the last layer, an output that other units read.
-    notes : list of str
-        What was changed, one sentence each.
-    """
+    """A directed graph as layers, its units numbered layer by layer."""
 
     edges: IntArray
-    weights: FloatArray | None
+    weights: FloatArray | None  # those of edges that became one are added up
     layer: IntArray
-    nodes: list[list[int]]
-    is_copy: BoolArray
-    notes: list[str]
+    nodes: list[list[int]]  # of each unit: one, or all of a cycle
+    unit_names: list[str]
+    is_copy: BoolArray  # whether a unit shows, in the last layer, an output that other units read
+    notes: list[str]  # what was changed, one sentence each
 
 
 def layered(
@@ -54,31 +40,9 @@ def layered(
 
     Nodes that lie on a common cycle become one unit. Inputs are in layer 0, and edges that enter them are left out;
     every other unit is in the layer of the longest path that leads to it; outputs are in the last layer, and one that
-    has successors is shown there by a copy with one edge of weight 1.
+    has successors is shown there by a copy with one edge of weight 1. By default inputs are the nodes without
+    predecessors, and outputs those with predecessors and without successors.
 
-    Parameters
-    ----------
-    edges : ndarray of int, shape (n_edges, 2)
-        Source and target of each edge.
-    names : sequence of str, length n_nodes
-        For the notes.
-    inputs : ndarray of bool, shape (n_nodes,), optional
-        By default the nodes without predecessors.
-    outputs : ndarray of bool, shape (n_nodes,), optional
-        By default the nodes without successors, except those without predecessors too.
-    weights : ndarray of float, shape (n_edges,), optional
-
-    Returns
-    -------
-    Layering
-
-    Raises
-    ------
-    ValueError
-        If there is no input or output, or no edge is left.
-
-    Examples
-    --------
     >>> found = layered(np.array([[0, 1], [1, 2], [2, 1], [1, 3]]), names=list("abcd"))
     >>> found.layer.tolist(), found.nodes, found.notes
     ([0, 1, 2], [[0], [1, 2], [3]], ['1 cycle became one unit each: b, c.'])
@@ -124,25 +88,24 @@ def layered(
     layer = np.unique(depth, return_inverse=True)[1].reshape(-1)
     order = np.argsort(layer, kind="stable")
     number = np.argsort(order)
-    nodes = [*members, *(members[source] for source in copied.tolist())]
+    members += [members[source] for source in copied.tolist()]
+    nodes, is_copy = [members[at] for at in order.tolist()], is_copy[order]
     return Layering(
         edges=number[pairs],
         weights=values,
         layer=layer[order],
-        nodes=[nodes[at] for at in order.tolist()],
-        is_copy=is_copy[order],
+        nodes=nodes,
+        unit_names=[_unit_name(some, names, copy) for some, copy in zip(nodes, is_copy.tolist(), strict=True)],
+        is_copy=is_copy,
         notes=notes,
     )
 
 
-def unit_names_of(found: Layering, names: Sequence[str]) -> list[str]:
-    """Name units after their nodes."""
-    shown = []
-    for nodes, is_copy in zip(found.nodes, found.is_copy.tolist(), strict=True):
-        some = " + ".join(names[node] for node in nodes[:_SHOWN])
-        more = f" + {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
-        shown.append(f"{some}{more}{' (output)' if is_copy else ''}")
-    return shown
+def _unit_name(nodes: Sequence[int], names: Sequence[str], is_copy: bool) -> str:
+    """Name a unit after its nodes."""
+    some = " + ".join(names[node] for node in nodes[:_SHOWN])
+    more = f" + {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
+    return f"{some}{more}{' (output)' if is_copy else ''}"
 
 
 def chosen_nodes(

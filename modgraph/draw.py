@@ -10,34 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from modgraph import layout
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
-from modgraph.layout import (
-    DOT,
-    EDGE,
-    LONGEST_LAYER,
-    MAX_WIDTH,
-    PAD,
-    Box,
-    arrange,
-    bands,
-    boxes,
-    check_image_shape,
-    colours,
-    end_names,
-    fan_out,
-    figure_width,
-    image_size,
-    merge_inputs,
-    module_names,
-    names_layers,
-    order,
-    places,
-    waypoints,
-)
 from modgraph.marks import CERTIFIED, Marks, edge_strength, explain, marks, negative_edges, second_modules
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names, short, unit_names
@@ -126,39 +104,41 @@ def draw(
     require("matplotlib", purpose="`draw`", extra="draw")
     from matplotlib.figure import Figure
 
-    texts = module_names(found, target, names)
+    texts = layout.module_names(found, target, names)
     known = marks(found, evidence=evidence, verification=verification)
     texts = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
     kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
-    shown = np.array(unit_names(found.dag, **end_names(target)))[kept].tolist()
+    shown = np.array(unit_names(found.dag, **layout.end_names(target)))[kept].tolist()
     density, n_inputs = dag.density, dag.layer_sizes[0]
     title = f"{'–'.join(map(str, dag.layer_sizes))} · density {100 * density:.3g} % · "
     title += counted(found.n_modules, "module")
     n_pixels = n_edges = np.ones(0, dtype=np.int64)
     if image_shape is not None:
-        check_image_shape(found.dag, image_shape)
+        layout.check_image_shape(found.dag, image_shape)
         columns = np.flatnonzero(kept)[:n_inputs] % image_shape[1]
-        dag, labels, n_pixels, n_edges = merge_inputs(dag, labels, columns)
+        dag, labels, n_pixels, n_edges = layout.merge_inputs(dag, labels, columns)
         shown = dag.layer_sizes[0] * [""] + shown[n_inputs:]
     text_widths = [_text_width(text, _MODULE, bold=True) + 0.04 for text in texts]
     at_end = dag.layer % (dag.n_layers - 1) == 0
     name_widths = np.array([_text_width(n, _NAME) if end else 0.0 for n, end in zip(shown, at_end, strict=True)])
-    rows = boxes(dag, labels, order(dag, labels), texts, text_widths)
-    width, height = (MAX_WIDTH, None) if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
+    rows = layout.boxes(dag, labels, layout.order(dag, labels), texts, text_widths)
+    width, height = (
+        (layout.MAX_WIDTH, None) if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
+    )
     if image_shape is not None:
         _count_pixels(rows[0], n_pixels, width=width)
     if ax is None:
-        width = figure_width(rows, image=image_size(image_shape)[0])
-    image = image_size(image_shape, width=width, height=height)
-    height, angles = arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
+        width = layout.figure_width(rows, image=layout.image_size(image_shape)[0])
+    image = layout.image_size(image_shape, width=width, height=height)
+    height, angles = layout.arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
     if _text_width(title, _TITLE) > width - 0.2:
         title = title.replace(" · ", "\n", 1)
     drawing = _Drawing(
         dag=dag,
         labels=labels,
         rows=rows,
-        colours=colours(found.n_modules),
+        colours=layout.colours(found.n_modules),
         second=second_modules(found)[kept] if image_shape is None else np.full(dag.n_units, -1),
         marks=known,
         size=(width, height),
@@ -173,19 +153,19 @@ def draw(
     ax.set_axis_off()
     ax.set_title(title, fontsize=_TITLE)
     if image_shape is not None:
-        corner, pixel = ((width - image[0]) / 2, EDGE), image[0] / image_shape[1]
+        corner, pixel = ((width - image[0]) / 2, layout.EDGE), image[0] / image_shape[1]
         ax.add_collection(squares(image_shape, pixel_colours(found), corner=corner, pixel=pixel), autolim=False)
     _draw_boxes(ax, drawing, image=image_shape is not None)
     _draw_edges(ax, drawing, n_edges)
     _draw_units(ax, drawing, inputs=image_shape is None)
     _draw_names(ax, drawing, shown, angles)
-    if names_layers(width) and height > 0.15 * dag.n_layers:
+    if layout.names_layers(width) and height > 0.15 * dag.n_layers:
         for row, name in zip(rows, layer_names(found.dag), strict=True):
             if row:
                 ax.text(
-                    EDGE,
+                    layout.EDGE,
                     row[0].y,
-                    short(name, longest=LONGEST_LAYER),
+                    short(name, longest=layout.LONGEST_LAYER),
                     fontsize=_LAYER,
                     va="center",
                     color="0.45",
@@ -203,7 +183,7 @@ class _Drawing:
 
     dag: LayeredDAG
     labels: IntArray  # module of each unit, (n_units,)
-    rows: list[list[Box]]
+    rows: list[list[layout.Box]]
     colours: FloatArray  # of the modules, (n_modules, 3)
     second: IntArray  # module with the second largest share of each shared unit, else −1, (n_units,)
     marks: Marks
@@ -231,10 +211,10 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
         ax.add_patch(patch)
         if box.text:
             centred = image and box.layer == 0  # a box above an image has no units
-            x = box.left + (box.width / 2 if centred else PAD * box.pitch + 0.02)
+            x = box.left + (box.width / 2 if centred else layout.PAD * box.pitch + 0.02)
             style = _TEXT | {"fontsize": _MODULE, "fontweight": "bold", "color": "0.1"}
             ax.text(x, box.y, box.text, ha="center" if centred else "left", va="center_baseline", **style)
-    for module, corners in bands(drawing.rows):
+    for module, corners in layout.bands(drawing.rows):
         path = Path(corners, [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3])
         colour = drawing.colours[module]
         ax.add_patch(PathPatch(path, color=colour, alpha=0.14, linewidth=0, gid="band", zorder=1))
@@ -245,11 +225,11 @@ def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
     from matplotlib.collections import LineCollection
 
     dag, (width, height) = drawing.dag, drawing.size
-    lines = waypoints(dag, drawing.rows, places(dag, drawing.rows)[0])
+    lines = layout.waypoints(dag, drawing.rows, layout.places(dag, drawing.rows)[0])
     thin = 1 / np.sqrt(max(dag.n_edges, 1))  # many edges are thinner and paler
     linewidths = np.clip(16 * thin, 0.35, 1.3) * edge_strength(dag)
     if n_edges.size:
-        fan_out(dag, drawing.rows[0], lines)
+        layout.fan_out(dag, drawing.rows[0], lines)
         linewidths += _EXTRA_WIDTH * min(1, height / width) * (n_edges - 1) / max(n_edges.max() - 1, 1)
     alphas = np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))
     edges = LineCollection(
@@ -267,9 +247,9 @@ def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
     """Draw a dot for each unit, with or without the inputs."""
     from matplotlib.collections import EllipseCollection
 
-    xy, pitch = places(drawing.dag, drawing.rows)
+    xy, pitch = layout.places(drawing.dag, drawing.rows)
     shown = np.flatnonzero(drawing.dag.layer >= (0 if inputs else 1))
-    diameters, second = DOT * pitch[shown], drawing.second[shown]
+    diameters, second = layout.DOT * pitch[shown], drawing.second[shown]
     shared = second >= 0
     units = EllipseCollection(
         diameters,
@@ -292,7 +272,7 @@ def _draw_names(ax: Axes, drawing: _Drawing, names: Sequence[str], angles: Seque
     for row, angle, side in ((drawing.rows[0], angles[0], -1), (drawing.rows[-1], angles[1], 1)):
         for box in row if angle is not None else ():
             style = _TEXT | {"fontsize": _NAME, "rotation": angle, "ha": "center", "color": "0.1"}
-            y, va = box.y + side * (box.height / 2 + EDGE / 2), "bottom" if side > 0 else "top"
+            y, va = box.y + side * (box.height / 2 + layout.EDGE / 2), "bottom" if side > 0 else "top"
             for unit, x in zip(box.units, box.xs.tolist(), strict=True):
                 ax.text(x, y, names[unit], va=va, **style)
 
@@ -309,7 +289,7 @@ def _wrapped(text: str, width: float) -> list[str]:
     return lines
 
 
-def _count_pixels(row: Sequence[Box], n_pixels: IntArray, *, width: float) -> None:
+def _count_pixels(row: Sequence[layout.Box], n_pixels: IntArray, *, width: float) -> None:
     """Add the number of pixels to the name in each box, if there is room; boxes of one pixel get no text."""
     counts = [int(n_pixels[box.units[0]]) for box in row]
     names = [box.text * (n > 1) for box, n in zip(row, counts, strict=True)]

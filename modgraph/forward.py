@@ -25,13 +25,13 @@ def _elu(values: FloatArray, alpha: float = 1.0) -> FloatArray:
     return np.where(values > 0, values, alpha * np.expm1(np.minimum(values, 0)))
 
 
-def _gelu_tanh(values: FloatArray) -> FloatArray:
-    result: FloatArray = 0.5 * values * (1 + np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)))
-    return result
+def _gelu_tanh_gate(values: FloatArray) -> FloatArray:
+    gate: FloatArray = np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))
+    return gate
 
 
 def _gelu_tanh_slope(values: FloatArray) -> FloatArray:
-    inner = np.tanh(np.sqrt(2 / np.pi) * (values + 0.044715 * values**3))
+    inner = _gelu_tanh_gate(values)
     slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * values**2)
     result: FloatArray = 0.5 * (1 + inner) + 0.5 * values * (1 - inner**2) * slope
     return result
@@ -49,7 +49,7 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "elu": _elu,
         "selu": lambda values: _SELU[1] * _elu(values, _SELU[0]),
         "gelu": lambda values: 0.5 * values * (1 + erf(values / np.sqrt(2))),
-        "gelu_tanh": _gelu_tanh,
+        "gelu_tanh": lambda values: 0.5 * values * (1 + _gelu_tanh_gate(values)),
         "silu": lambda values: values * expit(values),
         "softplus": lambda values: np.logaddexp(0, values),
         "softsign": lambda values: values / (1 + np.abs(values)),
@@ -89,27 +89,13 @@ _SLOPES: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
 
 
 def push_through(name: str, sums: FloatArray, changes: FloatArray, *, backwards: bool = False) -> FloatArray:
-    """Carry small changes through an activation: multiply them by its Jacobian.
+    """Carry small changes through an activation: multiply them by its Jacobian, or backwards by its transpose.
 
-    Parameters
-    ----------
-    name : str
-        As in `forward`, chains and numbers included.
-    sums : ndarray of float, shape (n_samples, n_units)
-        What the activation is applied to: all units of a layer that have it.
-    changes : ndarray of float, shape (n_samples, n_rows, n_units)
-        Forwards: changes of `sums`. Backwards: derivatives of something with respect to the activation's values.
-    backwards : bool
-        Multiply by the transposed Jacobian instead.
-
-    Returns
-    -------
-    ndarray of float, shape (n_samples, n_rows, n_units)
+    `sums`, shape (n_samples, n_units), is what the activation is applied to, for all units of a layer that have it.
+    `changes` and what comes back have shape (n_samples, n_rows, n_units).
     """
     stages = []
-    for part in name.split("+"):
-        function, _, number = part.partition(":")
-        numbers = [float(number)] if number else []
+    for function, numbers in _parts(name):
         stages.append((function, numbers, sums))
         sums = ACTIVATIONS[function](sums, *numbers)
     for function, numbers, before in reversed(stages) if backwards else stages:
@@ -166,20 +152,7 @@ def start(
 ) -> tuple[StrArray, FloatArray]:
     """Check the arguments of `forward`; return each unit's activation, and the inputs' values beside the biases.
 
-    Parameters
-    ----------
-    dag, inputs, activations
-        As in `forward`.
-
-    Returns
-    -------
-    names : ndarray of str, shape (n_units,)
-    values : ndarray of float, shape (n_samples, n_units)
-
-    Raises
-    ------
-    ValueError
-        As in `forward`.
+    Shapes (n_units,) and (n_samples, n_units).
     """
     if dag.weights is None:
         raise ValueError("`dag` must have weights")
@@ -195,16 +168,7 @@ def start(
 
 
 def run(dag: LayeredDAG, values: FloatArray, names: StrArray, *, sums: FloatArray | None = None) -> None:
-    """Compute the values of all units in place.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-    values, names
-        What `start` returned; `values` is filled in.
-    sums : ndarray of float, shape (n_samples, n_units), optional
-        Filled with what each unit's activation is applied to; 0 for inputs.
-    """
+    """Fill in the `values` that `start` returned, and `sums`: what each unit's activation is applied to."""
     assert dag.weights is not None  # `start` checks
     starts = dag.layer_starts.tolist()
     entered = dag.layer[dag.targets]
@@ -243,10 +207,15 @@ def _activation_names(dag: LayeredDAG, activations: Sequence[str] | None) -> Str
 
 
 def _apply(name: str, values: FloatArray) -> FloatArray:
-    for part in name.split("+"):
-        function, _, number = part.partition(":")
-        values = ACTIVATIONS[function](values, *([float(number)] if number else []))
+    for function, numbers in _parts(name):
+        values = ACTIVATIONS[function](values, *numbers)
     return values
+
+
+def _parts(name: str) -> list[tuple[str, list[float]]]:
+    """Split a chain such as "leaky_relu:0.2+tanh" into functions and their numbers."""
+    parts = [part.partition(":") for part in name.split("+")]
+    return [(function, [float(number)] if number else []) for function, _, number in parts]
 
 
 class Replay:
@@ -303,7 +272,7 @@ class Replay:
         self.values: FloatArray = read_only(values)
 
     def outputs(self, rows: IntArray, units: IntArray, states: FloatArray) -> FloatArray:
-        """Compute the outputs for some of the inputs, with some units set.
+        """Compute the outputs for some of the inputs, with some units set; returns shape (n, n_outputs).
 
         Parameters
         ----------
@@ -313,10 +282,6 @@ class Replay:
             Which units are set.
         states : ndarray of float, shape (n, k)
             To which values.
-
-        Returns
-        -------
-        ndarray of float, shape (n, n_outputs)
         """
         values = self.values[rows]
         values[:, units] = states

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.forward import Replay
 from modgraph.functions import ExpectedModule, FunctionGraph
+from modgraph.functions.subfunction import patterns
 from modgraph.modules import Module, ModuleHierarchy
 
 MAX_EXHAUSTIVE_INPUTS: Final = 12
@@ -32,8 +34,17 @@ def sample_inputs(n_inputs: int, data: ArrayLike | None, rng: np.random.Generato
         return rows, False
     if n_inputs > MAX_EXHAUSTIVE_INPUTS:
         return rng.integers(2, size=(N_SAMPLES, n_inputs)).astype(np.float64), False
-    numbers = np.arange(2**n_inputs)[:, None] >> np.arange(n_inputs)[::-1]
-    return (numbers & 1).astype(np.float64), True
+    return patterns(n_inputs).astype(np.float64), True
+
+
+def check_sizes(dag: LayeredDAG, target: FunctionGraph) -> None:
+    """Raise ValueError unless a target has as many inputs and outputs as a network."""
+    for kind, size, wanted in (
+        ("inputs", dag.layer_sizes[0], target.n_inputs),
+        ("outputs", dag.layer_sizes[-1], target.n_outputs),
+    ):
+        if size != wanted:
+            raise ValueError(f"`target` must have the {size} {kind} of the network ({target.name!r} has {wanted})")
 
 
 def entropy(counts: IntArray) -> float:
@@ -161,10 +172,8 @@ class Bench:
     def _discrete(self, values: FloatArray, unit: int) -> FloatArray:
         column = values[:, unit]
         if unit >= self.first_output and self.has_target:
-            bit: FloatArray = (column > self.threshold[unit - self.first_output]).astype(np.float64)
-            return bit
-        rounded: FloatArray = np.round(column, STATE_DECIMALS)
-        return rounded
+            column = (column > self.threshold[unit - self.first_output]).astype(np.float64)
+        return np.round(column, STATE_DECIMALS)
 
     def unchanged(self, units: IntArray, state: IntArray, position: int) -> float:
         """Share of samples whose state stays when an input is flipped (0 ↔ 1)."""
@@ -241,11 +250,8 @@ class Bench:
     def regroupings(self, module: Module, n_controls: int, rng: np.random.Generator) -> Iterator[BoolArray]:
         """Draw sets of units other than the module, as many from each layer."""
         # Ordered by their values, so that the numbering of units doesn't matter.
-        pools = [
-            sorted(of_layer.tolist(), key=lambda u: np.round(self.replay.values[:, u], STATE_DECIMALS).tobytes())
-            for level in module.layers
-            for of_layer in [self.kept[self.dag.layer[self.kept] == level]]
-        ]
+        ordered = sorted(self.kept.tolist(), key=lambda u: np.round(self.replay.values[:, u], STATE_DECIMALS).tobytes())
+        pools = [[unit for unit in ordered if self.dag.layer[unit] == level] for level in module.layers]
         counts = [int((self.dag.layer[module.units] == level).sum()) for level in module.layers]
         if all(count == len(pool) for count, pool in zip(counts, pools, strict=True)):
             return

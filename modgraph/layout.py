@@ -92,22 +92,8 @@ def check_image_shape(dag: LayeredDAG, image_shape: tuple[int, int]) -> None:
 def merge_inputs(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
     """Replace all inputs of a module by one unit, so that an image needs few dots and lines.
 
-    Parameters
-    ----------
-    dag : LayeredDAG
-    labels : ndarray of int, shape (n_units,)
-    along : ndarray of int, shape (n_inputs,)
-        The new units are sorted by the mean of `along` over their inputs.
-
-    Returns
-    -------
-    dag : LayeredDAG
-        The smaller graph; the other results describe it.
-    labels : ndarray of int, shape (n_units,)
-    n_inputs : ndarray of int, shape (n_inputs,)
-        Number of inputs that each input replaces.
-    n_edges : ndarray of int, shape (n_edges,)
-        Number of edges that each edge replaces.
+    The new inputs are sorted by the mean of `along` (n_inputs,) over those they replace. Returns the smaller graph, its
+    labels, and how many inputs each of its inputs, and how many edges each of its edges replaces.
     """
     n_old = dag.layer_sizes[0]
     modules, member, n_inputs = np.unique(labels[:n_old], return_inverse=True, return_counts=True)

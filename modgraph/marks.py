@@ -9,7 +9,7 @@ import numpy as np
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.evidence import ModuleEvidence, Significance
+from modgraph.evidence import Significance
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 from modgraph.verify import Verification
@@ -26,31 +26,15 @@ NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """Marks of the modules, by id, and sentences that explain them.
+    """Marks of the modules, by id, and sentences that explain them."""
 
-    Attributes
-    ----------
-    weak : tuple of bool
-        Modules with a large p-value or a small confidence.
-    certified : tuple of bool
-        Modules that intervention certified.
-    notes : tuple of str
-        One line of text for each result that was given.
-    """
-
-    weak: tuple[bool, ...]
-    certified: tuple[bool, ...]
-    notes: tuple[str, ...]
+    weak: tuple[bool, ...]  # modules with a large p-value or a small confidence
+    certified: tuple[bool, ...]  # modules that intervention certified
+    notes: tuple[str, ...]  # one line of text for each result that was given
 
 
 def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification: Verification | None) -> Marks:
-    """Return the marks of the modules of a hierarchy.
-
-    Raises
-    ------
-    ValueError
-        If `evidence` or `verification` belongs to another number of modules.
-    """
+    """Return the marks of the modules of a hierarchy."""
     for name, result in (("evidence", evidence), ("verification", verification)):
         if result is not None and len(result.modules) != found.n_modules:
             raise ValueError(
@@ -60,7 +44,8 @@ def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification
     weak = certified = (False,) * found.n_modules
     notes = []
     if evidence is not None:
-        weak = tuple(_is_weak(module) for module in evidence.modules)
+        # Unknown values (NaN) are not weak.
+        weak = tuple(module.p_value > WEAK_P or module.confidence < WEAK_CONFIDENCE for module in evidence.modules)
         note = f"evidence: p {'=' if evidence.n_null else '≤'} {evidence.p_value:.2g}"
         if evidence.n_null:
             note += f", {evidence.effect_size:.1f} standard deviations above {evidence.n_null} random networks"
@@ -107,8 +92,3 @@ def explain(*, negative: bool, shared: bool) -> str:
     """Return one line that explains dashed edges and rims, as far as a drawing has them."""
     texts = (negative * "dashed edges: negative weights", shared * "rim of a unit: a second module that it serves")
     return " · ".join(filter(None, texts))
-
-
-def _is_weak(module: ModuleEvidence) -> bool:
-    """Return whether the evidence for a module is weak; unknown values (NaN) are not."""
-    return module.p_value > WEAK_P or module.confidence < WEAK_CONFIDENCE

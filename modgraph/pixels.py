@@ -149,11 +149,7 @@ def pixel_colours(found: ModuleHierarchy) -> FloatArray:
 
 
 def squares(
-    image_shape: tuple[int, int],
-    colour: FloatArray,
-    *,
-    corner: tuple[float, float] = (0.0, 0.0),
-    pixel: float = 1.0,
+    image_shape: tuple[int, int], colour: FloatArray, *, corner: tuple[float, float] = (0.0, 0.0), pixel: float = 1.0
 ) -> PolyCollection:
     """Return the squares of an image whose lower left is `corner`; `colour`: (n_pixels, 3), row by row from the top."""
     from matplotlib.collections import PolyCollection

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
-from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS
+from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS, check_sizes
 from modgraph.modules import ModuleHierarchy
 from modgraph.reach import reachability
 from modgraph.verify import verify
@@ -69,14 +68,11 @@ class Criteria:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Score:
-    """How well a hierarchy fits its target function; what `score` returns.
+class Score(Criteria):
+    """How well a hierarchy fits its target function; what `score` returns: the paper's `Criteria`, and more.
 
     Attributes
     ----------
-    criteria : Criteria
-        The paper's criteria. Its fields are also properties of the score: `inputs`, `hidden`, `outputs`, `exact`,
-        `n_modules`, `expected_modules`.
     ari, ami : float
         Adjusted Rand index and adjusted mutual information of the labels and `reference_labels`, over all units of
         the trimmed network: 1 = the same partition, about 0 = chance.
@@ -90,43 +86,12 @@ class Score:
         if it has more than 12 inputs.
     """
 
-    criteria: Criteria
     ari: float
     ami: float
     layer_ari: tuple[float, ...]
     layer_ami: tuple[float, ...]
     matching: tuple[Match, ...]
     functional: bool | None = None
-
-    @property
-    def inputs(self) -> bool:
-        """Whether the inputs are grouped as in the target."""
-        return self.criteria.inputs
-
-    @property
-    def hidden(self) -> bool:
-        """Whether the hidden layers follow the levels of the target."""
-        return self.criteria.hidden
-
-    @property
-    def outputs(self) -> bool:
-        """Whether the outputs are grouped as in the target."""
-        return self.criteria.outputs
-
-    @property
-    def exact(self) -> bool:
-        """Whether all that the target expects is met."""
-        return self.criteria.exact
-
-    @property
-    def n_modules(self) -> int:
-        """Number of modules found."""
-        return self.criteria.n_modules
-
-    @property
-    def expected_modules(self) -> int | None:
-        """Number of modules of the target at this depth; None if nothing is expected."""
-        return self.criteria.expected_modules
 
     def __repr__(self) -> str:
         met = ", ".join(name for name in ("inputs", "hidden", "outputs") if getattr(self, name)) or "nothing"
@@ -152,7 +117,7 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
         If the numbers of inputs or outputs differ.
     """
     dag, labels = found.dag, found.labels
-    _check_sizes(dag, target)
+    check_sizes(dag, target)
     target_at_depth = target.at_depth(dag.n_layers - 2)
     expected = len(target_at_depth.expected_modules()) if target_at_depth else None
     layers = [labels[dag.layer == layer] for layer in range(dag.n_layers)]
@@ -221,7 +186,7 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     ari, *layer_ari = [round(float(adjusted_rand_score(*pair)), 12) for pair in pairs]
     ami, *layer_ami = [round(float(adjusted_mutual_info_score(*pair)), 12) for pair in pairs]
     return Score(
-        criteria=criteria(found, target),
+        **asdict(criteria(found, target)),
         ari=ari,
         ami=ami,
         layer_ari=tuple(layer_ari),
@@ -276,7 +241,7 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     >>> reference_labels(dag, published("separable"))
     array([0, 0, 1, 1, 0, 1, 0, 0, 1, 1])
     """
-    _check_sizes(dag, target)
+    check_sizes(dag, target)
     graph = target.at_depth(dag.n_layers - 2) or target
     modules = graph.expected_modules()
     module_of = {name: number for number, module in enumerate(modules) for name in module.sub_functions}
@@ -299,21 +264,11 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
                 labels[unit] = min(candidates)
             else:
                 labels[unit] = tie_labels.setdefault(candidates, len(modules) + len(tie_labels))
-    first_output = dag.n_units - graph.n_outputs
     for number, module in enumerate(modules):
         labels[list(module.inputs)] = number
-        labels[[first_output + position for position in module.outputs]] = number
+        labels[dag.layer_starts[-2] + np.array(module.outputs, dtype=np.int64)] = number
     labels[~kept] = -1
     return read_only(labels)
-
-
-def _check_sizes(dag: LayeredDAG, target: FunctionGraph) -> None:
-    for kind, size, wanted in (
-        ("inputs", dag.layer_sizes[0], target.n_inputs),
-        ("outputs", dag.layer_sizes[-1], target.n_outputs),
-    ):
-        if size != wanted:
-            raise ValueError(f"`target` must have the {size} {kind} of the network ({target.name!r} has {wanted})")
 
 
 def _is_partition(labels: IntArray, partition: Iterable[Sequence[int]]) -> bool:
@@ -338,8 +293,7 @@ def _layer_levels(
 ) -> tuple[int, ...]:
     """Choose a level for each hidden layer so that its units are most similar to what a network holds there.
 
-    Levels never decrease. None of the first ``graph.min_hidden`` levels is skipped if there are enough layers. Among
-    equal sums the lower levels win. Dynamic programming over the layers: O(layers × levels²).
+    See `reference_labels`; among equal sums the lower levels win. Dynamic programming over the layers.
     """
     n_required = min(graph.min_hidden, len(held), len(similarity))
     best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}
@@ -380,19 +334,13 @@ def _follows_levels(layers: Sequence[set[int]], n_held: Sequence[int]) -> bool:
 
 def _jaccard(one: BoolArray, two: BoolArray) -> FloatArray:
     """Jaccard indices between the rows of `one` (n, m) and of `two` (k, m): shape (n, k), 1 for two empty rows."""
-    first, second = one.astype(np.float64), two.astype(np.float64)
-    both = first @ second.T
-    either = first.sum(axis=1)[:, None] + second.sum(axis=1) - both
-    result: FloatArray = np.where(either > 0, both / np.maximum(either, 1), 1.0)
-    return result
+    both = one.astype(np.float64) @ two.T
+    either = one.sum(axis=1)[:, None] + two.sum(axis=1) - both
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def _similarity(support: BoolArray, reach: BoolArray, graph: FunctionGraph) -> FloatArray:
-    """Similarity of rows to the sub-functions of `graph`: shape (n_rows, n_sub_functions).
-
-    `support` has shape (n_rows, n_inputs), `reach` has shape (n_rows, n_outputs). The similarity is the mean of the
-    Jaccard indices of support and reach.
-    """
+    """Mean Jaccard index of the support and reach of rows and of sub-functions: shape (n_rows, n_sub_functions)."""
     names = [sub.name for sub in graph.sub_functions]
     wanted_support = _indicator_rows([graph.input_support(name) for name in names], graph.n_inputs)
     wanted_reach = _indicator_rows([graph.output_reach(name) for name in names], graph.n_outputs)
@@ -402,7 +350,7 @@ def _similarity(support: BoolArray, reach: BoolArray, graph: FunctionGraph) -> F
 
 def _indicator_rows(positions: Sequence[Sequence[int] | IntArray], size: int) -> BoolArray:
     """Return boolean rows of length `size`, True at the given positions."""
-    rows: NDArray[np.bool_] = np.zeros((len(positions), size), dtype=np.bool_)
+    rows = np.zeros((len(positions), size), dtype=np.bool_)
     for row, members in zip(rows, positions, strict=True):
         row[list(members)] = True
     return rows

@@ -8,7 +8,7 @@ their principal angles, relative to the smaller one: 1 if it lies in the other, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -164,48 +164,30 @@ def subspaces(
     last, starts = dag.n_layers - 1, network.layer_starts
     inputs, outputs = labels[: starts[1]], labels[starts[last] :]
     observed = _layers(network, inputs, outputs, sources)
-    null: dict[int, list[float]] = {level: [] for level in observed}
+    null: dict[int, list[float]] = {layer.level: [] for layer in observed}
     # A shuffled network gets the groups that fit it, or the modules would be at an advantage: they were fitted too.
     both = np.intersect1d(inputs[inputs >= 0], outputs[outputs >= 0])
     for _ in range(n_shuffled if len(both) > 1 else 0):
         other = shuffle_weights(network, random_state=rng)
         rows, columns = best_groups(to_outputs(other), len(both))
         alone = np.eye(max(2, int(columns.max()) + 1), dtype=np.bool_)
-        for level, layer in _layers(other, columns, rows, alone).items():
-            null[level].append(layer.separation)
-    found_layers = []
-    for level, layer in observed.items():
+        for layer in _layers(other, columns, rows, alone):
+            null[layer.level].append(layer.separation)
+    layers = []
+    for layer in observed:
+        level = layer.level
         values = np.nan_to_num(np.array(null[level]), nan=0.0)
-        p_value = 1.0
-        if np.isfinite(layer.separation):
-            p_value = (1 + int((values >= layer.separation).sum())) / (1 + len(values))
+        n_as_good = int((values >= layer.separation).sum())
+        p_value = (1 + n_as_good) / (1 + len(values)) if np.isfinite(layer.separation) else 1.0
         # Back to the units of the layer in their given order; those that trimming removed are in no subspace.
         units = kept[order[starts[level] : starts[level + 1]]] - dag.layer_starts[level]
         size = dag.layer_sizes[level]
-        found_layers.append(
-            LayerSubspaces(
-                level=level,
-                modules=tuple(
-                    ModuleSubspace(
-                        module=module,
-                        reads=_spread_out(layer.reads[module], units, size),
-                        writes=_spread_out(layer.writes[module], units, size),
-                        own=float(layer.own[module]),
-                        other=float(layer.other[module]),
-                    )
-                    for module in range(found.n_modules)
-                ),
-                overlap=read_only(layer.overlap),
-                read_overlap=read_only(layer.read_overlap),
-                random=read_only(layer.random),
-                own=_mean(layer.own),
-                other=_mean(layer.other),
-                separation=layer.separation,
-                null=read_only(values),
-                p_value=p_value,
-            )
+        modules = tuple(
+            replace(m, reads=_spread_out(m.reads, units, size), writes=_spread_out(m.writes, units, size))
+            for m in layer.modules
         )
-    return Subspaces(layers=tuple(found_layers))
+        layers.append(replace(layer, modules=modules, null=read_only(values), p_value=p_value))
+    return Subspaces(layers=tuple(layers))
 
 
 def overlap(one: FloatArray, two: FloatArray) -> float:
@@ -230,54 +212,47 @@ def overlap(one: FloatArray, two: FloatArray) -> float:
     return float(((one @ two.T) ** 2).sum() / smaller) if smaller else float("nan")
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    reads: list[FloatArray]
-    writes: list[FloatArray]
-    overlap: FloatArray
-    read_overlap: FloatArray
-    random: FloatArray
-    own: FloatArray
-    other: FloatArray
-    separation: float
-
-
-def _layers(dag: LayeredDAG, inputs: IntArray, outputs: IntArray, sources: BoolArray) -> dict[int, _Layer]:
+def _layers(dag: LayeredDAG, inputs: IntArray, outputs: IntArray, sources: BoolArray) -> list[LayerSubspaces]:
     """Compute subspaces and overlaps for every hidden layer, for given modules of inputs and outputs.
 
-    `sources[i, j]` says whether module i reads module j, itself included.
+    `sources[i, j]` says whether module i reads module j, itself included. There is no null yet.
     """
-    n_modules, last = len(sources), dag.n_layers - 1
+    last = dag.n_layers - 1
     blocks = weight_blocks(dag)
     read = path_sums(blocks, last, hops=last, direction="inwards")
     written = path_sums(blocks, 0, hops=last)
-    layers = {}
+    layers = []
     for level in range(1, last):
         if level not in read or level not in written:
             continue
         reads, writes = module_bases(
-            read[level], written[level], output_group=outputs, input_group=inputs, n_modules=n_modules
+            read[level], written[level], output_group=outputs, input_group=inputs, n_modules=len(sources)
         )
         crossed = np.array([[overlap(a, b) for b in writes] for a in reads])
-        own, other = np.full((2, n_modules), np.nan)
-        for module in range(n_modules):
-            from_own = np.flatnonzero(sources[module] & [len(basis) > 0 for basis in writes])
-            if len(from_own) and len(reads[module]):
-                joint = np.linalg.svd(np.concatenate([writes[one] for one in from_own]), full_matrices=False)
+        own, other = np.full((2, len(sources)), np.nan)
+        for module, from_module in enumerate(sources):
+            from_own = [writes[one] for one in np.flatnonzero(from_module) if len(writes[one])]
+            if from_own and len(reads[module]):
+                joint = np.linalg.svd(np.concatenate(from_own), full_matrices=False)
                 own[module] = overlap(reads[module], joint[2][joint[1] > 1e-9])
-            others = crossed[module][~sources[module]]
-            if np.isfinite(others).any():
-                other[module] = np.nanmean(others)
-        sizes = np.array([len(basis) for basis in reads]), np.array([len(basis) for basis in writes])
-        layers[level] = _Layer(
-            reads=reads,
-            writes=writes,
-            overlap=crossed,
-            read_overlap=np.array([[overlap(a, b) for b in reads] for a in reads]),
-            random=np.maximum(sizes[0][:, None], sizes[1]) / dag.layer_sizes[level],
-            own=own,
-            other=other,
-            separation=_mean(own - other),
+            other[module] = _mean(crossed[module][~from_module])
+        read_size, write_size = (np.array([len(basis) for basis in bases]) for bases in (reads, writes))
+        layers.append(
+            LayerSubspaces(
+                level=level,
+                modules=tuple(
+                    ModuleSubspace(module=i, reads=a, writes=b, own=float(own[i]), other=float(other[i]))
+                    for i, (a, b) in enumerate(zip(reads, writes, strict=True))
+                ),
+                overlap=read_only(crossed),
+                read_overlap=read_only(np.array([[overlap(a, b) for b in reads] for a in reads])),
+                random=read_only(np.maximum(read_size[:, None], write_size) / dag.layer_sizes[level]),
+                own=_mean(own),
+                other=_mean(other),
+                separation=_mean(own - other),
+                null=read_only(np.empty(0)),
+                p_value=1.0,
+            )
         )
     return layers
 

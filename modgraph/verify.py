@@ -18,7 +18,7 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_int
 from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph
-from modgraph.interventions import Bench, Claim, entropy, sample_inputs
+from modgraph.interventions import Bench, Claim, check_sizes, entropy, sample_inputs
 from modgraph.modules import Module, ModuleHierarchy
 
 N_CONTROL_PAIRS: Final = 256  # interchanges drawn for one random regrouping
@@ -253,34 +253,26 @@ def verify(
     if target is None and data is None:
         raise ValueError("`target` or `data` must be given (got neither)")
     if target is not None:
-        for kind, size, wanted in (
-            ("inputs", dag.layer_sizes[0], target.n_inputs),
-            ("outputs", dag.layer_sizes[-1], target.n_outputs),
-        ):
-            if size != wanted:
-                raise ValueError(f"`target` must have the {size} {kind} of the network ({target.name!r} has {wanted})")
+        check_sizes(dag, target)
     rows, exhaustive = sample_inputs(dag.layer_sizes[0], data, rng)
     if target is not None and not (binary := np.isin(rows, (0, 1))).all():
         raise ValueError(f"`data` must be 0 or 1 where there is a target (got {rows[~binary][0]})")
     replay = Replay(dag, rows, activations=activations)
     bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
-    if target is None:
-        cards = tuple(_check(bench, module, claims=[], n_controls=n_controls, rng=rng)[0] for module in found.modules)
-        return Verification(
-            modules=cards, target=None, n_samples=len(rows), exhaustive=exhaustive, accuracy=None, functional=None
-        )
-    graph = target.at_depth(dag.n_layers - 2) or target
-    claims = [Claim(graph, expected, rows) for expected in graph.expected_modules()]
+    claims = []
+    if target is not None:
+        graph = target.at_depth(dag.n_layers - 2) or target
+        claims = [Claim(graph, expected, rows) for expected in graph.expected_modules()]
     checked = [_check(bench, module, claims=claims, n_controls=n_controls, rng=rng) for module in found.modules]
     checks = tuple(check for check, _ in checked)
     covered = {id(claim) for check, claim in checked if check.certified}
     return Verification(
         modules=checks,
-        target=target.name,
+        target=None if target is None else target.name,
         n_samples=len(rows),
         exhaustive=exhaustive,
-        accuracy=float((bench.bits == target.evaluate(rows)).mean()),
-        functional=all(check.certified for check in checks) and len(covered) == len(claims),
+        accuracy=None if target is None else float((bench.bits == target.evaluate(rows)).mean()),
+        functional=None if target is None else all(c.certified for c in checks) and len(covered) == len(claims),
     )
 
 
@@ -292,12 +284,18 @@ def _check(
     member[module.units] = True
     units = bench.boundary(member)
     state = bench.states(units)
-    claim, measured = _best_claim(bench, module, units, state, claims, rng, member)
-    controls = [_Control(bench, regrouped, claim, rng) for regrouped in bench.regroupings(module, n_controls, rng)]
-    reached = np.zeros(bench.outputs.shape[1], dtype=np.bool_)
-    reached[module.outputs - bench.first_output] = True
+    claim, tests = _best_claim(bench, module, units, state, claims, rng, member)
+    effects, controls = [], []
+    for regrouped in bench.regroupings(module, n_controls, rng):
+        others = bench.boundary(regrouped)
+        effects.append(bench.ablated(others))
+        if claim is not None:
+            states = bench.states(others)
+            controls.append(_test(bench, others, states, claim, rng, regrouped, n_pairs=N_CONTROL_PAIRS))
+    outputs = module.outputs - bench.first_output
+    reached = np.isin(np.arange(bench.outputs.shape[1]), outputs)
     effect = bench.ablated(units)
-    control_effect = np.mean([control.effect for control in controls], axis=0) if controls else None
+    control_effect = np.mean(effects, axis=0) if effects else None
     if bench.exhaustive:
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
@@ -309,7 +307,7 @@ def _check(
         outputs=read_only(np.flatnonzero(effect > 0)),
         n_states=int(state.max()) + 1,
         bits=entropy(np.bincount(state)),
-        explained=bench.explained(units, module.outputs - bench.first_output),
+        explained=bench.explained(units, outputs),
         ablation=Ablation(
             reached=_mean(effect, reached),
             unreached=_mean(effect, ~reached),
@@ -317,80 +315,68 @@ def _check(
             control_unreached=_mean(control_effect, ~reached),
         ),
     )
-    if claim is None or measured is None:
+    if claim is None or tests is None:
         return card, None
-    share = sum(control.passes for control in controls) / len(controls) if controls else None
-    self_contained = _is_self_contained(bench, units, member, claim)
-    names = ("sufficiency", "support", "interchange")
-    means = {name: _rounded_mean([getattr(c, name) for c in controls]) for name in names}
+    share = sum(control.certifies for control in controls) / len(controls) if controls else None
+
+    def with_control(name: str) -> Measure:
+        measure: Measure = getattr(tests, name)
+        return replace(measure, control=_rounded_mean([getattr(c, name).value for c in controls]))
+
     return (
         replace(
             card,
             sub_functions=claim.names,
-            sufficiency=_bits_measure(measured.sufficiency, bench, control=means["sufficiency"]),
-            support=_share_measure(measured.support, len(bench.rows), exact=bench.exhaustive, control=means["support"]),
-            interchange=_share_measure(
-                measured.right / measured.n_pairs,
-                measured.n_pairs,
-                exact=measured.all_pairs and bench.exhaustive,
-                control=means["interchange"],
-            ),
-            self_contained=self_contained,
+            sufficiency=with_control("sufficiency"),
+            support=with_control("support"),
+            interchange=with_control("interchange"),
+            self_contained=tests.self_contained,
             controls_certified=share,
-            certified=measured.passed and self_contained and (share is None or share <= CONTROL_SHARE),
+            certified=tests.certifies and (share is None or share <= CONTROL_SHARE),
         ),
         claim,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """The three figures of a set of units and a claim, and whether all hold."""
+class _Tests:
+    """The tests of a set of units for a claim; `certifies`: all are passed, and the set is self-contained."""
 
-    sufficiency: float
-    support: float
-    right: int
-    n_pairs: int
-    all_pairs: bool
-    passed: bool
-
-
-class _Control:
-    """The figures of one random regrouping; `claim` None gives its ablation alone."""
-
-    def __init__(self, bench: Bench, member: BoolArray, claim: Claim | None, rng: np.random.Generator) -> None:
-        units = bench.boundary(member)
-        self.effect = bench.ablated(units)
-        self.passes = False
-        if claim is not None:
-            measured = _measure(bench, units, bench.states(units), claim, rng, n_pairs=N_CONTROL_PAIRS)
-            self.sufficiency, self.support = measured.sufficiency, measured.support
-            self.interchange = measured.right / measured.n_pairs
-            self.passes = measured.passed and _is_self_contained(bench, units, member, claim)
+    sufficiency: Measure
+    support: Measure
+    interchange: Measure
+    self_contained: bool
+    certifies: bool
 
 
-def _measure(
+def _test(
     bench: Bench,
     units: IntArray,
     state: IntArray,
     claim: Claim,
     rng: np.random.Generator,
+    member: BoolArray,
     *,
     n_pairs: int | None = None,
-) -> _Measured:
-    """Run the three tests."""
+) -> _Tests:
+    """Run the tests on a set of units, given as `member`, with the boundary `units`."""
     bits = bench.sufficiency(state, claim)
-    share = bench.support(units, state, claim)
+    limit = 1e-9 if bench.exhaustive else SAMPLED_BITS
+    sufficiency = Measure(value=bits, low=bits, holds=bits <= limit, control=None)
+    support = _share_measure(bench.support(units, state, claim), len(bench.rows), exact=bench.exhaustive)
     right, total, all_pairs = bench.interchange(units, state, claim, rng=rng, n_pairs=n_pairs)
-    passed = (
-        _bits_measure(bits, bench, control=None).holds
-        and _share_measure(share, len(bench.rows), exact=bench.exhaustive, control=None).holds
-        # A control has few pairs: it passes if all of them come out right.
-        and (
-            right == total or (n_pairs is None and not all_pairs and _wilson_low(right / total, total) >= SAMPLED_SHARE)
-        )
+    interchange = _share_measure(right / total, total, exact=all_pairs and bench.exhaustive)
+    # A control has few pairs: it passes if all of them come out right.
+    estimated = n_pairs is None and not all_pairs
+    all_right = right == total or (estimated and interchange.low >= SAMPLED_SHARE)
+    self_contained = _is_self_contained(bench, units, member, claim)
+    return _Tests(
+        sufficiency=sufficiency,
+        support=support,
+        interchange=interchange,
+        self_contained=self_contained,
+        certifies=sufficiency.holds and support.holds and all_right and self_contained,
     )
-    return _Measured(sufficiency=bits, support=share, right=right, n_pairs=total, all_pairs=all_pairs, passed=passed)
 
 
 def _best_claim(
@@ -401,7 +387,7 @@ def _best_claim(
     claims: list[Claim],
     rng: np.random.Generator,
     member: BoolArray,
-) -> tuple[Claim | None, _Measured | None]:
+) -> tuple[Claim | None, _Tests | None]:
     """Return the first claim, by similarity to the module, that passes the tests; else the most similar one."""
     outputs = set((module.outputs - bench.first_output).tolist())
     inputs = set(module.inputs.tolist())
@@ -411,16 +397,16 @@ def _best_claim(
         similarity = _jaccard(inputs, set(claim.support)) + _jaccard(outputs, set(claim.reach))
         return claim.is_inputs != only_inputs, -similarity
 
-    best: tuple[Claim | None, _Measured | None] = (None, None)
+    best: tuple[Claim | None, _Tests | None] = (None, None)
     for claim in sorted(claims, key=distance):
         # The cheap tests first: without them the interchange can't save the claim.
         if best[0] is not None and bench.sufficiency(state, claim) > SAMPLED_BITS:
             continue
-        measured = _measure(bench, units, state, claim, rng)
-        if measured.passed and _is_self_contained(bench, units, member, claim):
-            return claim, measured
+        tests = _test(bench, units, state, claim, rng, member)
+        if tests.certifies:
+            return claim, tests
         if best[0] is None:
-            best = claim, measured
+            best = claim, tests
     return best
 
 
@@ -432,14 +418,9 @@ def _is_self_contained(bench: Bench, units: IntArray, member: BoolArray, claim: 
     return bool((units >= bench.n_inputs).all()) and shown.issubset(claim.outputs) and bench.is_closed(member)
 
 
-def _bits_measure(bits: float, bench: Bench, *, control: float | None) -> Measure:
-    limit = 1e-9 if bench.exhaustive else SAMPLED_BITS
-    return Measure(value=bits, low=bits, holds=bits <= limit, control=control)
-
-
-def _share_measure(share: float, n: int, *, exact: bool, control: float | None) -> Measure:
+def _share_measure(share: float, n: int, *, exact: bool) -> Measure:
     low = share if exact else _wilson_low(share, n)
-    return Measure(value=share, low=low, holds=share == 1 if exact else low >= SAMPLED_SHARE, control=control)
+    return Measure(value=share, low=low, holds=share == 1 if exact else low >= SAMPLED_SHARE, control=None)
 
 
 def _wilson_low(share: float, n: int) -> float:

@@ -242,6 +242,9 @@ def test_the_command_draws_and_reports_images(tmp_path: Path, capsys: pytest.Cap
     assert 'id="pixels"' in (tmp_path / "with.svg").read_text(encoding="utf-8")
     assert main(["report", str(file), str(tmp_path / "page.html"), "--image-shape", "4x6"]) == 0
     assert "<rect" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    for shape, message in (("4,6", "`--image-shape` must be rows and columns"), ("4x7", "`image_shape` must have as")):
+    for shape, message in (
+        ("4,6", "`--image-shape` must be rows and columns"),
+        ("4x7", "`--image-shape` must have as"),
+    ):
         assert main(["draw", str(file), str(tmp_path / "bad.svg"), "--image-shape", shape]) == 2
         assert message in capsys.readouterr().err

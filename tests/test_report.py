@@ -181,7 +181,7 @@ def test_large_networks_are_drawn_by_module(tmp_path: Path) -> None:
     clusters = set(zip(found.dag.layer[kept].tolist(), found.labels[kept].tolist(), strict=True))
     assert len(page.data["network"]["names"]) == len(clusters)
     page = written(found, tmp_path, max_units=3)
-    assert page.data.keys() == {"layers", "whole"}
+    assert page.data.keys() == {"layers", "whole", "shares"}
     assert len(page.tables["modules"]) == 1 + 3
 
 

@@ -1,14 +1,14 @@
 """The ``modgraph`` command: reads files, writes files or standard output.
 
-Each command is a function of the same name in a file of its own, listed in `COMMANDS`.
+Each command is a function of the same name, listed in `COMMANDS`.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 try:
@@ -16,22 +16,23 @@ try:
 except ImportError as error:
     raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
 
+from modgraph.cli import experiments, modules, show
 from modgraph.cli.options import command
 from modgraph.cli.output import prepare_streams
 
-COMMANDS = (
-    "info",
-    "detect",
-    "score",
-    "evidence",
-    "verify",
-    "compare",
-    "draw",
-    "report",
-    "convert",
-    "sculpt",
-    "reproduce",
-)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "info": show.info,
+    "detect": modules.detect,
+    "score": modules.score,
+    "evidence": modules.evidence,
+    "verify": modules.verify,
+    "compare": modules.compare,
+    "draw": show.draw,
+    "report": show.report,
+    "convert": show.convert,
+    "sculpt": experiments.sculpt,
+    "reproduce": experiments.reproduce,
+}
 
 app = typer.Typer(
     name="modgraph",
@@ -40,8 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name in COMMANDS:
-    app.command()(command(getattr(importlib.import_module(f"modgraph.cli.{_name}"), _name)))
+for _command in COMMANDS.values():
+    app.command()(command(_command))
 
 
 @app.callback(invoke_without_command=True)
@@ -54,18 +55,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command.
+    """Run the command with `arguments` (by default those of the process; without any, the help is shown).
 
-    Parameters
-    ----------
-    arguments : list of str, optional
-        By default those of the process; without any, the help is shown.
-
-    Returns
-    -------
-    int
-        Exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with one
-        sentence on standard error; 130 when interrupted.
+    Returns the exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with
+    one sentence on standard error; 130 when interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     prepare_streams()

@@ -45,13 +45,7 @@ TargetOption = Annotated[str | None, typer.Option("--target", help="A published 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
-ARGUMENT_NAMES = {
-    "path": "FILE",
-    "name": "TARGET",
-    "random_state": "--seed",
-    "n_jobs": "--jobs",
-    "widths": "--width",
-}
+ARGUMENT_NAMES = {"path": "FILE", "name": "TARGET", "random_state": "--seed", "n_jobs": "--jobs", "widths": "--width"}
 """Python arguments that error messages name, and the option or argument that each comes from."""
 
 
@@ -142,15 +136,7 @@ def parse_ints(text: str, *, option: str) -> list[int]:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Prepare a function for typer: replace groups by their options, add --debug, let errors speak of options.
 
-    Parameters
-    ----------
-    function : callable
-        Its parameters are annotated with aliases of this module, with groups, or with typer's own annotations.
-
-    Returns
-    -------
-    callable
-        Takes every option by keyword.
+    The parameters of `function` are annotated with aliases of this module, with groups, or with typer's annotations.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
@@ -181,13 +167,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def speaking_of(names: Mapping[str, str]) -> Iterator[None]:
-    """Let a ValueError speak of options instead of Python arguments: "`hops` must …" becomes "`--hops` must …".
-
-    Parameters
-    ----------
-    names : mapping of str → str
-        What to write instead of each argument.
-    """
+    """Let a ValueError speak of options instead of Python arguments: "`hops` must …" becomes "`--hops` must …"."""
     try:
         yield
     except ValueError as error:

@@ -102,14 +102,8 @@ def attributed_modules(
     inside = ~ends
     inside[np.setdiff1d(np.arange(dag.n_units), dag.targets)] = False
     if inside.any():
-        labels[inside] = dag.n_units + _clusters(
-            dag,
-            inside,
-            position_bonuses=position_bonuses,
-            layer_bonuses=layer_bonuses,
-            cuts=cuts,
-            resolution=resolution,
-        )
+        bonuses = list(itertools.product(position_bonuses, layer_bonuses))
+        labels[inside] = dag.n_units + _clusters(dag, inside, bonuses=bonuses, cuts=cuts, resolution=resolution)
     known = labels >= 0
     labels[known] = by_first_unit(labels[known])
     return read_only(labels)
@@ -119,12 +113,11 @@ def _clusters(
     dag: LayeredDAG,
     inside: BoolArray,
     *,
-    position_bonuses: Sequence[float],
-    layer_bonuses: Sequence[float],
+    bonuses: Sequence[tuple[float, float]],
     cuts: Sequence[float],
     resolution: float,
 ) -> IntArray:
-    """Cluster the units of `inside`; returns a label for each of them."""
+    """Cluster the units of `inside`; returns a label for each. `bonuses` are those of the position and the layer."""
     assert dag.positions is not None
     kind = canonical_kinds(dag)
     # Everything from here on goes by kinds of units, in their own order: the order of the units has no effect.
@@ -142,7 +135,7 @@ def _clusters(
         [average @ cosines @ average.T for cosines in forms] for forms in _profile_cosines(dag, order, units)
     )
     together = np.zeros((len(kinds), len(kinds)))
-    for one, two, bonus, other in itertools.product(incoming, outgoing, position_bonuses, layer_bonuses):
+    for one, two, (bonus, other) in itertools.product(incoming, outgoing, bonuses):
         similarity = ((one + two) / 2 + bonus * same_position + other * close_layer) / (1 + bonus + other)
         tree = _tree(np.round(similarity, DIGITS))
         for cut in cuts:
@@ -239,19 +232,8 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
     """Cut every branch of a tree where the modularity of the whole is largest.
 
     Modularity is a sum over clusters, Q = Σ_c (w_c / w − γ (d_c / w)²), with w_c the weight inside c, d_c that of its
-    units' edges, w the sum of all: so each branch can be decided alone, from the leaves up.
-
-    Parameters
-    ----------
-    tree : ndarray of float, shape (n − 1, 4)
-    weights : ndarray of float ≥ 0, shape (n, n)
-        Symmetric; the diagonal doesn't count.
-    resolution : float
-        γ.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
+    units' edges, w the sum of all: so each branch can be decided alone, from the leaves up. `weights`, shape (n, n), is
+    symmetric; its diagonal doesn't count.
     """
     n = len(weights)
     weights = weights.copy()

@@ -1,12 +1,6 @@
 """The paper's experiments as resumable sweeps. Importing this package loads torch."""
 
-from modgraph.experiments.published import (
-    EXPERIMENTS,
-    Cell,
-    PublishedSettings,
-    published_cells,
-    published_settings,
-)
+from modgraph.experiments.published import EXPERIMENTS, Cell, PublishedSettings, published_cells, published_settings
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, sweep
 

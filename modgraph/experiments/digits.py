@@ -37,7 +37,9 @@ class DigitsTrial:
     Attributes
     ----------
     data : {"mnist", "digits8"}
+        See `modgraph.sculpt.load_mnist` and `modgraph.sculpt.load_digits8`.
     task : {"hierarchical", "classify"}
+        See `modgraph.sculpt.digit_pairs`.
     width, depth : int
         Units of each hidden layer, and how many there are.
     seed : int
@@ -148,18 +150,7 @@ def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResu
 
 
 def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult:
-    """Find the modules of a sculpted network and measure how they separate the digits.
-
-    Parameters
-    ----------
-    trial : DigitsTrial
-    out : WideResult
-    task : ImageTask
-
-    Returns
-    -------
-    DigitsResult
-    """
+    """Find the modules of a sculpted network and measure how they separate the digits."""
     dag, dense = out.network.dag, out.rounds[0]
     trimmed = dag.trim()
     for_images = partial(published_linkage, modularity_threshold=0.3)
@@ -180,18 +171,7 @@ def judged(trial: DigitsTrial, out: WideResult, task: ImageTask) -> DigitsResult
 
 
 def separation(found: ModuleHierarchy, side: NDArray[np.int64]) -> Separation:
-    """Measure how the modules of a network separate the two digits.
-
-    Parameters
-    ----------
-    found : ModuleHierarchy
-    side : ndarray of int, (inputs,)
-        The digit that each input is a pixel of, 0 or 1; see `modgraph.sculpt.ImageTask`.
-
-    Returns
-    -------
-    Separation
-    """
+    """Measure how the modules of a network separate the two digits; `side` (inputs,) has the digit of each, 0 or 1."""
     dag, labels = found.dag, found.labels
     pixels = np.flatnonzero((dag.layer == 0) & (labels >= 0))
     counts = np.array([np.bincount(side[pixels[labels[pixels] == m]], minlength=2) for m in np.unique(labels[pixels])])

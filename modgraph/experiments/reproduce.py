@@ -145,20 +145,7 @@ def reproduce(
 
 
 def trials_of(cell: Cell, *, seeds: int, quick: bool = False) -> list[Trial]:
-    """List the trials behind one success rate.
-
-    Parameters
-    ----------
-    cell : Cell
-    seeds : int ≥ 1
-        Seeds 0 … `seeds` − 1.
-    quick : bool
-        See `reproduce`.
-
-    Returns
-    -------
-    list of Trial
-    """
+    """List the trials behind one success rate, with seeds 0 … `seeds` − 1; `quick` as in `reproduce`."""
     networks = cell.networks
     if quick:
         networks, seeds = (min(networks, key=lambda row: sum(row.hidden)),), 1
@@ -241,17 +228,7 @@ def _below(rates: Sequence[Rate]) -> list[str]:
 
 
 def figure(rates: Sequence[Rate]) -> Figure:
-    """Draw the figure of one experiment: write.bars with intervals beside the published rates, or heat maps.
-
-    Parameters
-    ----------
-    rates : sequence of Rate
-        Of one experiment.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the figure of one experiment: bars with intervals beside the published rates, or heat maps."""
     from matplotlib.figure import Figure
 
     experiment = rates[0].cell.experiment

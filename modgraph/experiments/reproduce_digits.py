@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import joblib
 import numpy as np
 
+from modgraph.checks import check_choice
 from modgraph.experiments import write
 from modgraph.experiments.digits import Data, DigitsResult, DigitsTrial, TaskName, run_digits
 from modgraph.files import write_whole
@@ -25,11 +26,7 @@ RATES: Final = {
 }
 """Published success rates by number of hidden layers (Patil et al. 2023, section 5; 12 networks each)."""
 
-PANEL: Final = {
-    "inputs": "input-separable modules",
-    "outputs": "output modules",
-    "middle": "separable middle layers",
-}
+PANEL: Final = {"inputs": "input-separable modules", "outputs": "output modules", "middle": "separable middle layers"}
 
 NETWORK_HEAD: Final = (
     "network",
@@ -68,22 +65,18 @@ def reproduce_digits(
     out : path-like
         Folder for a table (CSV), a figure (PNG and SVG) and a page (Markdown), named ``digits-`` and the data, and for
         the networks, in ``digits/``. An interrupted run is continued from there.
-    data : {"digits8", "mnist"}
-        See `modgraph.sculpt.load_digits8` and `modgraph.sculpt.load_mnist`.
-    task : {"hierarchical", "classify"}
-        See `modgraph.sculpt.digit_pairs`.
+    data, task : str
+        See `DigitsTrial`; `modgraph.sculpt.load_mnist` says where MNIST is looked for.
     hidden_layers : sequence of int ≥ 1
         Numbers of hidden layers.
     widths : sequence of int ≥ 1
         Units of a hidden layer; by default 784 for MNIST, 64 for the small digits.
     seeds : int ≥ 1
         Networks of each size.
-    n_jobs : int
-        Processes, as joblib counts them.
     quick : bool
         One small network, to see that it works.
-    progress : callable, optional
-        Called as ``progress(done, total)`` with numbers of networks.
+    n_jobs, progress
+        As in `modgraph.experiments.reproduce.reproduce`.
 
     Returns
     -------
@@ -97,8 +90,7 @@ def reproduce_digits(
     FileNotFoundError
         If MNIST is not there.
     """
-    if data not in WIDTHS:
-        raise ValueError(f'`data` must be "digits8" or "mnist" (got {data!r})')
+    check_choice("data", data, ("digits8", "mnist"))
     for name, numbers, least in (("hidden_layers", hidden_layers, 1), ("widths", widths, 0), ("seeds", [seeds], 1)):
         good = [isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers]
         if not all(good) or len(good) < least:
@@ -194,16 +186,7 @@ def page(results: Sequence[DigitsResult]) -> str:
 
 
 def figure(results: Sequence[DigitsResult]) -> Figure:
-    """Draw the paper's panel: for each number of hidden layers the share of networks with each kind of module.
-
-    Parameters
-    ----------
-    results : sequence of DigitsResult
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the paper's panel: for each number of hidden layers the share of networks with each kind of module."""
     from matplotlib.figure import Figure
 
     depths = sorted({result.trial.depth for result in results})

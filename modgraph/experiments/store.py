@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,8 @@ CREATE TABLE IF NOT EXISTS candidates (
     PRIMARY KEY (trial, unit_step, edge_step)
 ) WITHOUT ROWID;
 """
-_COLUMNS: Final = {
-    "trials": ["trial", "sizes"],
-    "candidates": ["trial", "unit_step", "edge_step", "edges", "accuracy", "accepted", "masks", "labels"],
-}
+_FACTS: Final = ("unit_step", "edge_step", "edges", "accuracy", "accepted")
+_COLUMNS: Final = {"trials": ["trial", "sizes"], "candidates": ["trial", *_FACTS, "masks", "labels"]}
 """The columns of each table of `_SCHEMA`."""
 
 
@@ -112,33 +110,16 @@ class Store:
             return {key for (key,) in connection.execute("SELECT trial FROM trials")}
 
     def add(self, chunk: dict[str, list[StoredNetwork]]) -> None:
-        """Add the trials of one finished chunk, all or none.
-
-        Parameters
-        ----------
-        chunk : dict of str → list of StoredNetwork
-            The candidates of each trial, by its key.
-        """
+        """Add the trials of one finished `chunk`, the candidates of each by its key: all or none."""
         with self._connection() as connection:
             for key, networks in chunk.items():
                 sizes = " ".join(map(str, networks[0].sizes))
                 connection.execute("INSERT OR REPLACE INTO trials VALUES (?, ?)", (key, sizes))
-                connection.executemany(
-                    "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (_row(key, network) for network in networks),
-                )
+                rows = [(key, *_row(network)) for network in networks]
+                connection.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def candidates(self, key: str) -> list[StoredNetwork]:
-        """Return every network of one trial, larger steps first.
-
-        Parameters
-        ----------
-        key : str
-            See `Trial.key`.
-
-        Returns
-        -------
-        list of StoredNetwork
+        """Return every network of the trial with this `key` (see `Trial.key`), larger steps first.
 
         Raises
         ------
@@ -150,12 +131,8 @@ class Store:
             if found is None:
                 raise KeyError(key)
             sizes = tuple(map(int, found[0].split()))
-            rows = connection.execute(
-                "SELECT unit_step, edge_step, edges, accuracy, accepted, masks, labels FROM candidates "
-                "WHERE trial = ? ORDER BY unit_step DESC, edge_step DESC",
-                (key,),
-            )
-            return [_network(sizes, *row) for row in rows]
+            query = "SELECT * FROM candidates WHERE trial = ? ORDER BY unit_step DESC, edge_step DESC"
+            return [_network(sizes, *row) for _, *row in connection.execute(query, (key,))]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -182,36 +159,16 @@ def unpack_masks(packed: bytes, sizes: tuple[int, ...]) -> tuple[NDArray[np.bool
     return tuple(read_only(part.reshape(shape)) for part, shape in zip(np.split(bits, ends[:-1]), shapes, strict=True))
 
 
-def _row(key: str, network: StoredNetwork) -> tuple[object, ...]:
-    return (
-        key,
-        network.unit_step,
-        network.edge_step,
-        network.edges,
-        network.accuracy,
-        network.accepted,
-        pack_masks(network.masks),
-        network.labels.astype(np.int16).tobytes(),
-    )
+def _row(network: StoredNetwork) -> tuple[object, ...]:
+    """Return the columns of a candidate after its trial."""
+    facts = [getattr(network, name) for name in _FACTS]
+    return (*facts, pack_masks(network.masks), network.labels.astype(np.int16).tobytes())
 
 
-def _network(
-    sizes: tuple[int, ...],
-    unit_step: float,
-    edge_step: float,
-    edges: int,
-    accuracy: float,
-    accepted: int,
-    masks: bytes,
-    labels: bytes,
-) -> StoredNetwork:
-    return StoredNetwork(
-        unit_step=unit_step,
-        edge_step=edge_step,
-        edges=edges,
-        accuracy=accuracy,
-        accepted=bool(accepted),
-        sizes=sizes,
-        masks=unpack_masks(masks, sizes),
-        labels=read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
-    )
+def _network(sizes: tuple[int, ...], *row: Any) -> StoredNetwork:
+    """Undo `_row` for a network with the given layer sizes."""
+    *facts, masks, labels = row
+    known = dict(zip(_FACTS, facts, strict=True))
+    known["accepted"] = bool(known["accepted"])
+    labels = read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64))
+    return StoredNetwork(**known, sizes=sizes, masks=unpack_masks(masks, sizes), labels=labels)

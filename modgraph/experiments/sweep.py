@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections import defaultdict
@@ -16,6 +15,7 @@ from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.functions import published
 from modgraph.modules import detect_modules
 from modgraph.sculpt import EDGE_STEPS, UNIT_STEPS, TrainSettings, sculpt
+from modgraph.sculpt.stack import n_dense_edges
 
 METHOD: Final = 1
 """Version of the method; raised when sculpting or detection may give other results for the same trial."""
@@ -104,19 +104,7 @@ def sweep(
 
 
 def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str, list[StoredNetwork]]:
-    """Sculpt trials that differ only in their seeds, and find the modules of every candidate.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-    device : str, optional
-        Where torch computes.
-
-    Returns
-    -------
-    dict of str → list of StoredNetwork
-        The candidates of each trial, by its key.
-    """
+    """Sculpt trials that differ only in their seeds; return the candidates of each, with their modules, by its key."""
     first = trials[0]
     target = published(first.function)
     sizes = (target.n_inputs, *first.hidden, target.n_outputs)
@@ -155,8 +143,7 @@ def _chunks(trials: Iterable[Trial]) -> list[list[Trial]]:
     def work(chunk: list[Trial]) -> int:
         target, hidden = published(chunk[0].function), chunk[0].hidden
         sizes = (target.n_inputs, *hidden, target.n_outputs)
-        weights = sum(a * b for a, b in itertools.pairwise(sizes))
         candidates = sum(trial.n_candidates for trial in chunk)
-        return int(weights * 2**target.n_inputs * chunk[0].settings.epochs * candidates)
+        return int(n_dense_edges(sizes) * 2**target.n_inputs * chunk[0].settings.epochs * candidates)
 
     return sorted(groups.values(), key=work, reverse=True)

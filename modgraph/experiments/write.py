@@ -27,21 +27,7 @@ DPI: Final = 150
 
 
 def csv_text(rows: Iterable[Mapping[str, object]]) -> str:
-    """Write rows as CSV, headed by the names of the first row's fields.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        At least one; all with the same names.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If a row has other names than the first.
+    """Write rows as CSV, headed by the names of the first row's fields; all rows must have the same names.
 
     Examples
     --------
@@ -59,18 +45,7 @@ def csv_text(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, left: Iterable[int] = (0,)) -> list[str]:
-    """Write the lines of a Markdown table.
-
-    Parameters
-    ----------
-    head : sequence of str
-    rows : iterable of sequence
-    left : iterable of int
-        Columns aligned to the left; the others are aligned to the right.
-
-    Returns
-    -------
-    list of str
+    """Write the lines of a Markdown table; columns other than `left` are aligned to the right.
 
     Examples
     --------
@@ -94,19 +69,9 @@ def bars(
     colours: Sequence[str],
     intervals: FloatArray | None = None,
 ) -> None:
-    """Draw groups of bars from 0 to 1.
+    """Draw groups of bars from 0 to 1: for each label of `shares` a height in each group, NaN for no bar.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    names : sequence of str
-        A name for each group.
-    shares : mapping of str → sequence of float
-        By label, a height in each group; NaN draws no bar.
-    colours : sequence of str
-        A colour for each label.
-    intervals : ndarray of float, shape (n_groups, 2), optional
-        Lower and upper end of the error bars of the first label.
+    The rows of `intervals` (n_groups, 2) are the error bars of the first label.
     """
     place, width = np.arange(len(names)), 0.8 / len(shares)
     for number, ((label, heights), colour) in enumerate(zip(shares.items(), colours, strict=True)):

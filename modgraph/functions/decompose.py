@@ -33,13 +33,7 @@ INPUT: Final = "input"
 
 @dataclass(frozen=True, slots=True)
 class AndOfLiterals:
-    """AND of bits, some of them negated.
-
-    Parameters
-    ----------
-    negated : tuple of bool
-        Whether each bit is negated first.
-    """
+    """AND of bits; those at which `negated` is True are negated first."""
 
     negated: tuple[bool, ...]
 
@@ -56,13 +50,7 @@ class AndOfLiterals:
 
 @dataclass(frozen=True, slots=True)
 class TableLookup:
-    """A function given by its truth table.
-
-    Parameters
-    ----------
-    table : bytes, length 2**n_bits
-        The value, 0 or 1, at each pattern of the bits, the first bit most significant.
-    """
+    """A function given by its truth table: 0 or 1 at each pattern of the bits, the first bit most significant."""
 
     table: bytes
 
@@ -79,17 +67,29 @@ class TableLookup:
         return np.frombuffer(self.table, dtype=np.uint8)[position]
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
     """A sub-function that is 0 where all inputs are 0.
 
     An AND node is ∧(operand ⊕ negated), complemented if all its operands are negated (so it is an OR then).
     """
 
     kind: str
-    operands: tuple[int, ...] = ()  # numbers of nodes, ascending
+    operands: tuple[int, ...] = ()  # numbers of nodes; `decompose` has them ascending
     negated: tuple[bool, ...] = ()  # AND only
     table: bytes = b""  # PRIME only
     position: int = -1  # INPUT only
+
+    def function(self) -> str | BitFunction:
+        """Return what a `SubFunction` calls."""
+        if self.kind == PRIME:
+            return TableLookup(self.table)
+        if self.kind == XOR or not any(self.negated):
+            return self.kind
+        return "or" if all(self.negated) else AndOfLiterals(self.negated)
+
+    def items(self) -> frozenset[Any]:
+        """Return the literals (operand, negated) of an AND, the operands of any other node."""
+        return frozenset(zip(self.operands, self.negated, strict=True) if self.kind == AND else self.operands)
 
 
 def decompose(table: ArrayLike, *, inputs: Sequence[str] | None = None, name: str = "decomposed") -> FunctionGraph:
@@ -299,10 +299,10 @@ class _Nodes:
     """Nodes without repeats, numbered; the first are the inputs."""
 
     def __init__(self, n_inputs: int) -> None:
-        self.nodes: list[_Node] = [_Node(INPUT, position=i) for i in range(n_inputs)]
+        self.nodes: list[Node] = [Node(INPUT, position=i) for i in range(n_inputs)]
         self.number = {node: i for i, node in enumerate(self.nodes)}
 
-    def add(self, node: _Node) -> int:
+    def add(self, node: Node) -> int:
         """Return the number of `node`, a new one if there is none like it."""
         if node not in self.number:
             self.number[node] = len(self.nodes)
@@ -314,7 +314,7 @@ class _Nodes:
         flat: set[int] = set()
         for operand in operands:
             node = self.nodes[operand]
-            flat ^= set(node.operands) if node.kind == XOR else {operand}
+            flat ^= node.items() if node.kind == XOR else {operand}
         return self.add(_flat_node(XOR, flat))
 
     def add_and(self, literals: Sequence[tuple[int, bool]]) -> int:
@@ -323,7 +323,7 @@ class _Nodes:
         for operand, negated in literals:
             node = self.nodes[operand]
             if node.kind == AND and negated == all(node.negated):
-                flat |= set(zip(node.operands, node.negated, strict=True))
+                flat |= node.items()
             else:
                 flat.add((operand, negated))
         return self.add(_flat_node(AND, flat))
@@ -332,12 +332,7 @@ class _Nodes:
         """Add a prime sub-function; `table` has one axis for each operand."""
         order = np.argsort(operands)
         values = np.ascontiguousarray(table.transpose(order)).astype(np.uint8).tobytes()
-        return self.add(_Node(PRIME, tuple(operands[i] for i in order), table=values))
-
-    def items(self, number: int) -> frozenset[Any]:
-        """Return the operands of an XOR, or the literals of an AND."""
-        node = self.nodes[number]
-        return frozenset(node.operands if node.kind == XOR else zip(node.operands, node.negated, strict=True))
+        return self.add(Node(PRIME, tuple(operands[i] for i in order), table=values))
 
     def used(self, roots: set[int]) -> list[int]:
         """Return the nodes that `roots` are made of, themselves included, ascending."""
@@ -354,7 +349,7 @@ class _Nodes:
         for kind in (AND, XOR):
             excluded: set[frozenset[Any]] = set()
             while True:
-                readers = {n: self.items(n) for n in self.used(roots) if self.nodes[n].kind == kind}
+                readers = {n: self.nodes[n].items() for n in self.used(roots) if self.nodes[n].kind == kind}
                 saved = self._savings(readers, excluded)
                 if not saved:
                     break
@@ -388,12 +383,12 @@ class _Nodes:
                 self.nodes[number], self.number[replaced] = replaced, number
 
 
-def _flat_node(kind: str, items: AbstractSet[Any]) -> _Node:
+def _flat_node(kind: str, items: AbstractSet[Any]) -> Node:
     """Return an XOR of operands, or an AND of literals (operand, negated)."""
     ordered = sorted(items)
     if kind == XOR:
-        return _Node(XOR, tuple(ordered))
-    return _Node(AND, tuple(operand for operand, _ in ordered), tuple(negated for _, negated in ordered))
+        return Node(XOR, tuple(ordered))
+    return Node(AND, tuple(operand for operand, _ in ordered), tuple(negated for _, negated in ordered))
 
 
 def _exclude(one: frozenset[Any], two: frozenset[Any], readers: dict[int, frozenset[Any]]) -> bool:
@@ -435,7 +430,7 @@ def _graph(nodes: _Nodes, shown: Sequence[tuple[int, bool]], *, names: tuple[str
             write(operand)
         parents = [reference[operand] for operand in node.operands]
         reference[number] = new_name()
-        subs.append(SubFunction(reference[number], parents, function=_function(node)))
+        subs.append(SubFunction(reference[number], parents, function=node.function()))
 
     outputs = []
     for number, negated in shown:
@@ -448,14 +443,9 @@ def _graph(nodes: _Nodes, shown: Sequence[tuple[int, bool]], *, names: tuple[str
             text = identities[number]
         outputs.append("~" * negated + text)
     kept = [text for i, text in enumerate(names) if i in reference]
-    graph = FunctionGraph(name=name, inputs=kept, sub_functions=subs, outputs=outputs)
-    depth = max(graph.levels().values())
-    return replace(graph, min_hidden=max(1, depth - 1))
+    return with_least_depth(FunctionGraph(name=name, inputs=kept, sub_functions=subs, outputs=outputs))
 
 
-def _function(node: _Node) -> str | BitFunction:
-    if node.kind == PRIME:
-        return TableLookup(node.table)
-    if node.kind == XOR or not any(node.negated):
-        return node.kind
-    return "or" if all(node.negated) else AndOfLiterals(node.negated)
+def with_least_depth(graph: FunctionGraph) -> FunctionGraph:
+    """Return `graph` with `min_hidden` set to what its levels need."""
+    return replace(graph, min_hidden=max(1, max(graph.levels().values()) - 1))

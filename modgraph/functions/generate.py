@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from modgraph.checks import check_int
-from modgraph.functions.decompose import AndOfLiterals, TableLookup
+from modgraph.functions.decompose import AND, PRIME, XOR, Node, with_least_depth
 from modgraph.functions.graph import FunctionGraph
-from modgraph.functions.subfunction import BitFunction, SubFunction
+from modgraph.functions.subfunction import SubFunction
 
 MAX_WIRINGS: Final = 20  # draws of who reads what
 MAX_GATES: Final = 50  # draws of one gate
 MIN_PRIME_BITS: Final = 3
 MAX_PRIME_BITS: Final = 4
-
-
-class _Drawn(NamedTuple):
-    """One sub-function: its parents, and the negated ones among them (AND) or its table (prime)."""
-
-    kind: str  # "and", "xor" or "prime"
-    parents: tuple[int, ...]
-    negated: tuple[bool, ...] = ()
-    table: bytes = b""
 
 
 def random(
@@ -96,7 +86,7 @@ def random(
         parts = [order[:half], order[-half:]]
     for _ in range(MAX_WIRINGS):
         wiring, tops = _draw_wiring(parts, n_inputs=n_inputs, levels=levels, reuse=reuse, rng=rng)
-        drawn: list[_Drawn] = []
+        drawn: list[Node] = []
         for parents in wiring:
             tries = (_draw_gate(parents, rng) for _ in range(MAX_GATES))
             gate = next((gate for gate in tries if _fits(gate, drawn, n_inputs)), None)
@@ -147,21 +137,21 @@ def _draw_groups(members: list[int], *, least: int, largest: int, rng: np.random
     return [tuple(shuffled[end - size : end]) for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)]
 
 
-def _draw_gate(parents: tuple[int, ...], rng: np.random.Generator) -> _Drawn:
+def _draw_gate(parents: tuple[int, ...], rng: np.random.Generator) -> Node:
     n = len(parents)
     kinds = ["and", "or", "xor"] + (["prime"] if MIN_PRIME_BITS <= n <= MAX_PRIME_BITS else [])
     kind = kinds[rng.integers(len(kinds))]
     if kind == "xor":
-        return _Drawn("xor", parents)
+        return Node(XOR, parents)
     if kind == "prime":
         while not _is_prime(table := rng.integers(2, size=2**n, dtype=np.uint8)):
             pass
-        return _Drawn("prime", parents, table=(table ^ table[0]).tobytes())
+        return Node(PRIME, parents, table=(table ^ table[0]).tobytes())
     negated = [True] * n
     if kind == "and":
         while all(negated):
             negated = [bool(bit) for bit in rng.integers(2, size=n)]
-    return _Drawn("and", parents, negated=tuple(negated))
+    return Node(AND, parents, negated=tuple(negated))
 
 
 def _is_prime(table: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bool:
@@ -182,40 +172,35 @@ def _is_prime(table: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bool:
     return True
 
 
-def _fits(gate: _Drawn, drawn: list[_Drawn], n_inputs: int) -> bool:
+def _fits(gate: Node, drawn: list[Node], n_inputs: int) -> bool:
     """Whether `gate` could not be merged with its parents, and shares no two operands with an earlier gate."""
-    for parent, negated in zip(gate.parents, gate.negated or (False,) * len(gate.parents), strict=True):
+    for parent, negated in zip(gate.operands, gate.negated or (False,) * len(gate.operands), strict=True):
         if parent < n_inputs:
             continue
         below = drawn[parent - n_inputs]
-        if below.kind == gate.kind == "xor" or (below.kind == gate.kind == "and" and negated == all(below.negated)):
+        if below.kind == gate.kind == XOR or (below.kind == gate.kind == AND and negated == all(below.negated)):
             return False
-    items = _items(gate)
+    items = gate.items()
     for other in drawn:
-        if other.kind == gate.kind == "prime":
-            if items == _items(other) and _same_table(gate, other):
+        if other.kind == gate.kind == PRIME:
+            if items == other.items() and _same_table(gate, other):
                 return False
-        elif other.kind == gate.kind and len(items & _items(other)) > 1:
+        elif other.kind == gate.kind and len(items & other.items()) > 1:
             return False
     return True
 
 
-def _items(gate: _Drawn) -> frozenset[object]:
-    """Return the literals of an AND, the parents of any other gate."""
-    return frozenset(zip(gate.parents, gate.negated, strict=True) if gate.negated else gate.parents)
-
-
-def _same_table(one: _Drawn, two: _Drawn) -> bool:
+def _same_table(one: Node, two: Node) -> bool:
     """Whether two prime gates with the same parents, in any order, are the same function."""
-    order = [two.parents.index(parent) for parent in one.parents]
+    order = [two.operands.index(parent) for parent in one.operands]
     values = np.frombuffer(two.table, dtype=np.uint8).reshape((2,) * len(order)).transpose(order)
     return values.tobytes() == one.table
 
 
-def _graph(drawn: list[_Drawn], tops: list[int], *, n_inputs: int, rng: np.random.Generator) -> FunctionGraph:
+def _graph(drawn: list[Node], tops: list[int], *, n_inputs: int, rng: np.random.Generator) -> FunctionGraph:
     names = [f"x{i}" for i in range(n_inputs)] + [f"s{i}" for i in range(len(drawn))]
     subs = [
-        SubFunction(names[n_inputs + i], [names[parent] for parent in gate.parents], function=_function(gate))
+        SubFunction(names[n_inputs + i], [names[parent] for parent in gate.operands], function=gate.function())
         for i, gate in enumerate(drawn)
     ]
     signs = rng.integers(2, size=len(tops)).tolist()
@@ -225,13 +210,4 @@ def _graph(drawn: list[_Drawn], tops: list[int], *, n_inputs: int, rng: np.rando
         sub_functions=subs,
         outputs=["~" * sign + names[top] for sign, top in zip(signs, tops, strict=True)],
     )
-    depth = max(graph.levels().values())
-    return replace(graph, min_hidden=max(1, depth - 1))
-
-
-def _function(gate: _Drawn) -> str | BitFunction:
-    if gate.kind == "prime":
-        return TableLookup(gate.table)
-    if gate.kind == "xor" or not any(gate.negated):
-        return gate.kind
-    return "or" if all(gate.negated) else AndOfLiterals(gate.negated)
+    return with_least_depth(graph)

@@ -161,8 +161,8 @@ class FunctionGraph:
         for name in _topological_order(self):
             if name in given:
                 table[name] = given[name]
-                continue
-            table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _resolve(self, subs[name].parents)])
+            else:
+                table[name] = compute(subs[name], [table[n][:, bit] for n, bit in _resolve(self, subs[name].parents)])
         return {name: table[name] for name in subs}
 
     def evaluate(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> Bits:
@@ -172,17 +172,12 @@ class FunctionGraph:
         ----------
         inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
         fixed : mapping, optional
-            As in `values`.
+            As in `values`; so are errors.
 
         Returns
         -------
         ndarray of uint8, shape (n_samples, n_outputs)
             Read-only.
-
-        Raises
-        ------
-        ValueError
-            If `inputs` has another shape or is not binary.
 
         Examples
         --------
@@ -348,9 +343,8 @@ class FunctionGraph:
             return ()
         groups, parents, order = graph.input_partition(), _parent_names(graph), _topological_order(graph)
         module = {graph.inputs[position]: number for number, group in enumerate(groups) for position in group}
-        leader = {
-            name: graph.inputs[groups[number][0]] for name, number in module.items()
-        }  # the first input stands for its group
+        # The first input stands for its group.
+        leader = {name: graph.inputs[groups[number][0]] for name, number in module.items()}
         for name in order:
             source, *others = {leader.get(parent, parent) for parent in parents[name]}
             joins = not others and graph.readers(source) == (name,) and source not in graph.shown
@@ -381,8 +375,7 @@ def _validate(graph: FunctionGraph) -> None:
         if names.count(name) > 1:
             raise ValueError(f"`inputs` and `sub_functions` must have different names (got {name!r} twice)")
     for sub in graph.sub_functions:
-        n_bits = len(_resolve(graph, sub.parents, argument=f"parents` of `{sub.name}"))
-        check_arity(sub, n_bits)
+        check_arity(sub, len(_resolve(graph, sub.parents, argument=f"parents` of `{sub.name}")))
     _topological_order(graph)
     _output_bits(graph)
     for reference in graph.outputs:
@@ -450,8 +443,8 @@ def _group_positions(keys: Iterable[Hashable]) -> tuple[tuple[int, ...], ...]:
 
 def _linked_names(start: str, following: Callable[[str], Iterable[str]]) -> set[str]:
     """Return `start` and all names that repeated use of `following` leads to."""
-    found, frontier = {start}, [start]
+    found, frontier = {start}, {start}
     while frontier:
-        frontier = list(dict.fromkeys(n for name in frontier for n in following(name) if n not in found))
-        found.update(frontier)
+        frontier = {n for name in frontier for n in following(name)} - found
+        found |= frontier
     return found

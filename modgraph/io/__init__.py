@@ -10,6 +10,7 @@ from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
     edge_table,
+    save_graph,
     to_clustering,
     to_graph_tool,
     to_igraph,
@@ -17,7 +18,6 @@ from modgraph.io.export import (
     to_scipy,
     unit_table,
 )
-from modgraph.io.export_files import save_graph
 from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.io.load import load_network

@@ -47,34 +47,14 @@ def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
 
 
 def read(request: Request) -> LayeredDAG:
-    """Build the graph of an attribution graph."""
-    request.refuse_masks_and_block()
-    return read_attribution(request.path, threshold=request.threshold)
-
-
-def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) -> LayeredDAG:
-    """Read an attribution graph.
+    """Read an attribution graph with signed weights; unit names are node ids, positions are token positions.
 
     Layers follow the layers of the model, embeddings first and logits last. Links that lead to no later layer are left
     out, and a note says how many and how much weight they carry.
-
-    Parameters
-    ----------
-    path : path-like
-    threshold : float ≥ 0
-        Links whose weight has at most this magnitude are left out.
-
-    Returns
-    -------
-    LayeredDAG
-        With signed weights; unit names are node ids, positions are token positions.
-
-    Raises
-    ------
-    ValueError
-        If the file is not such a graph.
     """
-    document = _document(path)
+    request.refuse_masks_and_block()
+    threshold = request.threshold
+    document = _document(request.path)
     nodes = document["nodes"]
     ids = [_text(node, "node_id", at) for at, node in enumerate(nodes)]
     number = {name: at for at, name in enumerate(ids)}
@@ -91,7 +71,7 @@ def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) ->
     unit[order] = np.arange(len(nodes))
 
     weights: dict[tuple[int, int], float] = defaultdict(float)
-    sizes: dict[str, float] = {"kept": 0.0, "backwards": 0.0}
+    kept_weight = backwards_weight = 0.0
     backwards = repeated = 0
     for at, link in enumerate(document["links"]):
         if not isinstance(link, dict):
@@ -100,9 +80,9 @@ def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) ->
         weight = _weight(link, at)
         if layer[source] >= layer[target]:
             backwards += 1
-            sizes["backwards"] += abs(weight)
+            backwards_weight += abs(weight)
             continue
-        sizes["kept"] += abs(weight)
+        kept_weight += abs(weight)
         pair = int(unit[source]), int(unit[target])
         repeated += pair in weights
         weights[pair] += weight
@@ -112,7 +92,7 @@ def read_attribution(path: str | os.PathLike[str], *, threshold: float = 0.0) ->
 
     notes = []
     if backwards:
-        share = sizes["backwards"] / ((sizes["backwards"] + sizes["kept"]) or 1.0)
+        share = backwards_weight / ((backwards_weight + kept_weight) or 1.0)
         notes.append(
             f"{counted(backwards, 'link')} that lead to no later layer were left out, "
             f"with {share:.2g} of all absolute weight"

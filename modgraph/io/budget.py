@@ -41,13 +41,7 @@ def bytes_left() -> int | None:
 
 
 def spend(n_bytes: int, name: str) -> None:
-    """Take `n_bytes` from the budget, before they are made.
-
-    Raises
-    ------
-    ValueError
-        If that is more than there is left.
-    """
+    """Take `n_bytes` from the budget, before they are made; raise ValueError if fewer are left."""
     left = _left.get()
     if left is None:
         return

@@ -379,16 +379,7 @@ class Builder:
     def finish(self, outputs: Sequence[Value], *, output_names: Sequence[str] | None = None) -> LayeredDAG:
         """Give every unit its layer, the longest path from an input, and its number; outputs are the last layer.
 
-        Parameters
-        ----------
-        outputs : sequence of Value
-        output_names : sequence of str, optional
-            One for each output unit, where there are names.
-
-        Returns
-        -------
-        LayeredDAG
-            With weights, biases, activations and names; without the blocks that no output reads.
+        Blocks that no output reads are left out.
         """
         parts = [part for value in outputs for part in self.parts(value)]
         if not any(entry.made for entry in self.inputs) or not parts:

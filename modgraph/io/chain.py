@@ -5,30 +5,27 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array
 
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import Builder
-from modgraph.io.matrix import check_threshold, kernel_norms, pruned_rows, vector
 from modgraph.io.order import order_of
 from modgraph.io.request import Request
 from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
-from modgraph.io.tensor import Tensor, Tensors, from_array
+from modgraph.io.tensor import Tensors, check_threshold, from_array, pruned, vector
 
 _NUMBERED = re.compile(r"(weight|mask|bias)(0|[1-9]\d{0,3})")
-_TEXTS = ("activations", "layer_names", "unit_names")  # what `save_network` adds to the arrays
+_TEXTS = ("activations", "layer_names", "notes", "unit_names")  # what `save_network` adds to the arrays
 
 
 def from_arrays(
     weights: Sequence[ArrayLike] | Mapping[str, Any],
     *,
-    masks: Sequence[ArrayLike] | None = None,
     biases: Sequence[ArrayLike] | None = None,
     activations: Sequence[str] | None = None,
     threshold: float = 0.0,
@@ -38,10 +35,9 @@ def from_arrays(
     Parameters
     ----------
     weights : sequence of array_like, shapes (out, in), or nested mapping
-        A sequence in the order of ``torch.nn.Linear.weight``; nonzero = edge, unless there are masks. A nested
-        mapping as in Flax and Haiku: ``{"Dense_0": {"kernel": …, "bias": …}}``, kernels (or ``w``) of shape (in, out).
-    masks : sequence of array_like, shapes (out, in), optional
-        Nonzero = edge.
+        A sequence in the order of ``torch.nn.Linear.weight``; nonzero = edge (for masks, see
+        `LayeredDAG.from_masks`). A nested mapping as in Flax and Haiku: ``{"Dense_0": {"kernel": …, "bias": …}}``,
+        kernels (or ``w``) of shape (in, out).
     biases : sequence of array_like, shapes (out,), optional
     activations : sequence of str, optional
         One a weight layer (see `modgraph.forward`).
@@ -63,15 +59,15 @@ def from_arrays(
     LayeredDAG([2, 2, 1], 4 edges, density 0.667)
     """
     if isinstance(weights, Mapping):
-        if masks is not None or biases is not None:
-            raise ValueError("`masks` and `biases` are for a sequence of arrays: a mapping holds its biases itself")
+        if biases is not None:
+            raise ValueError("`biases` are for a sequence of arrays: a mapping holds its biases itself")
         dag = named(flattened(weights), threshold=threshold, ordered=False)
     else:
         arrays = {f"weight{at}": array for at, array in enumerate(weights)}
-        for kind, more in (("mask", masks), ("bias", biases)):
-            if more is not None and len(more) != len(weights):
-                raise ValueError(f"there must be {len(weights)} {kind} arrays, one a weight layer (got {len(more)})")
-            arrays |= {f"{kind}{at}": array for at, array in enumerate(() if more is None else more)}
+        if biases is not None:
+            if len(biases) != len(weights):
+                raise ValueError(f"`biases` must be {len(weights)} arrays, one a weight layer (got {len(biases)})")
+            arrays |= {f"bias{at}": array for at, array in enumerate(biases)}
         dag = numbered({name: from_array(name, array) for name, array in arrays.items()}, threshold=threshold)
     if activations is None:
         return dag
@@ -119,7 +115,8 @@ def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float
         biases=None if all(link.bias is None for link in links) else dag.biases,
         activations=texts.get("activations"),
         unit_names=texts.get("unit_names"),
-        layer_names=texts.get("layer_names", dag.layer_names),
+        layer_names=texts.get("layer_names"),  # "weight0" is the name of an array, not of a layer
+        notes=texts.get("notes", ()),
     )
 
 
@@ -133,20 +130,7 @@ def named(
 ) -> LayeredDAG:
     """Build the graph of the tensors of a model, by their names.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-    block : str or sequence of str, optional
-        What the names of the tensors that count begin with; or the names of the layers, in their order.
-    masks : mapping of str to Tensor, optional
-    threshold : float ≥ 0
-    ordered : bool
-        Whether the tensors come in the order of the model; otherwise there must be only one that chains.
-
-    Returns
-    -------
-    LayeredDAG
-        Its notes say what was left out, and that a chain was assumed.
+    `ordered` says whether they come in the order of the model; otherwise there must be only one order that chains.
     """
     links, notes = links_of(part_named(tensors, block))
     links = with_masks(links, masks)
@@ -195,32 +179,10 @@ def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
             mask = None if link.bias_mask is None else link.bias_mask.array()
             bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
         kind = "convolution" if math.prod(link.shape[2:]) > 1 else None
-        value = builder.linear(value, _matrix(link, threshold=limit), bias=bias, name=link.name, kind=kind)
+        weight = link.mask if link.weight is None else link.weight
+        assert weight is not None
+        smallest = 0.0 if link.weight is None else limit
+        edges = pruned(link.name, weight, mask=link.mask, threshold=smallest)
+        value = builder.linear(value, edges, bias=bias, name=link.name, kind=kind)
         value.maps = maps
     return replace(builder.finish([value]), activations=None)
-
-
-def _matrix(link: Link, *, threshold: float) -> csr_array:
-    """Read the edges of a layer; of a kernel, its Euclidean norm."""
-    size = math.prod(link.shape[2:])
-    for tensor in (link.weight, link.mask):
-        if tensor is not None:
-            if tensor.shape != link.shape:
-                raise ValueError(f"the mask of {link.name!r} must have its shape {link.shape} (got {tensor.shape})")
-            if tensor.rows(0, 1).dtype.kind not in "biuf":
-                raise ValueError(f"layer {link.name!r} must hold real numbers (got {tensor.rows(0, 1).dtype})")
-    tensor = link.weight if link.weight is not None else link.mask
-    assert tensor is not None
-    matrix = pruned_rows(
-        f"the weights of {link.name!r}",
-        _flat_rows(tensor),
-        shape=(link.shape[0], link.shape[1] * size),
-        itemsize=tensor.itemsize,
-        mask=None if link.mask is None else _flat_rows(link.mask),
-        threshold=threshold if link.weight is not None else 0.0,
-    )
-    return matrix if size == 1 else kernel_norms(matrix, size=size)
-
-
-def _flat_rows(tensor: Tensor) -> Callable[[int, int], Any]:
-    return lambda first, end: tensor.rows(first, end).reshape(end - first, -1)

@@ -12,10 +12,10 @@ from modgraph.arrays import FloatArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
-from modgraph.io.build import Builder
-from modgraph.io.matrix import check_threshold, pruned, vector
 from modgraph.io.npz_file import checked_members, member_names, read_header
-from modgraph.io.request import Request
+from modgraph.io.ops import Operations
+from modgraph.io.request import NEEDS_TRUST, Request
+from modgraph.io.tensor import check_threshold
 from modgraph.io.values import filled
 
 if TYPE_CHECKING:
@@ -75,22 +75,21 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
     if not coefficients or not biases or len(coefficients) != len(biases):
         raise ValueError(f"`estimator` must be fitted (got {type(mlp).__name__} without coefficients)")
     limit = check_threshold(threshold)
-    builder = Builder()
+    ops = Operations(threshold=0.0)  # weights are compared below, where scaling is known
+    builder = ops.builder
     n_inputs = len(coefficients[0])
     names = [str(name) for name in getattr(first, "feature_names_in_", [])]
     value = builder.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
     for scaler in scalers:
         scale, shift = _scaling(scaler, n_inputs)
         value = builder.scale(value, scale, shift=shift, name=type(scaler).__name__)
+    factor = filled(builder.units(value).scale, 1.0, n_inputs)
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
-        weights = pruned(f"coefs_[{at}]", np.asarray(matrix).T, threshold=limit if at or not scalers else 0.0)
-        if at == 0 and scalers and limit > 0:
-            factor = filled(builder.units(value).scale, 1.0, n_inputs)
-            effect = weights.data * factor[weights.indices]
-            weights.data[np.abs(effect) <= limit] = 0
-            weights.eliminate_zeros()
-        shift = vector(f"intercepts_[{at}]", np.asarray(bias), length=weights.shape[0])
-        value = builder.linear(value, weights, bias=shift, name=f"coefs_{at}")
+        weights = np.asarray(matrix).T
+        if limit > 0:
+            effect = weights * factor if at == 0 else weights
+            weights = np.where(np.abs(effect) <= limit, 0.0, weights)
+        value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
         value = builder.activate(value, _ACTIVATIONS.get(activation, activation))
     classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]
@@ -136,8 +135,5 @@ def read(request: Request) -> LayeredDAG:
     unknown = io.get_untrusted_types(file=request.path)
     odd = sorted(set(unknown) - _OPTIMISERS)
     if odd and not request.trust_pickle:
-        raise ValueError(
-            f"it holds types that may run code ({', '.join(odd)[:200]}): only if you trust it, `trust_pickle=True` "
-            "(`--trust-pickle`)"
-        )
+        raise ValueError(f"it holds {', '.join(odd)[:200]}, and {NEEDS_TRUST}")
     return from_estimator(io.load(request.path, trusted=unknown), threshold=request.threshold)

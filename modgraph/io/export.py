@@ -1,4 +1,4 @@
-"""Graphs out: to other libraries, and as tables.
+"""Graphs out: to other libraries, as tables, and as files for other programs.
 
 A hierarchy gives the trimmed network with the module and the cluster of every unit, a `LayeredDAG` all of its units.
 Nodes are numbered as in the graph that was given.
@@ -6,6 +6,11 @@ Nodes are numbered as in the graph that was given.
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +19,7 @@ from scipy.sparse import csr_array
 from modgraph.arrays import IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import clean, unit_names
 
@@ -22,8 +28,10 @@ if TYPE_CHECKING:
     import igraph
     import networkx
 
+Graph = ModuleHierarchy | LayeredDAG
 
-def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
+
+def unit_table(graph: Graph) -> dict[str, list[Any]]:
     """List the units, column by column.
 
     Parameters
@@ -59,7 +67,7 @@ def unit_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     return table
 
 
-def edge_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
+def edge_table(graph: Graph) -> dict[str, list[Any]]:
     """List the edges, column by column.
 
     Parameters
@@ -78,16 +86,14 @@ def edge_table(graph: ModuleHierarchy | LayeredDAG) -> dict[str, list[Any]]:
     {'source': [0, 1], 'target': [2, 2]}
     """
     dag, units = _kept(graph)
-    kept = np.zeros(dag.n_units, dtype=np.bool_)
-    kept[units] = True
-    both = kept[dag.sources] & kept[dag.targets]
+    both = np.isin(dag.edges, units).all(axis=1)
     table: dict[str, list[Any]] = {"source": dag.sources[both].tolist(), "target": dag.targets[both].tolist()}
     if dag.weights is not None:
         table["weight"] = dag.weights[both].tolist()
     return table
 
 
-def to_scipy(graph: ModuleHierarchy | LayeredDAG) -> csr_array:
+def to_scipy(graph: Graph) -> csr_array:
     """Return the weighted adjacency.
 
     Parameters
@@ -102,13 +108,12 @@ def to_scipy(graph: ModuleHierarchy | LayeredDAG) -> csr_array:
     """
     dag, _ = _kept(graph)
     table = edge_table(graph)
-    weights = np.array(table.get("weight", np.ones(len(table["source"]))), dtype=np.float64)
-    pointers = np.searchsorted(np.array(table["source"], dtype=np.int64), np.arange(dag.n_units + 1))
-    targets = np.array(table["target"], dtype=np.int64)
-    return csr_array((weights, targets, pointers), shape=(dag.n_units, dag.n_units))
+    sources, targets = (np.array(table[key], dtype=np.int64) for key in ("source", "target"))
+    weights = np.array(table.get("weight", np.ones(sources.size)), dtype=np.float64)
+    return csr_array((weights, (sources, targets)), shape=(dag.n_units, dag.n_units))
 
 
-def to_networkx(graph: ModuleHierarchy | LayeredDAG) -> networkx.DiGraph:
+def to_networkx(graph: Graph) -> networkx.DiGraph:
     """Return a networkx ``DiGraph``.
 
     Parameters
@@ -137,12 +142,11 @@ def to_networkx(graph: ModuleHierarchy | LayeredDAG) -> networkx.DiGraph:
     edges = edge_table(graph)
     result.add_edges_from(zip(edges["source"], edges["target"], strict=True))
     if "weight" in edges:
-        ends = zip(edges["source"], edges["target"], edges["weight"], strict=True)
-        result.add_weighted_edges_from(ends)
+        result.add_weighted_edges_from(zip(*edges.values(), strict=True))
     return result
 
 
-def to_igraph(graph: ModuleHierarchy | LayeredDAG) -> igraph.Graph:
+def to_igraph(graph: Graph) -> igraph.Graph:
     """Return a directed igraph ``Graph``.
 
     Parameters
@@ -163,10 +167,9 @@ def to_igraph(graph: ModuleHierarchy | LayeredDAG) -> igraph.Graph:
     igraph = require("igraph", purpose="this", extra="graphs")
     dag, kept = _kept(graph)
     edges = edge_table(graph)
-    ends = np.searchsorted(kept, np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1))
     return igraph.Graph(
         n=kept.size,
-        edges=ends.T.tolist(),
+        edges=_ends(edges, kept).tolist(),
         directed=True,
         graph_attrs={"dense_edges": int(dag.dense_edges)},
         vertex_attrs=unit_table(graph),
@@ -195,7 +198,7 @@ def to_clustering(found: ModuleHierarchy) -> igraph.VertexClustering:
     return require("igraph", purpose="this", extra="graphs").VertexClustering(graph, membership=graph.vs["module"])
 
 
-def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
+def to_graph_tool(graph: Graph) -> graph_tool.Graph:
     """Return a directed graph-tool ``Graph``.
 
     Parameters
@@ -220,8 +223,7 @@ def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
     edges, units = edge_table(graph), unit_table(graph)
     result = graph_tool.Graph(directed=True)
     result.add_vertex(kept.size)
-    ends = np.searchsorted(kept, np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1))
-    result.add_edge_list(ends.T)
+    result.add_edge_list(_ends(edges, kept))
     for name, values in units.items():
         kind = {int: "int64_t", float: "double", str: "string"}[type(values[0])]
         result.vertex_properties[name] = result.new_vertex_property(kind, vals=values)
@@ -230,11 +232,105 @@ def to_graph_tool(graph: ModuleHierarchy | LayeredDAG) -> graph_tool.Graph:
     return result
 
 
-# --- Columns ----------------------------------------------------------------------------------------------------------
-
-
-def _kept(graph: ModuleHierarchy | LayeredDAG) -> tuple[LayeredDAG, IntArray]:
+def _kept(graph: Graph) -> tuple[LayeredDAG, IntArray]:
     """Return the graph as given, and the units that count."""
     if isinstance(graph, ModuleHierarchy):
         return graph.dag, np.flatnonzero(graph.labels >= 0)
     return graph, np.arange(graph.n_units)
+
+
+def _ends(edges: dict[str, list[Any]], kept: IntArray) -> IntArray:
+    """Return the ends of edges as numbers among the units that count, shape (n_edges, 2)."""
+    ends = np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1)
+    return np.searchsorted(kept, ends).T
+
+
+def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write a graph for other programs, in the format that the suffix says.
+
+    Parameters
+    ----------
+    graph : ModuleHierarchy or LayeredDAG
+    path : path-like
+        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), ``.dot`` or ``.gv``; ``.csv``: the edges, and beside
+        them the units (``net.csv`` and ``net.units.csv``); a text that a spreadsheet would compute gets a ``'`` in
+        front.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of these.
+    ImportError
+        If the library for the format is not installed.
+    """
+    target = Path(path)
+    writer = _WRITERS.get(target.suffix.lower())
+    if writer is None:
+        raise ValueError(f"`path` must end in one of {', '.join(_WRITERS)} (got {os.fspath(path)!r})")
+    with replacing(target) as part:
+        writer(graph, part)
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
+
+
+def _gml(graph: Graph, path: Path) -> None:
+    shown = to_networkx(graph)
+    for values in shown.nodes.values():
+        values["unit_name"] = values.pop("name")  # GML readers take `name` for the label
+    shown.graph = {"denseEdges": shown.graph["dense_edges"]}  # keys of letters and digits only
+    _networkx().write_gml(_networkx().relabel_nodes(shown, str), path)
+
+
+def _node_link(graph: Graph, path: Path) -> None:
+    document = _networkx().node_link_data(to_networkx(graph), edges="edges")
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _dot(graph: Graph, path: Path) -> None:
+    units, edges = unit_table(graph), edge_table(graph)
+    lines = ["digraph modgraph {", "  rankdir=BT;"]
+    by_layer: dict[int, list[str]] = {}
+    for number, name, layer in zip(units["unit"], units["name"], units["layer"], strict=True):
+        by_layer.setdefault(layer, []).append(f"    {number} [label={_quoted(name)}];")
+    for rows in by_layer.values():
+        lines += ["  {", "    rank=same;", *rows, "  }"]
+    if "module" in units:
+        both = zip(units["unit"], units["module"], strict=True)
+        lines += [f"  {number} [module={module}];" for number, module in both]
+    weights = edges.get("weight", [None] * len(edges["source"]))
+    for source, target, weight in zip(edges["source"], edges["target"], weights, strict=True):
+        lines.append(f"  {source} -> {target}{'' if weight is None else f' [weight_value={weight!r}]'};")
+    path.write_text("\n".join([*lines, "}", ""]), encoding="utf-8")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _csv(graph: Graph, path: Path) -> None:
+    for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.csv"))):
+        with place.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table)
+            writer.writerows([_cell(value) for value in row] for row in zip(*table.values(), strict=True))
+
+
+def _cell(value: Any) -> Any:
+    """Mark a text that a spreadsheet would take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+_WRITERS: dict[str, Callable[[Graph, Path], None]] = {
+    ".graphml": lambda graph, path: _networkx().write_graphml_xml(to_networkx(graph), path),
+    ".gexf": lambda graph, path: _networkx().write_gexf(to_networkx(graph), path),
+    ".gml": _gml,
+    ".json": _node_link,
+    ".dot": _dot,
+    ".gv": _dot,
+    ".csv": _csv,
+}
+
+
+def _networkx() -> Any:
+    return require("networkx", purpose="`save_graph`", extra="graphs")

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
@@ -48,12 +46,7 @@ def read(request: Request) -> LayeredDAG:
         raise ValueError("its edges must be directed")
     if graph.is_multigraph():
         graph = nx.DiGraph(graph)
-    dag = from_networkx(graph)
-    if request.threshold > 0:
-        if dag.weights is None:
-            raise ValueError("`threshold` needs weights, and the file has none")
-        dag = dag.keep_edges(np.abs(dag.weights) > request.threshold)
-    return dag
+    return request.without_small(from_networkx(graph))
 
 
 def _gml(nx: Any, text: str) -> Any:
@@ -84,12 +77,7 @@ def _edge_list(nx: Any, text: str) -> Any:
     has_header = bool(sources and targets)
     source, target = (sources[0], targets[0]) if has_header else (0, 1)
     weight: int | None = header.index("weight") if "weight" in header else None
-    if (
-        not has_header
-        and rows
-        and len(rows[0]) == 3
-        and all(_number(row[2]) is not None for row in rows if len(row) > 2)
-    ):
+    if not has_header and len(header) == 3 and all(_number(row[2]) is not None for row in rows if len(row) > 2):
         weight = 2
     graph = nx.DiGraph()
     for row in rows[has_header:]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modgraph.arrays import BoolArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.digraph import chosen_nodes, layered, unit_names_of
+from modgraph.digraph import chosen_nodes, layered
 
 if TYPE_CHECKING:
     import igraph
@@ -126,12 +124,10 @@ def _from_columns(
     known = {key: column for key, column in columns.items() if nodes and all(value is not None for value in column)}
     names = [str(name) for name in known.get("name", nodes)]
     by_layer = next((known[key] for key in _LAYERS if key in known and all(map(_is_number, known[key]))), None)
-    chosen: list[BoolArray | None] = [
-        chosen_nodes("inputs", inputs, nodes, default="sources"),
-        chosen_nodes("outputs", outputs, nodes, default="sinks"),
-    ]
+    is_input = chosen_nodes("inputs", inputs, nodes, default="sources")
+    is_output = chosen_nodes("outputs", outputs, nodes, default="sinks")
     notes: list[str] = []
-    if by_layer is not None and chosen == [None, None]:
+    if by_layer is not None and is_input is None and is_output is None:
         layer = np.unique(np.array(by_layer, dtype=np.int64), return_inverse=True)[1].reshape(-1)
         order = np.argsort(layer, kind="stable")
         units, unit_names = [[node] for node in order.tolist()], [names[node] for node in order.tolist()]
@@ -141,13 +137,13 @@ def _from_columns(
             notes.append(f"{inner.sum()} units before the last layer, as the file gives it, have no successors.")
         dense = int(dense_edges) if _is_number(dense_edges) else None
     else:
-        found = layered(pairs, names=names, inputs=chosen[0], outputs=chosen[1], weights=values)
+        found = layered(pairs, names=names, inputs=is_input, outputs=is_output, weights=values)
         pairs, values, layer, units, dense = found.edges, found.weights, found.layer, found.nodes, None
-        unit_names, notes = unit_names_of(found, names), found.notes
+        unit_names, notes = found.unit_names, found.notes
         if any(len(members) > 1 for members in units) or found.is_copy.any():
             known = {}  # what one of several nodes does is not what the unit does
     one = {key: [known[key][members[0]] for members in units] for key in ("bias", "activation") if key in known}
-    dag = LayeredDAG.from_edges(
+    return LayeredDAG.from_edges(
         pairs,
         layer=layer,
         weights=values,
@@ -155,8 +151,8 @@ def _from_columns(
         biases=one.get("bias"),
         activations=one.get("activation"),
         unit_names=unit_names,
+        notes=notes,
     )
-    return replace(dag, notes=tuple(notes))
 
 
 def _is_number(value: Any) -> bool:

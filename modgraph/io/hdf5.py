@@ -6,7 +6,6 @@ This file is also the program of that process (it imports nothing of modgraph): 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -30,15 +29,7 @@ _DEEPEST = 50  # groups in groups
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contents:
-    """What an HDF5 file holds.
-
-    Attributes
-    ----------
-    groups : mapping of str to mapping
-        Attributes of each group, by its path ("" is the root).
-    arrays : mapping of str to ndarray
-        Data sets by path.
-    """
+    """What an HDF5 file holds: the attributes of each group and the data sets, by path ("" is the root)."""
 
     groups: dict[str, dict[str, Any]]
     arrays: dict[str, NDArray[Any]]
@@ -50,36 +41,23 @@ class Contents:
 
 
 def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
-    """Read groups and data sets of real numbers.
+    """Read groups and data sets of real numbers from a file, or from what is in one.
 
-    Parameters
-    ----------
-    source : Path or bytes
-        A file, or what is in one.
-    most_bytes : int
-        How much the data sets may take together; one that has several names counts for each of them.
-
-    Returns
-    -------
-    Contents
-
-    Raises
-    ------
-    ValueError
-        If the HDF5 library can't read it, doesn't come back, or crashes; or if it holds more.
-    ImportError
-        If h5py is not installed.
+    The data sets may take `most_bytes` together; one that has several names counts for each of them. A file that the
+    HDF5 library can't read, hangs on or crashes on is a ValueError.
     """
-    size = source.stat().st_size if isinstance(source, Path) else len(source)
     with tempfile.TemporaryDirectory(prefix="modgraph-") as folder:
-        copy = Path(folder) / "copy.npz"
-        command = [sys.executable, "-P", __file__, str(most_bytes), str(copy)]
+        file, copy = Path(folder) / "file.h5", Path(folder) / "copy.npz"
+        if isinstance(source, Path):
+            file = source
+        else:
+            file.write_bytes(source)
         try:
             done = subprocess.run(
-                [*command, *([str(source)] if isinstance(source, Path) else [])],
-                input=b"" if isinstance(source, Path) else source,
+                [sys.executable, "-P", __file__, str(most_bytes), str(copy), str(file)],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=_SECONDS + size / _BYTES_A_SECOND,
+                timeout=_SECONDS + file.stat().st_size / _BYTES_A_SECOND,
                 check=False,
                 env={
                     **os.environ,
@@ -129,23 +107,22 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _copy(most_bytes: int, target: str, source: str | None) -> int:
+def _copy(most_bytes: int, target: str, source: str) -> int:
     try:
         import h5py
     except ImportError:
         return 3
-    data = sys.stdin.buffer.read() if source is None else b""
     try:
         import resource
 
-        size = len(data) if source is None else Path(source).stat().st_size
+        size = Path(source).stat().st_size
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
         resource.setrlimit(resource.RLIMIT_AS, (min(_MEMORY + 4 * size + 2 * most_bytes, *limits, 1 << 62), hard))
     except (ImportError, OSError, ValueError):
         pass  # not on this system
     try:
-        with h5py.File(io.BytesIO(data) if source is None else source, "r") as file:
+        with h5py.File(source, "r") as file:
             groups: dict[str, Any] = {}
             datasets: dict[str, Any] = {}
             _walk(file, "", groups, datasets)
@@ -163,6 +140,6 @@ def _copy(most_bytes: int, target: str, source: str | None) -> int:
 
 
 if __name__ == "__main__":
-    status = _copy(int(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
+    status = _copy(int(sys.argv[1]), sys.argv[2], sys.argv[3])
     sys.stderr.flush()
     os._exit(status)  # not through the interpreter's way out, where the library might fail once more

@@ -19,7 +19,7 @@ from modgraph.modules import Module, ModuleHierarchy
 NAME = "a hierarchy"
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
 _MOST_LAYERS = 1_000_000
-_UNIT_FIELDS = ("biases", "activations", "unit_names", "positions")
+_FIELDS = ("biases", "activations", "unit_names", "positions", "layer_names")  # that a graph may have
 
 
 def matches(start: bytes, path: Path) -> bool:
@@ -38,12 +38,7 @@ def is_hierarchy(path: str | os.PathLike[str]) -> bool:
 def read(request: Request) -> LayeredDAG:
     """Build the graph of a saved hierarchy."""
     request.refuse_masks_and_block()
-    dag = load_hierarchy(request.path).dag
-    if request.threshold == 0:
-        return dag
-    if dag.weights is None:
-        raise ValueError("`threshold` needs weights, and the file has none")
-    return dag.keep_edges(np.abs(dag.weights) > request.threshold)
+    return request.without_small(load_hierarchy(request.path).dag)
 
 
 def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None:
@@ -58,25 +53,18 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
     dag = found.dag
     document = {
         "format": FORMAT,
-        "settings": _plain(found.settings),
+        "settings": found.settings,
         "dag": {
-            "layer": dag.layer.tolist(),
-            "n_layers": dag.n_layers,
-            "unit_index": dag.unit_index.tolist(),
-            "edges": dag.edges.tolist(),
-            "dense_edges": _plain(dag.dense_edges),
-            "weights": _plain(dag.weights),
-            **{name: _plain(getattr(dag, name)) for name in _UNIT_FIELDS},
-            "layer_names": dag.layer_names,
-            "notes": dag.notes,
+            name: getattr(dag, name)
+            for name in ("layer", "n_layers", "unit_index", "edges", "dense_edges", "weights", "notes", *_FIELDS)
         },
-        "labels": found.labels.tolist(),
-        "cluster_labels": found.cluster_labels.tolist(),
-        "shares": None if found.shares is None else found.shares.tolist(),
-        "links": None if found.links is None else found.links.tolist(),
+        "labels": found.labels,
+        "cluster_labels": found.cluster_labels,
+        "shares": found.shares,
+        "links": found.links,
         "modules": [module_record(module) for module in found.modules],
     }
-    write_whole(path, json.dumps(document))
+    write_whole(path, json.dumps(document, default=_plain))
 
 
 def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
@@ -166,9 +154,8 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
         dense_edges=dense_edges,
         weights=None if weights is None else weights[order],
         unit_index=None if unit_index is None else _ints(unit_index, length=layer.size),
-        layer_names=graph.get("layer_names"),
         notes=notes,
-        **{name: graph.get(name) for name in _UNIT_FIELDS},
+        **{name: graph.get(name) for name in _FIELDS},
     )
 
 
@@ -182,9 +169,9 @@ def _ints(values: Any, *, length: int | None = None) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers and arrays into those of Python, in mappings and lists too."""
+    """Turn NumPy's numbers and arrays, and mappings of other kinds, into what JSON knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    raise TypeError(f"a {type(value).__name__} can't be saved as JSON")

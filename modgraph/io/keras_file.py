@@ -167,27 +167,16 @@ class _Reader:
             value = ops.linear(name, value, kernel.T, bias[0] if bias else None)
             return ops.builder.activate(value, _activation(name, config.get("activation")))
         if kind == "BatchNormalization":
-            given = [key for key in ("scale", "center") if config.get(key, True)]
+            given = [vector for key, vector in (("scale", "gain"), ("center", "shift")) if config.get(key, True)]
             arrays = weights()
             if len(arrays) != len(given) + 2:
                 raise ValueError(f"layer {name!r} must have {len(given) + 2} vectors (got {len(arrays)})")
-            vectors = [array.astype(np.float64).reshape(-1) for array in arrays]
-            by_name = dict(zip([*given, "mean", "variance"], vectors, strict=True))
-            return ops.normalise_batch(
-                name,
-                value,
-                mean=by_name["mean"],
-                variance=by_name["variance"],
-                epsilon=float(config.get("epsilon", 1e-3)),
-                gain=by_name.get("scale", 1.0),
-                shift=by_name.get("center", 0.0),
-            )
+            vectors = dict(zip([*given, "mean", "variance"], arrays, strict=True))
+            return ops.normalise_batch(name, value, epsilon=float(config.get("epsilon", 1e-3)), **vectors)
         if kind == "Activation":
             return ops.builder.activate(value, _activation(name, config.get("activation")))
         operation = OPERATIONS.get(key_of(kind))
         match operation:
-            case "same":
-                return value
             case "flatten":
                 return ops.flatten(value, 1)
             case "add" | "sub" | "mul":
@@ -199,9 +188,7 @@ class _Reader:
                     return ops.builder.activate(value, "relu with settings")
                 slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
                 return ops.activate(value, kind, slope=float(slope))
-            case "normalise":
-                return ops.builder.activate(value, "layer_norm")
-        raise NotSupported
+        return ops.plain(name, operation, value)
 
 
 def _sources(layer: Any) -> list[str]:

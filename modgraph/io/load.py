@@ -11,9 +11,8 @@ from typing import Protocol, cast
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file
 from modgraph.io.budget import budget
-from modgraph.io.matrix import check_threshold
 from modgraph.io.request import Masks, Request
-from modgraph.io.tensor import Tensors, from_array
+from modgraph.io.tensor import Tensors, check_threshold, from_array
 
 # The modules that read files, in the order in which they are asked whether they know one. A new format is one more
 # module like these and one more name here.
@@ -60,8 +59,8 @@ def load_network(
 ) -> LayeredDAG:
     """Read a network from a file.
 
-    What a file is, its content decides, and the suffix only where that doesn't tell. The formats, and what is kept of
-    each, are listed in the documentation (File formats).
+    What a file is, its content decides, and the suffix only where that doesn't tell. The documentation (File formats)
+    lists the formats and what is kept of each.
 
     Parameters
     ----------
@@ -120,19 +119,13 @@ def load_network(
         except RecursionError as error:
             raise _broken(file, reader, ValueError("it is nested too deeply")) from error
         except MemoryError as error:
-            raise ValueError(f"`path` needs more memory than there is (got {str(file)!r}, {reader.NAME})") from error
+            raise _broken(file, reader, ValueError("it needs more memory than there is")) from error
         except Exception as error:  # whatever the libraries say about a broken file is one kind of error here
             raise _broken(file, reader, error) from error
 
 
 def reader_of(path: Path) -> Reader:
-    """Find the reader that knows a file.
-
-    Raises
-    ------
-    ValueError
-        If none does.
-    """
+    """Find the reader that knows a file."""
     check_regular_file(path)
     with path.open("rb") as file:
         start = file.read(_START_BYTES)

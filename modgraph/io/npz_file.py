@@ -20,7 +20,7 @@ from modgraph.files import replacing
 from modgraph.io.budget import spend
 from modgraph.io.chain import from_tensors
 from modgraph.io.request import Request
-from modgraph.io.tensor import Tensor
+from modgraph.io.tensor import Tensor, from_array
 
 NAME = "a .npz file"
 _DEFLATE_RATIO = 1032  # deflate can't make data smaller than that
@@ -40,13 +40,7 @@ def read(request: Request) -> LayeredDAG:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the headers of all arrays; the numbers are read when they are asked for.
-
-    Raises
-    ------
-    ValueError
-        If an array holds objects, or its size is not what its header says.
-    """
+    """Read the headers of all arrays; the numbers are read when they are asked for."""
     archive = zipfile.ZipFile(io.BytesIO(path.read_bytes()))  # no open file that somebody would have to close
     tensors = {}
     for member in checked_members(archive):
@@ -67,13 +61,7 @@ def member_names(path: Path) -> list[str]:
 
 
 def checked_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """List the files in an archive.
-
-    Raises
-    ------
-    ValueError
-        If a name is there twice, or the files claim more bytes than the archive can hold.
-    """
+    """List the files in an archive; names that are there twice and impossible sizes are refused."""
     members = [member for member in archive.infolist() if not member.is_dir()]
     total = archive.fp.seek(0, os.SEEK_END) if archive.fp is not None else 0
     if len({member.filename for member in members}) < len(members):
@@ -116,9 +104,9 @@ def _tensor(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Ten
         return np.frombuffer(data, dtype=dtype) if n_bytes else np.empty(0, dtype=dtype)
 
     if columns_first or not shape or row == 0:
-        spend(math.prod(shape) * dtype.itemsize, repr(name))
-        array = part(0, math.prod(shape) * dtype.itemsize).reshape(shape, order="F" if columns_first else "C")
-        return Tensor(name=name, shape=shape, itemsize=dtype.itemsize, rows=lambda a, b: array[a:b] if shape else array)
+        n_bytes = math.prod(shape) * dtype.itemsize
+        spend(n_bytes, repr(name))
+        return from_array(name, part(0, n_bytes).reshape(shape, order="F" if columns_first else "C"))
     return Tensor(
         name=name,
         shape=shape,
@@ -128,7 +116,7 @@ def _tensor(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Ten
 
 
 def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
-    """Write a network as ``.npz``: ``mask0``, ``weight0``, ``bias0``, … in (out, in) order, and what has names.
+    """Write a network as ``.npz``: ``mask0``, ``weight0``, ``bias0``, … in (out, in) order, names and notes.
 
     Parameters
     ----------
@@ -161,8 +149,9 @@ def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
             arrays[f"weight{at}"][places] = dag.weights[edges]
         if dag.biases is not None:
             arrays[f"bias{at}"] = dag.biases[starts[at + 1] : starts[at + 2]]
-    for name in ("activations", "unit_names", "layer_names"):
-        if getattr(dag, name) is not None:
-            arrays[name] = np.asarray(getattr(dag, name))
+    for name in ("activations", "unit_names", "layer_names", "notes"):
+        texts = getattr(dag, name)
+        if texts is not None and len(texts) > 0:
+            arrays[name] = np.array(texts, dtype=np.str_)
     with replacing(target) as part:
         np.savez_compressed(part, **arrays)

@@ -228,22 +228,14 @@ class _Reader:
         if not isinstance(value, Value):
             raise NotSupported("its first input must be computed from the inputs of the network")
         match operation:
-            case "same":
-                return value
             case "activation":
                 return ops.activate(value, kind, **_settings(kind, inputs, attributes))
-            case "normalise":
-                return ops.builder.activate(value, "layer_norm")
-            case "pool":
-                return ops.pool(value)
             case "pow":
                 return ops.power(value, second)
             case "transpose":
                 return ops.transpose(value, tuple(attributes.get("perm", (1, 0))))
             case "flatten":
                 return ops.flatten(value, attributes.get("axis", 1))
-            case "squeeze":
-                return replace(value, flat=value.maps)
             case "reduce":
                 axes = attributes.get("axes") or ([] if second is None else _ints(second))
                 return ops.reduce(value, axes, keeps_axes=bool(attributes.get("keepdims", 1)))
@@ -251,34 +243,29 @@ class _Reader:
                 return ops.reshape(value, _ints(second))
             case "split":
                 sizes = attributes.get("split") or (None if second is None else _ints(second))
-                if sizes is None:
-                    size = ops.builder.size(value)
-                    each = -(-size // max(n_outputs, 1))
-                    sizes = [min(each, size - first) for first in range(0, size, max(each, 1))]
-                if len(sizes) != n_outputs:
-                    raise NotSupported(f"it splits into {len(sizes)} parts and has {n_outputs} outputs")
-                return ops.split(value, sizes, attributes.get("axis", 0))
+                parts = ops.split(value, attributes.get("axis", 0), sizes=sizes, n_parts=max(n_outputs, 1))
+                if len(parts) != n_outputs:
+                    raise NotSupported(f"it splits into {len(parts)} parts and has {n_outputs} outputs")
+                return parts
         if kind == "Slice":
-            keys = ("starts", "ends", "axes", "steps")
-            given = [
-                attributes.get(key, one) for key, one in zip(keys, (*inputs[1:], None, None, None, None), strict=False)
-            ]
-            numbers = [None if one is None else _ints(one) for one in given]
-            if any(one is not None and len(one) != 1 for one in numbers):
+            # Older versions of the operation have attributes, newer ones inputs.
+            given = dict(zip(("starts", "ends", "axes", "steps"), inputs[1:], strict=False)) | attributes
+            numbers = {key: _ints(one) for key, one in given.items() if one is not None}
+            if any(len(one) != 1 for one in numbers.values()):
                 raise NotSupported("it slices several axes")
-            start, end, axis, step = (None if one is None else one[0] for one in numbers)
+            start, end, axis, step = (numbers.get(key, [None])[0] for key in ("starts", "ends", "axes", "steps"))
             return ops.choose(value, slice(start, end, step), 0 if axis is None else axis)
         if kind in ("BatchNormalization", "Conv"):
             if not all(isinstance(one, np.ndarray) or one is None for one in inputs[1:]):
                 raise NotSupported("its weights are computed from the input")
             if kind == "Conv":
                 return ops.convolution(name, value, inputs[1], third, groups=attributes.get("group", 1))
-            gain, shift, mean, variance = (one.astype(np.float64).reshape(-1) for one in inputs[1:5])
+            gain, shift, mean, variance = inputs[1:5]
             epsilon = attributes.get("epsilon", 1e-5)
             return ops.normalise_batch(
                 name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift
             )
-        raise NotSupported
+        return ops.plain(name, operation, value)
 
 
 def _transposed(term: Any) -> Any:

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
 from modgraph.io.build import Builder
-from modgraph.io.matrix import kernel_norms, pruned, vector
+from modgraph.io.tensor import from_array, pruned, vector
 from modgraph.io.values import Value
 
 # Activations by their names without underscores and capitals; `forward` computes those of the first line.
@@ -89,6 +89,21 @@ class Operations:
         self.builder = Builder()
         self.threshold = threshold
 
+    def plain(self, name: str, operation: str | None, value: Value) -> Value:
+        """Apply an operation that has no settings."""
+        match operation:
+            case "same":
+                return value
+            case "normalise":
+                return self.builder.activate(value, "layer_norm")
+            case "squeeze":
+                return replace(value, flat=value.maps)
+            case "pool":
+                return self.pool(value)
+            case "glu":
+                return self.gate(name, value)
+        raise NotSupported
+
     # --- Weights ------------------------------------------------------------------------------------------------------
 
     def linear(
@@ -104,9 +119,14 @@ class Operations:
         """Apply weights, (out, in), times `factor`."""
         if value.maps and not value.flat:
             raise NotSupported("it reads the positions of feature maps: flatten them first")
-        matrix = pruned(f"the weights of {name!r}", weight, mask=mask, threshold=self.threshold)
+        matrix = self.edges(name, weight, mask)
         matrix.data *= factor
         return self.builder.linear(value, matrix, bias=_bias(name, bias, matrix.shape[0]), name=name)
+
+    def edges(self, name: str, weight: NDArray[Any], mask: NDArray[Any] | None) -> csr_array:
+        """Return the edges of weights or kernels."""
+        given = None if mask is None else from_array(name, mask)
+        return pruned(name, from_array(name, weight), mask=given, threshold=self.threshold)
 
     def product(self, name: str, one: Any, two: Any, *, bias: Any = None, factor: float = 1.0) -> Value:
         """Multiply matrices, one of them weights; a `bias` may be a value too."""
@@ -141,13 +161,7 @@ class Operations:
         if weight.ndim < 3 or groups < 1 or len(weight) % groups:
             raise NotSupported(f"its weights of shape {weight.shape} are no kernels in {groups} groups")
         n_out, n_in, size = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
-        matrix = pruned(
-            f"the weights of {name!r}",
-            weight.reshape(n_out, -1),
-            mask=None if mask is None else mask.reshape(n_out, -1),
-            threshold=self.threshold,
-        )
-        matrix = kernel_norms(matrix, size=size) if size > 1 else matrix
+        matrix = self.edges(name, weight, mask)
         rows = np.repeat(np.arange(n_out), np.diff(matrix.indptr))
         columns = matrix.indices + rows // (n_out // groups) * n_in
         matrix = csr_array((matrix.data, columns, matrix.indptr), shape=(n_out, n_in * groups))
@@ -163,13 +177,15 @@ class Operations:
         mean: NDArray[Any],
         variance: NDArray[Any],
         epsilon: float,
-        gain: NDArray[Any] | float = 1.0,
-        shift: NDArray[Any] | float = 0.0,
+        gain: NDArray[Any] | None = None,
+        shift: NDArray[Any] | None = None,
     ) -> Value:
         """Apply BatchNorm as it evaluates."""
+        given = (mean, variance, 1.0 if gain is None else gain, 0.0 if shift is None else shift)
+        mean, variance, gain, shift = (np.asarray(one, dtype=np.float64).reshape(-1) for one in given)
         with np.errstate(all="ignore"):
-            scale = gain / np.sqrt(np.asarray(variance, dtype=np.float64).reshape(-1) + epsilon)
-        return self.scaled(name, value, scale, shift - np.asarray(mean, dtype=np.float64).reshape(-1) * scale)
+            scale = gain / np.sqrt(variance + epsilon)
+        return self.scaled(name, value, scale, shift - mean * scale)
 
     # --- Arithmetic ---------------------------------------------------------------------------------------------------
 
@@ -235,11 +251,16 @@ class Operations:
             raise NotSupported(f"it concatenates along axis {axis}, not along that of the units")
         return self.builder.concatenate(values, name=name)
 
-    def split(self, value: Value, sizes: Sequence[int], axis: Any) -> tuple[Value, ...]:
-        """Cut a value into parts of these sizes."""
+    def split(
+        self, value: Value, axis: Any, *, sizes: Sequence[int] | None = None, step: int = 0, n_parts: int = 1
+    ) -> tuple[Value, ...]:
+        """Cut a value into parts of these sizes, else of `step` entries each, else into `n_parts` equal ones."""
         if axis not in ((1,) if value.maps else (1, 2, -1)) or value.turned:
             raise NotSupported(f"it splits along axis {axis}, not along that of the units")
         size = self.builder.size(value)
+        if sizes is None:
+            step = max(step or math.ceil(size / n_parts), 1)
+            sizes = [min(step, size - first) for first in range(0, size, step)]
         if not sizes or min(sizes) < 1 or sum(sizes) != size:
             raise NotSupported(f"{size} values can't be split into parts of {list(sizes)[:8]}")
         ends = np.cumsum(sizes)
@@ -300,11 +321,7 @@ class Operations:
 def activation_name(
     name: str, *, slope: Any = None, approximate: Any = None, low: Any = None, high: Any = None, other: bool = False
 ) -> str:
-    """Name an activation with its settings, as `modgraph.forward` knows them.
-
-    `slope` is that of a leaky ReLU or ELU, `low` and `high` are where values are cut; `other` says that there are
-    settings that are not known here.
-    """
+    """Name an activation with its settings, as `modgraph.forward` knows them; `other` stands for unknown settings."""
     name = ACTIVATIONS.get(key_of(name), name)
     if name in ("leaky_relu", "elu"):
         return f"{name}:{(0.01 if name == 'leaky_relu' else 1.0) if slope is None else slope:.6g}"

@@ -29,10 +29,7 @@ _MOST_STEPS = 1_000_000  # in the search for an order
 def order_of(links: Sequence[Link], *, ordered: bool) -> list[int]:
     """Find the order in which layers chain: as they come, if `ordered`; or the only one, with numbers going up.
 
-    Raises
-    ------
-    ValueError
-        If names say that layers are no chain, or if none or several orders fit.
+    It is an error if names say that layers are no chain, or if none or several orders fit.
     """
     parallel = [link for link in links if _PARALLEL.search(link.name)]
     for link in links:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from modgraph.dag import LayeredDAG
 from modgraph.io.tensor import Tensors
 
 Masks = str | os.PathLike[str] | Sequence[ArrayLike] | Mapping[str, ArrayLike]
@@ -25,6 +27,14 @@ class Request:
     masks: Tensors | None = None
     block: str | Sequence[str] | None = None
     trust_pickle: bool = False
+
+    def without_small(self, dag: LayeredDAG) -> LayeredDAG:
+        """Drop the edges of a graph whose weights count as pruned."""
+        if self.threshold == 0:
+            return dag
+        if dag.weights is None:
+            raise ValueError("`threshold` needs weights, and the file has none")
+        return dag.keep_edges(np.abs(dag.weights) > self.threshold)
 
     def refuse_masks(self) -> None:
         """Say that this kind of file needs no masks."""

@@ -47,13 +47,7 @@ def read(request: Request) -> LayeredDAG:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the header; the numbers are read when they are asked for.
-
-    Raises
-    ------
-    ValueError
-        If the header is broken, tensors overlap, or one lies outside the file.
-    """
+    """Read the header; the numbers are read when they are asked for."""
     total = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

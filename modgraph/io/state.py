@@ -78,14 +78,7 @@ def part_named(tensors: Tensors, block: str | Sequence[str] | None) -> Tensors:
 
 
 def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
-    """Sort tensors by layer.
-
-    Returns
-    -------
-    list of Link
-    list of str
-        Notes about layers that were left out.
-    """
+    """Sort tensors by layer; returns the layers, and notes about those that were left out."""
     modules: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         found = _PARAMETRIZED.fullmatch(key)
@@ -112,16 +105,10 @@ def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
         if weight is None or len(weight.shape) < 2:
             left_out.append(name)  # a normalisation, or PReLU
             continue
-        links.append(
-            Link(
-                name=name,
-                weight=_turned(weight) if any(leaf in _KERNELS for leaf in leaves) else weight,
-                mask=found_parts.get("mask"),
-                bias=found_parts.get("bias"),
-                bias_mask=found_parts.get("bias_mask"),
-                lacks_mask=any(lacks_mask),
-            )
-        )
+        if any(leaf in _KERNELS for leaf in leaves):
+            weight = _turned(weight)
+        rest = {part: found_parts.get(part) for part in ("mask", "bias", "bias_mask")}
+        links.append(Link(name=name, weight=weight, **rest, lacks_mask=any(lacks_mask)))
     shown = ", ".join(map(repr, left_out[:6])) + (", …" if len(left_out) > 6 else "")
     note = f"Left out, because a file of weights doesn't say where they act: {shown} (BatchNorm, LayerNorm or PReLU)."
     return links, [note] if left_out else []
@@ -129,8 +116,7 @@ def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
 
 def _turned(tensor: Tensor) -> Tensor:
     """Turn a kernel, (positions …, in, out), to (out, in, positions …)."""
-    array = np.moveaxis(tensor.array(), (-1, -2), (0, 1))
-    return from_array(tensor.name, array)
+    return from_array(tensor.name, np.moveaxis(tensor.array(), (-1, -2), (0, 1)))
 
 
 def _replace_parametrization(name: str, leaves: dict[str, Tensor], *, kind: str) -> bool:

@@ -1,20 +1,24 @@
-"""Named tensors, read a few rows at a time."""
+"""Named tensors, read a few rows at a time: dense (out, in) weights become sparse edges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from modgraph.io.budget import spend
-from modgraph.io.matrix import Rows
+from modgraph.arrays import FloatArray
+from modgraph.checks import check_number
+from modgraph.io.budget import EDGE_BYTES, spend
 
 if TYPE_CHECKING:
     import torch
+
+BLOCK_BYTES = 1 << 24  # of a dense matrix that are looked at at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,12 +28,12 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     itemsize: int
-    rows: Rows
+    rows: Callable[[int, int], NDArray[Any]]
 
     def array(self) -> NDArray[Any]:
         """Read all of it."""
         spend(math.prod(self.shape) * self.itemsize, repr(self.name))
-        return self.rows(0, self.shape[0]) if self.shape else self.rows(0, 1)
+        return self.rows(0, self.shape[0] if self.shape else 1)
 
 
 Tensors = Mapping[str, Tensor]
@@ -47,13 +51,7 @@ def from_array(name: str, values: Any) -> Tensor:
 
 
 def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
-    """Wrap a torch tensor.
-
-    Raises
-    ------
-    ValueError
-        If it is on no device, or claims more entries than its storage has.
-    """
+    """Wrap a torch tensor; one that is on no device, or claims more entries than its storage has, is refused."""
     import torch
 
     if tensor.is_quantized or tensor.is_complex():
@@ -73,3 +71,74 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
         return array
 
     return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
+
+
+def check_threshold(threshold: float) -> float:
+    """Check that a magnitude is a finite number ≥ 0."""
+    return check_number("threshold", threshold, lambda x: 0 <= x < np.inf, wanted="a finite number ≥ 0")
+
+
+def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold: float = 0.0) -> csr_array:
+    """Return the edges of weights, (out, in), or of kernels, (out, in, positions …), as their Euclidean norms.
+
+    A mask that isn't 0 makes an edge, also where the weight is 0; without one, weights other than 0 are edges. A weight
+    of at most `threshold` is no edge; a threshold of 0 leaves masks as they are. The result may hold explicit zeros.
+    """
+    name = f"the weights of {layer!r}"
+    if len(weight.shape) < 2 or 0 in weight.shape:
+        raise ValueError(f"{name} must be a non-empty (out, in) matrix (got shape {weight.shape})")
+    if mask is not None and mask.shape != weight.shape:
+        raise ValueError(f"the mask of {layer!r} must have its shape {weight.shape} (got {mask.shape})")
+    n_rows, n_columns, size = weight.shape[0], math.prod(weight.shape[1:]), math.prod(weight.shape[2:])
+    step = max(1, BLOCK_BYTES // (n_columns * weight.itemsize))
+    counts = np.zeros(n_rows + 1, dtype=np.int64)
+    columns, values = [], []
+    for first in range(0, n_rows, step):
+        end = min(first + step, n_rows)
+        block = _real(name, weight.rows(first, end))
+        if threshold > 0 and block.dtype.kind != "f":
+            block = block.astype(np.float64)  # the magnitude of −128 is no int8
+        kept = (block if mask is None else _real(f"the mask of {layer!r}", mask.rows(first, end))) != 0
+        if threshold > 0:
+            kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
+        places = np.flatnonzero(kept)
+        spend(EDGE_BYTES * places.size, name)
+        found = block.reshape(-1)[places].astype(np.float64)
+        if not np.isfinite(found).all():
+            at = int(places[~np.isfinite(found)][0])
+            value = found[~np.isfinite(found)][0]
+            raise ValueError(f"{name} must be finite (got {value} at ({first + at // n_columns}, {at % n_columns}))")
+        counts[first + 1 : end + 1] = np.bincount(places // n_columns, minlength=end - first)
+        columns.append((places % n_columns).astype(np.int32))
+        values.append(found)
+    edges = csr_array((np.concatenate(values), np.concatenate(columns), np.cumsum(counts)), shape=(n_rows, n_columns))
+    return edges if size == 1 else _kernel_norms(edges, size=size)
+
+
+def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] | None = None) -> FloatArray:
+    """Check a bias: `length` finite numbers; masked ones are 0."""
+    if values.dtype.kind not in "biuf" or values.size != length or values.ndim == 0:
+        raise ValueError(f"{name} must hold {length} real numbers (got shape {values.shape}, dtype {values.dtype})")
+    bias: FloatArray = values.reshape(-1).astype(np.float64)
+    if mask is not None:
+        if mask.size != length:
+            raise ValueError(f"the mask of {name} must have {length} entries (got {mask.size})")
+        bias = np.where(mask.reshape(-1) != 0, bias, 0.0)
+    if not np.isfinite(bias).all():
+        raise ValueError(f"{name} must be finite (got {bias[~np.isfinite(bias)][0]})")
+    return bias
+
+
+def _real(name: str, block: NDArray[Any]) -> NDArray[Any]:
+    if block.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers (got dtype {block.dtype})")
+    return block
+
+
+def _kernel_norms(edges: csr_array, *, size: int) -> csr_array:
+    """Join every `size` columns: an edge where one of them has one, with their Euclidean norm."""
+    n_out, n_in = edges.shape[0], edges.shape[1] // size
+    rows = np.repeat(np.arange(n_out), np.diff(edges.indptr))
+    pairs, which = np.unique(rows * n_in + edges.indices // size, return_inverse=True)
+    norms = np.sqrt(np.bincount(which, edges.data**2, minlength=pairs.size))
+    return csr_array((norms, (pairs // n_in, pairs % n_in)), shape=(n_out, n_in))

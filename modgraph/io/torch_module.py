@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +11,8 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.matrix import check_threshold
 from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of, unsupported
-from modgraph.io.tensor import from_torch
+from modgraph.io.tensor import check_threshold, from_torch
 from modgraph.io.torch_trace import part_of, read_size, trace, unchanged
 from modgraph.io.values import Value
 
@@ -139,24 +136,16 @@ class _Reader:
     def layer(self, name: str, module: torch.nn.Module, value: Value) -> Value:
         from torch import nn
 
-        if isinstance(module, nn.Linear):
-            masked = getattr(module, "bias_mask", None)
-            bias = module.bias if masked is None else module.bias_orig * masked
-            mask, original = getattr(module, "weight_mask", None), _original(module)
-            weight = _array(name, module.weight if original is None else original)
-            return self.ops.linear(
-                name, value, weight, _optional(name, bias), mask=None if mask is None else _array(name, mask)
-            )
-        if isinstance(module, nn.modules.conv._ConvNd):
-            mask, original = getattr(module, "weight_mask", None), _original(module)
-            kernels = [module.weight if original is None else original, *([] if mask is None else [mask])]
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            (weight, mask), (bias, bias_mask) = _kept(module, "weight"), _kept(module, "bias")
+            shift = _optional(name, bias if bias_mask is None else bias * bias_mask)
+            if isinstance(module, nn.Linear):
+                return self.ops.linear(name, value, _array(name, weight), shift, mask=_optional(name, mask))
             if module.transposed:
-                kernels = [_turned_kernel(kernel, module.groups) for kernel in kernels]
-            weight, *masks = (_array(name, kernel) for kernel in kernels)
-            bias = _optional(name, module.bias)
-            return self.ops.convolution(
-                name, value, weight, bias, groups=module.groups, mask=masks[0] if masks else None
-            )
+                weight = _turned_kernel(weight, module.groups)
+                mask = None if mask is None else _turned_kernel(mask, module.groups)
+            kernels = _array(name, weight)
+            return self.ops.convolution(name, value, kernels, shift, groups=module.groups, mask=_optional(name, mask))
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             if module.running_mean is None or module.running_var is None:
                 return self.ops.builder.activate(value, "batch_norm")
@@ -166,24 +155,17 @@ class _Reader:
                 mean=_array(name, module.running_mean),
                 variance=_array(name, module.running_var),
                 epsilon=module.eps,
-                gain=1.0 if module.weight is None else _array(name, module.weight).astype(np.float64),
-                shift=0.0 if module.bias is None else _array(name, module.bias).astype(np.float64),
+                gain=_optional(name, module.weight),
+                shift=_optional(name, module.bias),
             )
         if isinstance(module, nn.Flatten):
             return self.ops.flatten(value, module.start_dim)
-        if isinstance(module, nn.GLU):
-            return self.ops.gate(name, value)
         where = type(module).__module__
-        if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention):
+        if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention | nn.GLU):
             return self.ops.activate(value, type(module).__name__, **_settings(module))
         if where in ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.modules.upsampling"):
             return self.ops.pool(value)
-        match OPERATIONS.get(key_of(type(module).__name__)):
-            case "same":
-                return value
-            case "normalise":
-                return self.ops.builder.activate(value, "layer_norm")
-        raise NotSupported
+        return self.ops.plain(name, OPERATIONS.get(key_of(type(module).__name__)), value)
 
     # --- Functions and methods ----------------------------------------------------------------------------------------
 
@@ -226,12 +208,8 @@ class _Reader:
         if not isinstance(value, Value) or sum(isinstance(one, Value) for one in _flat(args)) > 1:
             raise NotSupported("the first argument, and no other, must be computed from the input")
         match operation:
-            case "same":
-                return value
             case "activation":
                 return self.ops.activate(value, called.rstrip("_"), **_call_settings(called, args[1:], kwargs))
-            case "normalise":
-                return self.ops.builder.activate(value, "layer_norm")
             case "transpose":
                 return self.ops.transpose(value, args[1] if len(args) == 2 else args[1:])
             case "flatten":
@@ -239,25 +217,26 @@ class _Reader:
             case "reshape":
                 shape = _flat([*args[1:], *kwargs.values()])
                 return self.ops.reshape(value, [one if isinstance(one, int) else None for one in shape])
-            case "squeeze":
-                return replace(value, flat=value.maps)
             case "split" | "chunk":
-                return self.ops.split(value, *self.split_sizes(operation, value, args, kwargs))
+                how = _argument(args, kwargs, 1, "chunks" if operation == "chunk" else "split_size")
+                axis = _argument(args, kwargs, 2, "dim") or 0
+                if isinstance(how, list | tuple):
+                    return self.ops.split(value, axis, sizes=how)
+                if not isinstance(how, int) or how < 1:
+                    raise NotSupported(f"it splits into {how}")
+                step, n_parts = (0, how) if operation == "chunk" else (how, 1)
+                return self.ops.split(value, axis, step=step, n_parts=n_parts)
             case "reduce":
                 axes = _argument(args, kwargs, 1, "dim")
                 keeps_axes = bool(_argument(args, kwargs, 2, "keepdim"))
                 return self.ops.reduce(value, [] if axes is None else _flat(axes), keeps_axes=keeps_axes)
-            case "glu":
-                return self.ops.gate(name, value)
             case "pow":
                 return self.ops.power(value, _constant(_argument(args, kwargs, 1, "exponent")))
         if called == "sum" and value.maps:
             return self.ops.reduce(
                 value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim"))
             )
-        if "pool" in called or operation == "pool":
-            return self.ops.pool(value)
-        raise NotSupported
+        return self.ops.plain(name, "pool" if "pool" in called else operation, value)
 
     def item(self, value: Any, where: Any) -> Any:
         """Choose an item of a tuple, or units by a slice."""
@@ -269,20 +248,6 @@ class _Reader:
             if whole and all(end is None or isinstance(end, int) for end in ends):
                 return self.ops.choose(value, where[1], 1)
         raise NotSupported("indexing other than [:, first:end]")
-
-    def split_sizes(
-        self, operation: str, value: Value, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[list[int], int]:
-        """Return the sizes of the parts, and the axis."""
-        how = _argument(args, kwargs, 1, "chunks" if operation == "chunk" else "split_size")
-        axis = _argument(args, kwargs, 2, "dim") or 0
-        if isinstance(how, list | tuple):
-            return list(how), axis
-        size = self.ops.builder.size(value)
-        if not isinstance(how, int) or how < 1:
-            raise NotSupported(f"it splits into {how}")
-        step = math.ceil(size / how) if operation == "chunk" else how
-        return [min(step, size - first) for first in range(0, size, step)], axis
 
 
 def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
@@ -310,11 +275,10 @@ def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
     return fx.node.map_arg(nested, lambda node: known[node])
 
 
-def _original(module: torch.nn.Module) -> torch.Tensor | None:
-    """Return the weights that ``torch.nn.utils.prune`` keeps under its mask: `weight` may be older."""
-    masked = getattr(module, "weight_mask", None) is not None
-    original: torch.Tensor | None = getattr(module, "weight_orig", None) if masked else None
-    return original
+def _kept(module: torch.nn.Module, kind: str) -> list[Any]:
+    """Return weights or biases, and their mask; under a mask, ``weight_orig`` counts: ``weight`` may be older."""
+    mask, values = getattr(module, f"{kind}_mask", None), getattr(module, kind)
+    return [values if mask is None else getattr(module, f"{kind}_orig", values), mask]
 
 
 def _turned_kernel(weight: torch.Tensor, groups: int) -> torch.Tensor:

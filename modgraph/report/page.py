@@ -62,17 +62,13 @@ def report(
     image_shape : (int, int), optional
         Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
         is a dot.
-    evidence : Significance, optional
-        A result of `modgraph.significance`: the page shows its p-values and confidences; modules with weak
-        evidence have a dashed outline.
-    verification : Verification, optional
-        A result of `modgraph.verify`: certified modules are marked ``✓``.
+    evidence, verification : Significance, Verification, optional
+        Results that mark modules as in `modgraph.draw`; the page shows the p-values and confidences too.
 
     Raises
     ------
     ValueError
-        If `target` or `image_shape` has another number of inputs (or outputs) than the network, or `max_units` is
-        below 1, or `evidence` or `verification` is of another number of modules.
+        As in `modgraph.draw`, or if `max_units` is below 1.
     ImportError
         If jinja2 is not installed.
 

@@ -12,19 +12,7 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.layout import (
-    DOT,
-    EDGE,
-    LONGEST_LAYER,
-    PAD,
-    arrange,
-    bands,
-    boxes,
-    figure_width,
-    order,
-    places,
-    waypoints,
-)
+from modgraph.layout import DOT, EDGE, LONGEST_LAYER, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
 from modgraph.marks import Marks, edge_strength, negative_edges
 from modgraph.names import short
 
@@ -37,33 +25,19 @@ _IMAGE_HEIGHT: Final = 3.0  # maximum height of an image in inches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One drawing.
-
-    Attributes
-    ----------
-    width, height : int
-    frame : tuple of float or None
-        Left, top, width and height of the image, if the first layer is drawn as one.
-    edge_width, edge_opacity, rim : float
-        Width and opacity of edges, width of the rim of dots.
-    bands : list of (int, str)
-        Module and path.
-    edges, boxes, dots, texts : list of dict
-        Attributes of SVG elements, and the module that each belongs to. Edges that leave the same module and look alike
-        are one path: each edge begins with an "M", and they are in the order of the graph's edges.
-    path_of_edge : list of int
-        For each edge of the graph the number of its path in `edges`.
-    """
+    """One drawing."""
 
     width: int
     height: int
-    frame: tuple[float, float, float, float] | None
+    frame: tuple[float, float, float, float] | None  # left, top, width, height of an image in place of the first layer
     edge_width: float
     edge_opacity: float
-    rim: float
-    bands: list[tuple[int, str]]
+    rim: float  # width of the rim of dots
+    bands: list[tuple[int, str]]  # module and path
+    # Attributes of SVG elements, and the module of each. Edges that leave the same module and look alike are one path:
+    # each edge begins with an "M", and they are in the order of the graph's edges.
     edges: list[dict[str, Any]]
-    path_of_edge: list[int]
+    path_of_edge: list[int]  # for each edge of the graph the number of its path in `edges`
     boxes: list[dict[str, Any]]
     dots: list[dict[str, Any]]
     texts: list[dict[str, Any]]
@@ -84,27 +58,9 @@ def picture(
 ) -> Picture:
     """Draw a layered graph, the first layer at the bottom, as `modgraph.layout` places it.
 
-    Parameters
-    ----------
-    dag : LayeredDAG
-    labels : ndarray of int, shape (n_units,)
-        The module of each unit.
-    names, modules, layers : sequences of str
-        Names of the units (those of the first and last layer are shown where they fit), modules and layers.
-    marks : Marks
-        Of the modules.
-    second : ndarray of int, shape (n_units,), optional
-        A second module for each shared unit, else −1.
-    sizes : ndarray of float, shape (n_units,), optional
-        Diameters of the dots, in (0, 1].
-    image_shape : (int, int), optional
-        Rows and columns, if the first layer is an image; `unit_index` of the graph gives the pixel of each unit.
-    widest : float
-        Maximum width in inches.
-
-    Returns
-    -------
-    Picture
+    `second` is as `modgraph.marks.second_modules` returns it; `sizes` are relative diameters of the dots, in (0, 1].
+    With an `image_shape` the first layer is an image, and its `unit_index`
+    gives the pixel of each unit.
     """
     names, modules = ([short(text, longest=_LONGEST) for text in texts] for texts in (names, modules))
     rows = boxes(dag, labels, order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules])

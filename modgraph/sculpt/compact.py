@@ -24,27 +24,13 @@ from modgraph.sculpt.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class CompactMLP:
-    """One network: ReLU hidden layers, sigmoid outputs, biases; without the units that pruning removed.
+    """One network: ReLU hidden layers, sigmoid outputs, biases; without the units that pruning removed."""
 
-    Attributes
-    ----------
-    sizes : tuple of int
-        Units of every layer of the dense network, inputs first.
-    units : tuple of torch.Tensor
-        [l]: (n_l,) int64, the units of layer l of the dense network that are left, increasing. All outputs are left.
-    masks : tuple of torch.Tensor
-        [l]: (n_{l+1}, n_l) bool; True = kept.
-    weights : tuple of torch.Tensor
-        [l]: (n_{l+1}, n_l) float32; exactly 0 where pruned.
-    biases : tuple of torch.Tensor
-        [l]: (n_{l+1},) float32; exactly 0 where a unit has no incoming edge.
-    """
-
-    sizes: tuple[int, ...]
-    units: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
+    sizes: tuple[int, ...]  # units of every layer of the dense network, inputs first
+    units: tuple[Tensor, ...]  # [l]: (n_l,) int64, the units of layer l that are left, increasing; all outputs are
+    masks: tuple[Tensor, ...]  # [l]: (n_{l+1}, n_l) bool; True = kept
+    weights: tuple[Tensor, ...]  # [l]: (n_{l+1}, n_l) float32; exactly 0 where pruned
+    biases: tuple[Tensor, ...]  # [l]: (n_{l+1},) float32; exactly 0 where a unit has no incoming edge
 
     @classmethod
     def of(cls, stack: StackedMLP) -> CompactMLP:
@@ -64,11 +50,6 @@ class CompactMLP:
     def n_weights(self) -> int:
         """Number of edges that are possible between the units left."""
         return sum(mask.numel() for mask in self.masks)
-
-    @property
-    def n_hidden(self) -> int:
-        """Number of hidden units left."""
-        return sum(len(units) for units in self.units[1:-1])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs before the sigmoid, (n, n_out), for values of the inputs that are left, (n, n_0)."""

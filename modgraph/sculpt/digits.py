@@ -74,7 +74,7 @@ class ImageTask(SplitTask):
     Attributes
     ----------
     train, validation, test : Task
-        Pairs side by side; inputs (n, height × width) float32, row by row.
+        See `SplitTask`; pairs side by side, row by row.
     sources : tuple of numpy.ndarray
         For each part (n, 2) int64: index of the left and of the right image.
     image_shape : (int, int)
@@ -134,8 +134,7 @@ def digit_pairs(
     ImageTask(128 → 3: 1280 samples to train on, 640 to validate, 640 to test)
     """
     check_choice("task", task, [*CLASSES])
-    whole = len(pairs) == 3 and all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pairs)
-    if not whole:
+    if len(pairs) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in pairs):
         raise ValueError(f"`pairs` must be three ints ≥ 1 (got {pairs!r})")
     check_int("random_state", random_state, at_least=0)
     source = digits if isinstance(digits, Digits) else _digits(*digits)

@@ -16,7 +16,7 @@ import torch
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, prune, train
-from modgraph.sculpt.prune import Criterion, Schedule, edge_score, percentile_cut, prune_units
+from modgraph.sculpt.prune import Schedule, edge_score, percentile_cut, prune_units
 from modgraph.sculpt.stack import StackedMLP, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
@@ -28,21 +28,11 @@ PHASES: dict[Phase, int] = {"dense": 1, "units": 2, "again": 3, "edges": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Population:
-    """N networks, their seeds and their results; row b of each field belongs to network b.
+    """N networks, their seeds and their results; row b of each field belongs to network b."""
 
-    Attributes
-    ----------
-    stack : StackedMLP
-        N networks in the shape of the dense network.
-    seeds : numpy.ndarray
-        (N,) int64.
-    correct : numpy.ndarray
-        (N,) int64: correct output bits on the clean table; −1 = not yet evaluated.
-    """
-
-    stack: StackedMLP
-    seeds: IntArray
-    correct: IntArray
+    stack: StackedMLP  # N networks in the shape of the dense network
+    seeds: IntArray  # (N,) int64
+    correct: IntArray  # (N,) int64: correct output bits on the clean table; −1 = not yet evaluated
 
     def select(self, index: IntArray) -> Population:
         """Return the networks at `index`; repeats are allowed."""
@@ -73,35 +63,17 @@ def one_thread_per_operation() -> Iterator[int]:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Engine:
-    """Trains and prunes populations on one task with one set of settings.
+    """Trains and prunes populations on one task with one set of settings."""
 
-    Attributes
-    ----------
-    task : Task
-        The task to learn; torch computes on its device.
-    settings : TrainSettings
-    threads : int
-        Number of threads for the kernel.
-    compiled : bool
-        Whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU.
-    network_steps : int
-        Optimiser steps × networks so far.
-    """
-
-    task: Task
+    task: Task  # the task to learn; torch computes on its device
     settings: TrainSettings
-    threads: int = 1
-    compiled: bool | None = None
-    network_steps: int = field(default=0, init=False)
+    threads: int = 1  # number of threads for the kernel
+    compiled: bool | None = None  # whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU
+    network_steps: int = field(default=0, init=False)  # optimiser steps × networks so far
 
     def __post_init__(self) -> None:
         if self.compiled is None:
             self.compiled = self.task.inputs.device.type == "cpu"
-
-    @property
-    def unit_score(self) -> Criterion:
-        """The criterion by which units are pruned."""
-        return partial(kernel.unit_score, threads=self.threads) if self.compiled else prune.unit_score
 
     def accepted(self, population: Population) -> BoolArray:
         """Return which networks reach the accuracy threshold, (N,) bool."""
@@ -152,23 +124,10 @@ class Engine:
         steps: FloatArray,
         progress: Callable[[int], None] | None = None,
     ) -> Population:
-        """Prune every network as far as it stays accepted: one whole phase.
+        """Prune every network as far as it stays accepted, with `steps` (N,) in percent at first: one phase.
 
-        Parameters
-        ----------
-        population : Population
-            Networks to start from; those that are not accepted come back unchanged.
-        phase : {"units", "edges"}
-            What is pruned.
-        steps : numpy.ndarray
-            (N,) first step of each network, percent.
-        progress : callable, optional
-            Called after every round with the number of networks that have ended.
-
-        Returns
-        -------
-        Population
-            The last accepted state of every network.
+        Networks that are not accepted come back unchanged, the others in their last accepted state. After every round
+        `progress` gets the number of networks that have ended.
         """
         # All running networks are in the same round, number `run`.
         sizes = population.stack.sizes
@@ -195,7 +154,10 @@ class Engine:
 
     def pruned(self, stack: StackedMLP, *, phase: Phase, targets: FloatArray) -> StackedMLP:
         """Prune every network once, at the percentile `targets` (N,) of its own scores."""
-        score = self.unit_score if phase == "units" else edge_score
-        scores = score(stack, self.task)  # (N, hidden units or edges)
+        if phase == "edges":
+            scores = edge_score(stack)  # (N, edges)
+        else:  # (N, hidden units)
+            score = partial(kernel.unit_score, threads=self.threads) if self.compiled else prune.unit_score
+            scores = score(stack, self.task)
         keep = scores > percentile_cut(scores, targets)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)

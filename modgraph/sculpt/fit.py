@@ -6,7 +6,6 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,14 +37,10 @@ class WideSettings(AdamSettings):
 
     Parameters
     ----------
-    learning_rate : float
-        Learning rate of Adam, > 0; constant.
-    batch_size : int
-        Samples in a step, ≥ 1; the last batch of an epoch may be smaller.
+    learning_rate, batch_size, weight_decay
+        As in `TrainSettings`.
     epochs : int
         Passes over the training samples in each training run, ≥ 1; fewer where `patience` or `give_up` ends the run.
-    weight_decay : float
-        ≥ 0; it times the weight is added to the gradient (L2).
     patience : int or None
         A retraining run ends after this many accurate enough epochs in a row, ≥ 1; None: all epochs are run, as in the
         publication.
@@ -100,71 +95,38 @@ class WideSettings(AdamSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fitted:
-    """The result of a training run.
+    """The result of a training run: the network with the highest validation accuracy, then the lowest loss."""
 
-    Attributes
-    ----------
-    network : CompactMLP
-        The network after its best epoch, or before the first one: the one with the highest validation accuracy, and
-        among equal ones the lowest validation loss.
-    epochs : int
-        Passes over the training samples.
-    accuracy : float
-        Share of correct output bits on the validation samples.
-    """
-
-    network: CompactMLP
-    epochs: int
-    accuracy: float
+    network: CompactMLP  # after its best epoch, or before the first one
+    epochs: int  # passes over the training samples
+    accuracy: float  # share of correct output bits on the validation samples
 
 
 def fit(
-    network: CompactMLP,
-    task: SplitTask,
-    *,
-    settings: WideSettings,
-    key: tuple[int, ...],
-    enough: float = math.inf,
+    network: CompactMLP, task: SplitTask, *, settings: WideSettings, key: tuple[int, ...], enough: float = math.inf
 ) -> Fitted:
     """Train a network once; Adam starts with zero moments, and pruned parameters stay exactly 0.
 
-    Parameters
-    ----------
-    network : CompactMLP
-    task : SplitTask
-    settings : WideSettings
-    key : tuple of int
-        The orders of the samples depend on it.
-    enough : float
-        Validation accuracy from which `patience` counts an epoch.
-
-    Returns
-    -------
-    Fitted
+    The orders of the samples depend on `key`. From the validation accuracy `enough` on, `patience` counts an epoch.
     """
-    with nullcontext() if network.n_weights > LARGE else one_thread_per_operation():
-        return _fit(network, task, settings=settings, key=key, enough=enough)
-
-
-def _fit(
-    network: CompactMLP, task: SplitTask, *, settings: WideSettings, key: tuple[int, ...], enough: float
-) -> Fitted:
     validation = network.view(task.validation)
-    trainer = _trainer(network, network.view(task.train), settings)
+    is_dense = network.n_edges > SPARSE_BELOW * network.n_weights
+    trainer = (_Dense if is_dense else _Sparse)(network, network.view(task.train), settings)
     best, best_loss = Fitted(network=network, epochs=0, accuracy=-1.0), math.inf
     top, top_epoch, n_enough, epoch = -1.0, 0, 0, 0  # top: the best accuracy of a trained network
-    for epoch in range(settings.epochs + 1):  # epoch 0 evaluates the network without training
-        if epoch:
-            trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
-        current = trainer.network()
-        accuracy, loss = evaluate(current, validation)
-        if (accuracy, -loss) > (best.accuracy, -best_loss):
-            best, best_loss = Fitted(network=current, epochs=epoch, accuracy=accuracy), loss
-        if epoch and accuracy > top:
-            top, top_epoch = accuracy, epoch
-        n_enough = n_enough + 1 if epoch and accuracy >= enough else 0
-        if n_enough == settings.patience or epoch - top_epoch == settings.give_up:
-            break
+    with nullcontext() if network.n_weights > LARGE else one_thread_per_operation():
+        for epoch in range(settings.epochs + 1):  # epoch 0 evaluates the network without training
+            if epoch:
+                trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
+            current = trainer.network()
+            accuracy, loss = evaluate(current, validation)
+            if (accuracy, -loss) > (best.accuracy, -best_loss):
+                best, best_loss = Fitted(network=current, epochs=epoch, accuracy=accuracy), loss
+            if epoch and accuracy > top:
+                top, top_epoch = accuracy, epoch
+            n_enough = n_enough + 1 if epoch and accuracy >= enough else 0
+            if n_enough == settings.patience or epoch - top_epoch == settings.give_up:
+                break
     return Fitted(network=best.network, epochs=epoch, accuracy=best.accuracy)
 
 
@@ -178,24 +140,11 @@ def evaluate(network: CompactMLP, task: Task) -> tuple[float, float]:
     return n_correct / task.targets.numel(), loss / task.targets.numel()
 
 
-class _Trainer(Protocol):
-    """A network in training."""
-
-    def epoch(self, order: Tensor) -> None:
-        """Train on the samples in this order (n,)."""
-
-    def network(self) -> CompactMLP:
-        """Return the network in its present state."""
-
-
-def _trainer(network: CompactMLP, task: Task, settings: WideSettings) -> _Trainer:
-    """Choose the faster way to train for the density of the network."""
-    dense = network.n_edges > SPARSE_BELOW * network.n_weights
-    return (_Dense if dense else _Sparse)(network, task, settings)
-
-
 class _Dense:
-    """Trains dense layers with torch; pruned parameters are set back to 0 after every step."""
+    """Trains dense layers with torch; pruned parameters are set back to 0 after every step.
+
+    `epoch` trains on the samples in an order (n,), `network` returns the present state, as in `_Sparse`.
+    """
 
     def __init__(self, network: CompactMLP, task: Task, settings: WideSettings) -> None:
         self.weights = [weight.clone().requires_grad_() for weight in network.weights]

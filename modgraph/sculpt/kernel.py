@@ -295,13 +295,7 @@ def _score_share(networks: Any, order: Any, table: Any, scores: Any) -> None:  #
 
 
 def train(
-    stack: StackedMLP,
-    *,
-    draws: Draws,
-    stream: Tensor,
-    task: Task,
-    settings: TrainSettings,
-    threads: int = 1,
+    stack: StackedMLP, *, draws: Draws, stream: Tensor, task: Task, settings: TrainSettings, threads: int = 1
 ) -> tuple[StackedMLP, Tensor]:
     """Train a stack once and return each network as it was after its best epoch, as `modgraph.sculpt.train.train`."""
     best, correct = torch.zeros_like(stack.parameters), torch.empty_like(stream)

@@ -5,7 +5,7 @@ Everything works on a whole stack: row b of scores, cuts and schedules belongs t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,53 +18,28 @@ from modgraph.sculpt.stack import StackedMLP, activations, edges_of
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import slopes
 
-Criterion = Callable[[StackedMLP, Task], Tensor]
-"""A criterion scores the hidden units, or the edges, of the dense networks: (B, n) float32 ≥ 0, pruned ones 0."""
-
 
 def unit_score(stack: StackedMLP, task: Task) -> Tensor:
     """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
 
     The loss is that of one sample at a time: binary cross-entropy, mean over outputs (Patil et al. 2023, §3; clean
-    inputs). An inactive unit has activation 0, so the derivative may be taken before or after its ReLU.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, hidden units of all layers) float32 ≥ 0.
+    inputs). An inactive unit has activation 0, so the derivative may be taken before or after its ReLU. The result is
+    (B, hidden units of all layers) float32 ≥ 0; pruned units have 0.
     """
     values = activations(stack, task.inputs)  # [layer]: (B, n, units)
     hidden = zip(values[1:-1], slopes(stack, values, task.targets), strict=False)
     return torch.cat([(value * slope).abs().mean(1) for value, slope in hidden], dim=1)
 
 
-def edge_score(stack: StackedMLP, task: Task | None = None) -> Tensor:  # noqa: ARG001 (a criterion takes a task)
-    """Score every edge by |weight|, whatever the task.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, edges of all layers) float32 ≥ 0.
-    """
+def edge_score(stack: StackedMLP) -> Tensor:
+    """Score every edge by |weight|: (B, edges of all layers) float32 ≥ 0, pruned ones 0."""
     return edges_of(stack.parameters, stack.sizes).abs()
 
 
 def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
-    """Return a percentile of each row, linearly interpolated as `numpy.percentile` does.
+    """Return a percentile of each row, linearly interpolated as `numpy.percentile` does; scores above it are kept.
 
-    Parameters
-    ----------
-    scores : torch.Tensor
-        (B, n) float32 ≥ 0, n ≥ 1.
-    targets : numpy.ndarray
-        (B,) percentages in [0, 100].
-    absent : int ≥ 0
-        Number of further scores of 0 in each row, which `scores` leaves out.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, 1) float64; scores strictly above are kept.
+    `scores` are (B, n) float32 ≥ 0, `targets` (B,) percentages; each row has `absent` further scores of 0.
 
     Examples
     --------
@@ -126,26 +101,12 @@ class Schedule:
 
     @classmethod
     def start(
-        cls,
-        steps: Sequence[float] | FloatArray,
-        *,
-        smallest: float,
-        running: BoolArray | None = None,
+        cls, steps: Sequence[float] | FloatArray, *, smallest: float, running: BoolArray | None = None
     ) -> Schedule:
-        """Return the schedule of networks before their first round.
+        """Return the schedule of networks before their first round, with these first `steps` (B,), in percent.
 
-        Parameters
-        ----------
-        steps : array_like of float, (B,)
-            First steps, percent.
-        smallest : float
-            A rejection at this step, in percent, ends the pruning of a network.
-        running : array of bool, (B,), optional
-            Which networks take part; by default all.
-
-        Returns
-        -------
-        Schedule
+        A rejection at the step `smallest` ends the pruning of a network; the networks in `running` (B,) take part, by
+        default all.
         """
         step = np.array(steps, dtype=np.float64)
         running = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()

@@ -77,11 +77,9 @@ class SculptedNetwork:
         return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
 
     def __repr__(self) -> str:
-        return (
-            f"SculptedNetwork(seed={self.seed}, unit_step={self.unit_step:g}, "
-            f"edge_step={self.edge_step:g}, edges={self.edges}, accuracy={self.accuracy:.4g}, "
-            f"accepted={self.accepted})"
-        )
+        steps = f"unit_step={self.unit_step:g}, edge_step={self.edge_step:g}"
+        result = f"edges={self.edges}, accuracy={self.accuracy:.4g}, accepted={self.accepted}"
+        return f"SculptedNetwork(seed={self.seed}, {steps}, {result})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -110,31 +108,20 @@ class SculptResult:
         )
 
 
-class Candidate(Protocol):
-    """A network sculpted with one setting, new or from a store."""
+class _Candidate(Protocol):
+    """A `SculptedNetwork`, or one from a store."""
 
     @property
-    def unit_step(self) -> float:
-        """P_u, percent."""
-
+    def unit_step(self) -> float: ...
     @property
-    def edge_step(self) -> float:
-        """P_e, percent."""
-
+    def edge_step(self) -> float: ...
     @property
-    def edges(self) -> int:
-        """Number of edges kept."""
-
+    def edges(self) -> int: ...
     @property
-    def accuracy(self) -> float:
-        """Share of correct output bits, in [0, 1]."""
-
-    @property
-    def dag(self) -> LayeredDAG:
-        """The network as a layered graph."""
+    def accuracy(self) -> float: ...
 
 
-AnyCandidate = TypeVar("AnyCandidate", bound=Candidate)
+AnyCandidate = TypeVar("AnyCandidate", bound=_Candidate)
 
 
 def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
@@ -238,10 +225,7 @@ def sculpt(
         report(done_dense)
         networks = networks.select(np.repeat(np.arange(n_seeds), n_units))
         networks = engine.prune_and_train(
-            networks,
-            phase="units",
-            steps=np.tile(unit, n_seeds),
-            progress=lambda ended: report(done_dense + ended),
+            networks, phase="units", steps=np.tile(unit, n_seeds), progress=lambda ended: report(done_dense + ended)
         )
         networks = engine.train_once_more(networks)
         networks = networks.select(np.repeat(np.arange(n_seeds * n_units), n_edges))

@@ -134,18 +134,7 @@ def keyed_generator(*key: int) -> torch.Generator:
 def initial_stack(sizes: Sequence[int], *, seeds: Sequence[int], device: torch.device | None = None) -> StackedMLP:
     """Return new dense networks: Kaiming-normal weights (fan in, gain √2), zero biases.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Units of every layer, inputs first.
-    seeds : sequence of int ≥ 0
-        One for each network; network b depends on ``seeds[b]`` and `sizes` only.
-    device : torch.device, optional
-        Device of the stack. The numbers are always drawn on the CPU.
-
-    Returns
-    -------
-    StackedMLP
+    Network b depends on ``seeds[b]`` and `sizes` only; the numbers are drawn on the CPU, whatever the device.
     """
     drawn: dict[int, Tensor] = {}
     for seed in set(seeds):

@@ -55,30 +55,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class State:
-    """Everything that the next round needs.
+    """Everything that the next round needs."""
 
-    Attributes
-    ----------
-    network : CompactMLP
-        The last accepted network.
-    threshold : float
-        Validation accuracy from which a network is accepted; 0 until the dense network is trained.
-    phase : {"dense", "units", "again", "edges"} or None
-        Phase of the next round; None: finished.
-    run : int
-        Number of training runs of this phase so far.
-    schedule : Schedule
-        Used in the phases "units" and "edges".
-    rounds : tuple of Round
-        All rounds so far.
-    """
-
-    network: CompactMLP
-    threshold: float
-    phase: Phase | None
-    run: int
-    schedule: Schedule
-    rounds: tuple[Round, ...]
+    network: CompactMLP  # the last accepted network
+    threshold: float  # validation accuracy from which a network is accepted; 0 until the dense network is trained
+    phase: Phase | None  # phase of the next round; None: finished
+    run: int  # number of training runs of this phase so far
+    schedule: Schedule  # used in the phases "units" and "edges"
+    rounds: tuple[Round, ...]  # all rounds so far
 
 
 def save_state(state: State, path: str | os.PathLike[str], *, asked: str) -> None:
@@ -102,13 +86,7 @@ def save_state(state: State, path: str | os.PathLike[str], *, asked: str) -> Non
 
 
 def load_state(path: str | os.PathLike[str], *, asked: str | None = None) -> State | None:
-    """Read a state; None if there is no such file.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a checkpoint, or `asked` is given and differs from that of the file.
-    """
+    """Read a state, None if there is no such file; a file that is none, or has another `asked`, raises a ValueError."""
     if not Path(path).exists():
         return None
     try:

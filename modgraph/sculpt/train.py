@@ -124,36 +124,13 @@ def draw(task: Task, *, settings: TrainSettings, keys: Sequence[tuple[int, ...]]
 
 
 def train(
-    stack: StackedMLP,
-    *,
-    draws: Draws,
-    stream: Tensor,
-    task: Task,
-    settings: TrainSettings,
+    stack: StackedMLP, *, draws: Draws, stream: Tensor, task: Task, settings: TrainSettings
 ) -> tuple[StackedMLP, Tensor]:
     """Train a stack once and return each network as it was after its best epoch.
 
     The best epoch has the highest accuracy on the clean table, and among equal accuracies the lowest loss. Adam starts
-    with zero moments. Pruned weights and biases stay exactly 0.
-
-    Parameters
-    ----------
-    stack : StackedMLP
-        B networks.
-    draws : Draws
-        K streams of training samples.
-    stream : torch.Tensor
-        (B,) int64: the stream that each network trains on.
-    task : Task
-        The clean table, evaluated after each epoch.
-    settings : TrainSettings
-
-    Returns
-    -------
-    best : StackedMLP
-        The networks after their best epochs.
-    correct : torch.Tensor
-        (B,) int64: correct output bits on the clean table.
+    with zero moments. Pruned weights and biases stay exactly 0. Network b trains on stream ``stream[b]`` of `draws`.
+    Returns the networks after their best epochs, and their correct output bits on the clean table, (B,) int64.
     """
     current = dataclasses.replace(stack, parameters=stack.parameters.clone())
     best = stack.parameters.clone()
@@ -200,12 +177,7 @@ def _gradient(stack: StackedMLP, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _adam(
-    stack: StackedMLP,
-    gradient: Tensor,
-    moment1: Tensor,
-    moment2: Tensor,
-    step: int,
-    settings: TrainSettings,
+    stack: StackedMLP, gradient: Tensor, moment1: Tensor, moment2: Tensor, step: int, settings: TrainSettings
 ) -> None:
     """Take step number `step` (from 1) of Adam in place; `gradient` is overwritten.
 

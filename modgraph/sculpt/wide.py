@@ -212,7 +212,7 @@ def _phase_after(state: State, settings: WideSettings) -> State:
 def without_weak_units(network: CompactMLP, task: Task, targets: FloatArray) -> CompactMLP:
     """Prune the hidden units up to percentile `targets` (1,) of the scores of all hidden units of the dense network."""
     stack, task = network.stack(), network.view(task)
-    scores = torch.zeros(1, network.n_hidden)
+    scores = torch.zeros(1, sum(stack.sizes[1:-1]))
     for inputs, outputs in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
         scores += unit_score(stack, Task(inputs=inputs, targets=outputs)) * (len(inputs) / task.n_samples)
     cut = percentile_cut(scores, targets, absent=sum(network.sizes[1:-1]) - scores.shape[1])

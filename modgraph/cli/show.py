@@ -1,0 +1,147 @@
+"""Commands that describe, draw and convert what is in a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modgraph.cli.options import (
+    HierarchyOptions,
+    ImageShape,
+    Json,
+    NetworkOptions,
+    TargetOption,
+    parse_image_shape,
+    speaking_of,
+    target_graph,
+)
+from modgraph.cli.output import print_json, progress_bar, working
+from modgraph.dag import LayeredDAG
+from modgraph.draw import draw as draw_modules
+from modgraph.evidence import significance
+from modgraph.files import replacing
+from modgraph.io.attribution import is_attribution_graph, save_supernodes
+from modgraph.io.export import save_graph
+from modgraph.io.hierarchy import is_hierarchy
+from modgraph.io.npz_file import save_network
+from modgraph.modules import ModuleHierarchy
+from modgraph.names import counted, layer_names
+from modgraph.report import report as write_report
+
+
+def info(options: NetworkOptions, as_json: Json = False) -> None:
+    """Describe the network in a file: layers, edges, density, before and after trimming.
+
+    Example: modgraph info pruned.npz
+    """
+    dag = options.network()
+    trimmed = dag.trim()
+    activations = None
+    if dag.activations is not None:
+        activations = [sorted(set(dag.activations[dag.layer == level].tolist())) for level in range(dag.n_layers)]
+    facts: dict[str, Any] = {
+        "layers": layer_names(dag),
+        "layer_sizes": list(dag.layer_sizes),
+        "trimmed_sizes": list(trimmed.layer_sizes),
+        "edges": dag.n_edges,
+        "trimmed_edges": trimmed.n_edges,
+        "density": dag.density,
+        "skips_layers": dag.skips_layers,
+        "weights": dag.weights is not None,
+        "biases": dag.biases is not None,
+        "activations": activations,
+        "notes": list(dag.notes),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    typer.echo(f"{dag!r}; trimmed {trimmed!r}")
+    for level, name in enumerate(facts["layers"]):
+        sizes = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
+        typer.echo(f"  {name}: {sizes}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+
+
+def draw(
+    options: HierarchyOptions,
+    picture: Annotated[
+        Path, typer.Argument(metavar="PICTURE", help="The picture to write: .svg, .png, .pdf; - prints SVG.")
+    ],
+    target: TargetOption = None,
+    image_shape: ImageShape = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the modules of a network or of a saved hierarchy.
+
+    Example: modgraph draw pruned.safetensors modules.svg
+    """
+    graph, shape = target_graph(target), parse_image_shape(image_shape)
+    if as_json and str(picture) == "-":
+        raise ValueError("`--json` and the picture can't both go to standard output")
+    found = options.hierarchy()
+    with working("drawing"):
+        figure: Any = draw_modules(found, target=graph, image_shape=shape).figure
+        if str(picture) == "-":
+            figure.savefig(sys.stdout.buffer, format="svg")
+            return
+        with speaking_of({"path": "PICTURE"}), replacing(picture) as part:
+            figure.savefig(part, dpi=200)
+    if as_json:
+        print_json({"file": str(picture), "n_modules": found.n_modules})
+
+
+def report(
+    options: HierarchyOptions,
+    page: Annotated[Path, typer.Argument(metavar="PAGE", help="The page to write: .html.")],
+    target: TargetOption = None,
+    title: Annotated[str | None, typer.Option(help="The heading of the page.")] = None,
+    image_shape: ImageShape = None,
+    nulls: Annotated[int, typer.Option("--nulls", help="Null networks to compare with; 0: none.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the modules of a network or of a saved hierarchy as one interactive HTML file.
+
+    Example: modgraph report pruned.safetensors report.html
+    """
+    graph, shape = target_graph(target), parse_image_shape(image_shape)
+    found = options.hierarchy()
+    evidence = None
+    if nulls:
+        with speaking_of({"n_null": "--nulls"}), progress_bar() as progress:
+            evidence = significance(found, n_null=nulls, random_state=options.seed, progress=progress)
+    with working("writing the report"), speaking_of({"path": "PAGE"}):
+        write_report(found, page, target=graph, title=title, image_shape=shape, evidence=evidence)
+    if as_json:
+        print_json({"file": str(page), "n_modules": found.n_modules})
+
+
+def convert(
+    options: HierarchyOptions,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .dot, .csv or .parquet.")
+    ],
+    modules: Annotated[bool, typer.Option("--modules", help="Detect modules, write them with the network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a network as a graph for other programs, or as .npz; a saved hierarchy keeps its modules.
+
+    From an attribution graph to .json with --modules: the same file, with the modules as its groups (supernodes).
+
+    Example: modgraph convert pruned.onnx network.graphml --modules
+    """
+    to_npz = out.suffix == ".npz"
+    if to_npz and modules:
+        raise ValueError("`--modules` can't be kept in .npz: choose a graph format")
+    with_modules = modules or (not to_npz and is_hierarchy(options.file))
+    graph = options.hierarchy() if with_modules else options.network()
+    with working(f"writing {out}"), speaking_of({"path": "OUT"}):
+        if to_npz and isinstance(graph, LayeredDAG):
+            save_network(graph, out)
+        elif isinstance(graph, ModuleHierarchy) and out.suffix == ".json" and is_attribution_graph(options.file):
+            save_supernodes(graph, out, source=options.file)
+        else:
+            save_graph(graph, out)
+    if as_json:
+        print_json({"file": str(out), "modules": with_modules})

@@ -62,7 +62,7 @@ class Module:
 
     def __repr__(self) -> str:
         return (
-            f"Module({self.id}: {len(self.units)} units in layers {list(self.layers)}, level {self.level}, "
+            f"Module({self.id}: {counted(len(self.units), 'unit')} in layers {list(self.layers)}, level {self.level}, "
             f"{counted(len(self.inputs), 'input')} → {counted(len(self.outputs), 'output')})"
         )
 

@@ -4,12 +4,13 @@
 (`modgraph.null.swap_edges`), the same wiring and weights where influence does (`modgraph.null.shuffle_weights`). The
 share of them that look at least as modular is the p-value.
 
-**How modular a network is.** By wiring: by how many bits the clusters make its edges more likely than degrees do
-(`modgraph.cluster.description.cluster_bits`), minus the bits that tell the clusters. The same is computed for two
-clusters in every layer, and counts if it is more, or if one cluster a layer was found: so such networks differ, too. By
-influence:
-how far the modularity of groups of inputs and outputs is above that of networks with shuffled weights
-(`modgraph.cluster.coclusters`).
+**How modular a network is.** By wiring: the largest eigenvalue of the adjacency matrix after the edges that degrees
+explain are taken out (`largest_eigenvalue`). It needs no partition, so it also sees modules that are too weak to be
+found unit by unit. By influence: how far the modularity of groups of inputs and outputs is above that of networks with
+shuffled weights (`modgraph.cluster.coclusters`).
+
+**How well a module is marked off.** By how many bits its clusters make their edges more likely than degrees do
+(`modgraph.cluster.description.cluster_bits`).
 
 **Without null networks.** In a random network with these degrees a partition saves k bits with probability 2^−k at
 most, however it was found: code lengths obey Kraft's inequality (Grünwald, "The Minimum Description Length Principle",
@@ -31,14 +32,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigvalsh
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_int, check_share, require
 from modgraph.cluster import METHODS
 from modgraph.cluster.by_influence import modules_by_influence
-from modgraph.cluster.description import cluster_bits, description_length, partition_bits
-from modgraph.cluster.sparse import layer_tree
+from modgraph.cluster.description import cluster_bits, description_length
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.labels import by_first_unit
@@ -56,8 +59,14 @@ CLEAR = 6.0
 ENOUGH_EXCEEDING = 10
 # and null networks at most.
 MOST_NULL = 199
-# Statistics that differ by less, in bits or modularity, are equal but for rounding.
+# Statistics that differ by less are equal but for rounding.
 EQUAL = 1e-9
+# Units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method.
+MOST_DENSE = 400
+# Relative error of the eigenvalue by Lanczos' method.
+EIGENVALUE_ERROR = 1e-11
+# What a file of results is, and of which statistics.
+FORMAT = "modgraph evidence 2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,8 +101,8 @@ class Significance:
     effect_size : float
         How far the statistic is above its mean in null networks, in their standard deviations; NaN without any.
     statistic : float
-        How modular the network is, in bits (wiring) or modularity above chance (influence). With ``n_null=0`` the bits
-        that the clusters save in the description of the network.
+        How modular the network is: `largest_eigenvalue`, 0…1 (wiring) or modularity above chance (influence). With
+        ``n_null=0`` the bits that the clusters save in the description of the network.
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}
@@ -422,19 +431,13 @@ class _Task:
             groups = modules_by_influence(dag, random_state=self.detection_seed).groups
             value = groups.modularity - groups.expected
             return value, np.full(found.n_modules, value, dtype=np.float64)
-        clusters = _clusters(found, kept)
-        by_unit = cluster_bits(dag, clusters)
         marks = np.zeros(found.n_modules)
-        np.add.at(marks, found.labels[kept], by_unit)
-        halves = _halves(dag)
-        two = float(cluster_bits(dag, halves).sum()) - partition_bits(dag, halves)
-        if clusters.max() + 1 == len(np.unique(dag.layer)):
-            return two, marks
-        return max(float(by_unit.sum()) - partition_bits(dag, clusters), two), marks
+        np.add.at(marks, found.labels[kept], cluster_bits(dag, _clusters(found, kept)))
+        return largest_eigenvalue(dag), marks
 
     def fingerprint(self) -> str:
         """Return a text that differs between networks, settings and seeds."""
-        digest = hashlib.sha256(repr((sorted(self.found.settings.items()), self.seed, self.wiring)).encode())
+        digest = hashlib.sha256(repr((FORMAT, sorted(self.found.settings.items()), self.seed, self.wiring)).encode())
         for array in (self.found.dag.sources, self.found.dag.targets, self.found.dag.weights, self.found.labels):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -448,18 +451,62 @@ def _clusters(found: ModuleHierarchy, kept: BoolArray) -> IntArray:
     return by_first_unit(clusters)
 
 
-def _halves(dag: LayeredDAG) -> IntArray:
-    """Cut the linkage tree of every layer before the outputs in two."""
-    labels = np.zeros(dag.n_units, dtype=np.int64)
-    starts = dag.layer_starts.tolist()
-    for level in range(dag.n_layers - 1):
-        start, stop = starts[level], starts[level + 1]
-        if stop - start > 1:
-            grown = layer_tree(dag, level, hops=dag.n_layers - 1)
-            if grown.tree is not None and grown.tree.n_rows > 1:
-                step = int(grown.tree.steps[max(0, grown.tree.n_rows - 3)]) if grown.tree.n_rows > 2 else 0
-                labels[start:stop] = by_first_unit(grown.tree.cut(step)[grown.row_of])
-    return labels
+def largest_eigenvalue(dag: LayeredDAG) -> float:
+    """Return how far the wiring is from what degrees explain, in the one direction where it is farthest.
+
+    Let A be the symmetric adjacency matrix, k the degrees, and ⟨k⟩ their mean. Degrees explain P: between two layers
+    that E edges join, d_i d_j / E, with the degrees d of their units towards each other's layer. It is the largest
+    eigenvalue of ::
+
+        D^−1/2 (A − P) D^−1/2,   D = diag(k) + ⟨k⟩
+
+    Modules give a few large eigenvalues, one less than there are modules; chance gives a band of smaller ones. The mean
+    degree in D keeps units of few edges from giving large ones (Qin and Rohe, "Regularized spectral clustering under
+    the degree-corrected stochastic blockmodel", NIPS 2013).
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+
+    Returns
+    -------
+    float, 0…1
+        0 where there are no edges. The same for any order of the units, up to rounding.
+
+    Examples
+    --------
+    >>> halves, full = np.kron(np.eye(2), np.ones((4, 4))), np.ones((8, 8))
+    >>> [round(largest_eigenvalue(LayeredDAG.from_masks([mask, mask])), 3) for mask in (halves, full)]
+    [0.507, 0.0]
+    """
+    n_units, n_layers = dag.n_units, dag.n_layers
+    if dag.n_edges == 0:
+        return 0.0
+    pairs, pair = np.unique(dag.layer[dag.sources] * n_layers + dag.layer[dag.targets], return_inverse=True)
+    ones, shape = np.ones(dag.n_edges), (n_units, len(pairs))
+    leaving = csr_array(coo_array((ones, (dag.sources, pair)), shape=shape))
+    entering = csr_array(coo_array((ones, (dag.targets, pair)), shape=shape))
+    expected = leaving / np.bincount(pair)
+    edges = csr_array(coo_array((ones, (dag.sources, dag.targets)), shape=(n_units, n_units)))
+    degrees = np.asarray(leaving.sum(axis=1) + entering.sum(axis=1))
+    scale = 1 / np.sqrt(degrees + degrees.mean())
+    if n_units <= MOST_DENSE:
+        matrix = (edges - expected @ entering.T).toarray() * scale[:, None] * scale
+        return max(0.0, float(eigvalsh(matrix + matrix.T, subset_by_index=[n_units - 1, n_units - 1])[0]))
+
+    def product(vector: FloatArray) -> FloatArray:
+        scaled = vector.ravel() * scale
+        forward = edges @ scaled - expected @ (entering.T @ scaled)
+        backward = edges.T @ scaled - entering @ (expected.T @ scaled)
+        found: FloatArray = (forward + backward) * scale
+        return found
+
+    matrix = LinearOperator((n_units, n_units), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).normal(size=n_units)
+    values = eigsh(
+        matrix, k=1, which="LA", v0=start, tol=EIGENVALUE_ERROR, maxiter=100 * n_units, return_eigenvectors=False
+    )
+    return max(0.0, float(values[0]))
 
 
 def _saved(dag: LayeredDAG, clusters: IntArray) -> float:
@@ -499,7 +546,7 @@ def _null_values(
         numbers = range(len(results), min(most, len(results) + at_once))
         results += _map(task.null, numbers, n_jobs)
         if checkpoint is not None:
-            document = {"format": "modgraph evidence 1", "fingerprint": task.fingerprint(), "null": results}
+            document = {"format": FORMAT, "fingerprint": task.fingerprint(), "null": results}
             with replacing(checkpoint) as part:
                 part.write_text(json.dumps(document), encoding="utf-8")
         if progress is not None:

@@ -2,13 +2,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import eigvalsh
 
 from modgraph import LayeredDAG, detect_modules, significance, stability
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
-from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _compared, _needed
+from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _compared, _needed, largest_eigenvalue
+from modgraph.null import swap_edges
 from modgraph.planted import planted_modules
+from tests.strategies import dags, permuted
 
 MODULAR = planted_modules([24, 24], n_modules=2, fan_out=5, rewired=0.05, random_state=0)[0]
 NOISE = planted_modules([12, 12, 12], n_modules=1, fan_out=3, random_state=1)[0]
@@ -23,6 +28,56 @@ def test_planted_modules_are_significant_and_noise_is_not() -> None:
     assert noise.p_value > 0.05
     assert all(module.p_value > 0.05 for module in noise.modules)
     assert {module.p_value for module in modular.modules} == {0.05}
+
+
+def test_modules_of_which_half_the_edges_are_rewired_are_significant() -> None:
+    dag = planted_modules([48, 48, 48], n_modules=3, fan_out=5, rewired=0.5, random_state=0)[0]
+    found = significance(dag, n_null=19, n_resamples=0)
+    assert found.p_value == 0.05
+    assert found.statistic == pytest.approx(largest_eigenvalue(dag.trim()))
+    assert found.effect_size > 2
+
+
+def by_definition(dag: LayeredDAG) -> float:
+    """The largest eigenvalue, from loops and a dense matrix."""
+    edges = np.zeros((dag.n_units, dag.n_units))
+    edges[dag.sources, dag.targets] = 1
+    degrees = edges.sum(axis=0) + edges.sum(axis=1)
+    for one in range(dag.n_layers):
+        for two in range(one + 1, dag.n_layers):
+            place = np.ix_(dag.layer == one, dag.layer == two)
+            block = edges[place]
+            if block.any():
+                edges[place] -= np.outer(block.sum(axis=1), block.sum(axis=0)) / block.sum()
+    scale = np.sqrt(degrees + degrees.mean())
+    return float(eigvalsh((edges + edges.T) / np.outer(scale, scale))[-1])
+
+
+@given(dag=dags(), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_the_largest_eigenvalue_is_as_defined_and_free_of_the_order_of_units(dag: LayeredDAG, seed: int) -> None:
+    value = largest_eigenvalue(dag)
+    assert 0 <= value < 1
+    if dag.n_edges:
+        assert value == pytest.approx(max(0.0, by_definition(dag)), abs=1e-9)
+    assert value == pytest.approx(largest_eigenvalue(permuted(dag, np.random.default_rng(seed))[0]), abs=1e-9)
+
+
+def test_the_eigenvalue_of_many_units_is_that_of_the_dense_matrix() -> None:
+    dag = planted_modules([150] * 3, n_modules=2, rewired=0.5, random_state=0)[0]
+    other = permuted(dag, np.random.default_rng(1))[0]
+    assert largest_eigenvalue(dag) == pytest.approx(by_definition(dag), abs=1e-9)
+    assert largest_eigenvalue(other) == pytest.approx(by_definition(dag), abs=1e-9)
+
+
+def test_the_eigenvalue_is_significant_in_noise_as_often_as_the_level_says() -> None:
+    ranks = []
+    for seed in range(200):
+        dag = planted_modules([16, 16, 16], n_modules=1, fan_out=3, rewired=1, random_state=seed)[0].trim()
+        null = [largest_eigenvalue(swap_edges(dag, random_state=20 * seed + number)) for number in range(4)]
+        ranks.append(1 + sum(value >= largest_eigenvalue(dag) for value in null))
+    # p = 1/5 in a fifth of them, within 3 standard errors.
+    assert np.mean(np.array(ranks) == 1) == pytest.approx(0.2, abs=0.085)
 
 
 def test_p_counts_the_network_itself_and_ties() -> None:

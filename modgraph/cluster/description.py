@@ -48,7 +48,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, xlogy
+from scipy.special import xlogy
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster.degrees import degree_model
@@ -320,28 +320,6 @@ def _sums(clusters: IntArray, degrees: Degrees, n_clusters: int) -> FloatArray:
     cells = clusters * n_classes + degrees.degree_class
     sums: FloatArray = np.bincount(cells, degrees.degree, minlength=n_clusters * n_classes).astype(np.float64)
     return sums.reshape(n_clusters, n_classes)
-
-
-def partition_bits(dag: LayeredDAG, labels: IntArray) -> float:
-    """Return how many bits it takes to tell a partition of the layers, beyond that of one cluster a layer.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-    labels : ndarray of int, shape (n_units,)
-        As in `description_length`.
-
-    Returns
-    -------
-    float
-    """
-    nats = 0.0
-    for start, stop in itertools.pairwise(dag.layer_starts.tolist()):
-        if start < stop:
-            sizes = np.unique(np.asarray(labels)[start:stop], return_counts=True)[1]
-            n, k = stop - start, len(sizes)
-            nats += gammaln(n) - gammaln(k) - gammaln(n - k + 1) + gammaln(n + 1) - gammaln(sizes + 1).sum()
-    return float(nats / math.log(2))
 
 
 def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:

@@ -71,6 +71,15 @@ def one_cluster_a_layer(found: ModuleHierarchy) -> bool:
     return all(len(np.unique(labels)) == 1 for labels in layers if len(labels) >= SMALLEST_LAYER)
 
 
+def p_value(dag: LayeredDAG, nulls: int, seed: int) -> float:
+    """The p-value of the wiring. No clustering changes it, so the fastest will do: one cluster a layer."""
+    return significance(dag, n_null=nulls, n_resamples=0, random_state=seed, detect=undivided).p_value
+
+
+def undivided(dag: LayeredDAG) -> ModuleHierarchy:
+    return detect_modules(dag, clustering=lambda rows: np.zeros(len(rows), dtype=np.int64))
+
+
 class Store:
     """Results by key, one JSON line each."""
 
@@ -94,9 +103,8 @@ def noise(store: Store, *, networks: int, first_seed: int, nulls: int) -> None:
         for seed in range(first_seed, first_seed + networks):
 
             def measure(seed: int = seed, draw: Callable[[int], LayeredDAG] = draw) -> tuple[bool, float | None]:
-                found = detect_modules(draw(seed))
-                p = significance(found, n_null=nulls, n_resamples=0, random_state=seed).p_value if nulls else None
-                return one_cluster_a_layer(found), p
+                dag = draw(seed)
+                return one_cluster_a_layer(detect_modules(dag)), p_value(dag, nulls, seed) if nulls else None
 
             results.append(store.get(f"noise {family} {seed} {nulls}", measure))
         every += results
@@ -129,7 +137,7 @@ def power(store: Store, *, networks: int, first_seed: int, nulls: int) -> None:
 
                 def measure(seed: int = seed, rewired: float = rewired, of: Any = (sizes, n_modules, fan_out)) -> float:
                     dag, _ = planted_modules(of[0], n_modules=of[1], fan_out=of[2], rewired=rewired, random_state=seed)
-                    return significance(dag, n_null=nulls, n_resamples=0, random_state=seed).p_value
+                    return p_value(dag, nulls, seed)
 
                 p_values.append(store.get(f"power {family} {rewired} {seed} {nulls}", measure))
             share = float(np.mean(np.array(p_values) <= LEVEL))

@@ -17,7 +17,16 @@ NEEDS = {
     "plot_torch_pruned": ["torch"],
     "plot_two_digits": ["torch"],
 }
-SLOW = {"plot_hundred_thousand_units", "plot_overlap_and_reuse", "plot_torch_pruned", "plot_two_digits"}
+# `make docs` runs these, too, and every warning there is an error.
+SLOW = {
+    "plot_connectome",
+    "plot_four_clusterings",
+    "plot_hundred_thousand_units",
+    "plot_overlap_and_reuse",
+    "plot_own_function",
+    "plot_torch_pruned",
+    "plot_two_digits",
+}
 # A figure counts once it is shown, and every part of it must hold something.
 RUN = """
 import runpy, sys

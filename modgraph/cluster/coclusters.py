@@ -1,8 +1,9 @@
 """Inputs and outputs clustered together by the influence of one on the other: modules of ordinary pruned networks.
 
-**What is clustered.** P, shape (outputs, inputs), is the influence of each input on each output (`modgraph.influence`):
-signed sums over paths, or mean Jacobians over data. With every row of |P| divided by its sum, e_oi is the share of
-output o's influence that comes from input i, and a partition of inputs and outputs into k groups has the modularity ::
+**What is clustered.** P, shape (outputs, inputs), is the influence of each input on each output
+(`modgraph.influence`): signed sums over paths, or mean Jacobians over data. With every row of the absolute values of
+P divided by its sum, e_oi is the share of output o's influence that comes from input i, and a partition of inputs and
+outputs into k groups has the modularity ::
 
     Q = 1/n Σ_{o, i in one group} (e_oi − mean of e_i over outputs)
 

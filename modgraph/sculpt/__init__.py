@@ -7,9 +7,9 @@ which makes the paper's image tasks. This package imports torch; ``modgraph`` im
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.prune import Schedule
+from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, SculptResult, fewest_edges, sculpt
 from modgraph.sculpt.stack import StackedMLP
-from modgraph.sculpt.state import Round
 from modgraph.sculpt.tasks import SplitTask, Task, as_task
 from modgraph.sculpt.train import TrainSettings
 from modgraph.sculpt.wide import WideResult, sculpt_wide

@@ -19,8 +19,8 @@ from modgraph.sculpt import fit as fitting
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES
 from modgraph.sculpt.fit import evaluate, fit
-from modgraph.sculpt.stack import initial_stack, keyed_generator
 from modgraph.sculpt.rounds import Fitted
+from modgraph.sculpt.stack import initial_stack, keyed_generator
 
 SIZES = (6, 9, 7, 3)
 
@@ -102,6 +102,7 @@ def test_edges_alone_learn_what_dense_layers_do(density: float, monkeypatch: pyt
     generator = torch.Generator().manual_seed(2)
     network = whole.prune([torch.rand(mask.shape, generator=generator) < density for mask in whole.masks])
     results = []
+    monkeypatch.setattr(fitting, "FEW", 0)
     for limit in (0.0, 2.0):  # never, and always
         monkeypatch.setattr(fitting, "SPARSE_BELOW", limit)
         results.append(fit(network, task, settings=settings, key=(0, 0)))

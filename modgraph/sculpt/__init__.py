@@ -1,10 +1,12 @@
 """Sculpting: train networks on a task, and prune each as far as it stays accurate.
 
-Most programs need `sculpt`, for thousands of small networks, `sculpt_wide`, for one large network, and `digit_pairs`,
-which makes the paper's image tasks. This package imports torch; ``modgraph`` imports it on first use only.
+`SculptedMLP` sculpts a network on data. It is built on `sculpt`, for thousands of small networks that learn a Boolean
+function, and `sculpt_wide`, for one network on samples; `digit_pairs` makes the paper's image tasks. This package
+imports torch; ``modgraph`` imports it on first use only.
 """
 
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
+from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.prune import Schedule
 from modgraph.sculpt.rounds import Round
@@ -22,6 +24,7 @@ __all__ = [
     "Round",
     "Schedule",
     "SculptResult",
+    "SculptedMLP",
     "SculptedNetwork",
     "SplitTask",
     "StackedMLP",

@@ -17,7 +17,7 @@ import torch
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, train
 from modgraph.sculpt.objective import BITS
-from modgraph.sculpt.prune import Criterion, Schedule, percentile_cut, prune_units, scored
+from modgraph.sculpt.prune import UNUSED, Criterion, Schedule, percentile_cut, prune_units, scored
 from modgraph.sculpt.stack import StackedMLP, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
@@ -70,7 +70,7 @@ class Search:
     networks: Population  # in their last accepted state
     phase: Phase | None = "dense"  # phase of the next round; None: finished
     run: int = 0  # number of rounds of this phase so far
-    schedule: Schedule = Schedule.start([100.0], smallest=100.0)  # used in the phases "units" and "edges"
+    schedule: Schedule = UNUSED  # in the phases "units" and "edges"
     network_steps: int = 0  # optimiser steps × networks so far
 
 
@@ -136,10 +136,7 @@ class Engine:
         phase, population, schedule = search.phase, search.networks, search.schedule
         assert phase is not None
         prunes = phase in ("units", "edges")
-        if prunes:
-            part = schedule.running
-        else:
-            part = self.accepted(population) == (phase == "again")
+        part = schedule.running if prunes else self.accepted(population) == (phase == "again")
         rows = np.flatnonzero(part)
         if rows.size:
             before = population.select(rows)
@@ -171,7 +168,7 @@ class Engine:
         return not search.schedule.running.any()
 
     def start(self, phase: Phase | None, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
-        """Return the state before the first round of a phase; each network is repeated for each of the phase's steps."""
+        """Return the state before the first round of a phase; each network is repeated for each step of the phase."""
         networks, sizes, schedule = search.networks, search.networks.stack.sizes, search.schedule
         if phase is not None and phase in steps_of:
             n_networks, steps = len(networks.seeds), steps_of[phase]

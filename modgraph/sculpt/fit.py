@@ -26,6 +26,9 @@ from modgraph.sculpt.train import AdamSettings
 SPARSE_BELOW = 0.5
 """Density among the units left below which computing edges alone is faster (`tests/benchmarks/test_bench_wide.py`)."""
 
+FEW = 10_000
+"""Number of edges up to which computing edges alone is faster at any density (the same benchmark)."""
+
 LARGE = 100_000
 """Number of weights among the units left from which a second thread, and bfloat16, make torch faster."""
 
@@ -100,7 +103,6 @@ class WideSettings(AdamSettings):
         if not isinstance(self.mixed_precision, bool):
             raise TypeError(f"`mixed_precision` must be True or False (got {self.mixed_precision!r})")
 
-
     @property
     def limits(self) -> Limits:
         """How far a network is pruned."""
@@ -128,7 +130,7 @@ def fit(
     """
     validation = network.view(task.validation)
     in_torch = callable(objective.loss) or task.train.inputs.is_cuda
-    is_dense = in_torch or network.n_edges > SPARSE_BELOW * network.n_weights
+    is_dense = in_torch or network.n_edges > max(SPARSE_BELOW * network.n_weights, FEW)
     trainer = (_Dense if is_dense else _Sparse)(network, network.view(task.train), settings, objective)
     best, best_loss = Fitted(network=network, epochs=0, accuracy=-math.inf), math.inf
     top, top_epoch, n_enough, epoch = -math.inf, 0, 0, 0  # top: the best metric of a trained network

@@ -20,7 +20,6 @@ from modgraph.sculpt.stack import StackedMLP, activations, edges_of, keyed_gener
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import gradient, slopes
 
-
 Criterion = Callable[[StackedMLP, Task], Tensor]
 """A score of one's own for units or edges: (B, hidden units) or (B, edges of all layers) finite numbers ≥ 0."""
 
@@ -207,3 +206,7 @@ class Schedule:
         while (impossible := schedule.running & (schedule.targets >= 100)).any():
             schedule = schedule._rejected(impossible)
         return schedule
+
+
+UNUSED = Schedule.start([100.0], smallest=100.0)
+"""Stands for a schedule in phases that prune nothing."""

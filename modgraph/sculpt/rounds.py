@@ -14,7 +14,7 @@ import numpy as np
 
 from modgraph.checks import check_number, check_share
 from modgraph.sculpt.engine import NEXT_PHASE, Phase
-from modgraph.sculpt.prune import Schedule
+from modgraph.sculpt.prune import UNUSED, Schedule
 
 Network = TypeVar("Network")
 
@@ -88,7 +88,7 @@ class State(Generic[Network]):
     threshold: float = -math.inf  # metric from which a network is accepted; −∞ until the dense network is trained
     phase: Phase | None = "dense"  # phase of the next round; None: finished
     run: int = 0  # number of training runs of this phase so far
-    schedule: Schedule = Schedule.start([100.0], smallest=100.0)  # used in the phases "units" and "edges"
+    schedule: Schedule = UNUSED  # in the phases "units" and "edges"
     rounds: tuple[Round, ...] = ()  # all rounds so far
 
 

@@ -158,9 +158,7 @@ def train(
     return dataclasses.replace(stack, parameters=best), best_correct
 
 
-def slopes(
-    stack: StackedMLP, values: Sequence[Tensor], targets: Tensor, objective: Objective = BITS
-) -> list[Tensor]:
+def slopes(stack: StackedMLP, values: Sequence[Tensor], targets: Tensor, objective: Objective = BITS) -> list[Tensor]:
     """Return ∂loss/∂z of every layer above the inputs, (B, n, units), z before the ReLU, for one sample at a time.
 
     `values` are the stack's `activations`.

@@ -181,9 +181,7 @@ class WideSculptor:
     ) -> None:
         self.task, self.sizes, self.seed, self.settings = task, sizes, seed, settings
         self.criteria = {"units": unit_score, "edges": edge_score}
-        self.objective = Objective.of(
-            task.outputs, n_outputs=sizes[-1], loss=settings.loss, metric=settings.metric
-        )
+        self.objective = Objective.of(task.outputs, n_outputs=sizes[-1], loss=settings.loss, metric=settings.metric)
         self.n_units, self.n_edges = sum(sizes[1:-1]), n_dense_edges(sizes)
         self.metric = self.objective.metric_name
         self.baseline = self.objective.baseline(task.train.targets, task.validation.targets)

@@ -44,7 +44,7 @@ def sculpt(
 
     An interrupted run goes on where it was when the same command is given again.
 
-    Examples: modgraph sculpt separable networks --seeds 4; modgraph sculpt table.csv --target price --task regression
+    Example: modgraph sculpt table.csv --target price --task regression
     """
     if list_functions or name is None:
         if name is None and not list_functions:

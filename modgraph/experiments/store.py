@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.arrays import IntArray, read_only
+from modgraph.arrays import BoolArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy
 
@@ -37,7 +37,10 @@ CREATE TABLE IF NOT EXISTS candidates (
 ) WITHOUT ROWID;
 """
 _FACTS: Final = ("unit_step", "edge_step", "edges", "accuracy", "accepted")
-_COLUMNS: Final = {"trials": ["trial", "sizes"], "candidates": ["trial", *_FACTS, "masks", "labels", "weights", "biases"]}
+_COLUMNS: Final = {
+    "trials": ["trial", "sizes"],
+    "candidates": ["trial", *_FACTS, "masks", "labels", "weights", "biases"],
+}
 """The columns of each table of `_SCHEMA`."""
 
 _LARGEST: Final = float(np.finfo(np.float16).max)
@@ -172,12 +175,8 @@ def _row(network: StoredNetwork) -> tuple[object, ...]:
     """Return the columns of a candidate after its trial."""
     facts = [getattr(network, name) for name in _FACTS]
     labels = network.labels.astype(np.int16).tobytes()
-    fed = [mask.any(axis=1) for mask in network.masks]
-    return (
-        *(*facts, pack_masks(network.masks), labels),
-        _pack_kept(network.weights, network.masks),
-        _pack_kept(network.biases, fed),
-    )
+    weights = _pack_kept(network.weights, network.masks)
+    return (*facts, pack_masks(network.masks), labels, weights, _pack_kept(network.biases, _fed(network.masks)))
 
 
 def _network(sizes: tuple[int, ...], *row: Any) -> StoredNetwork:
@@ -192,8 +191,13 @@ def _network(sizes: tuple[int, ...], *row: Any) -> StoredNetwork:
         masks=masks,
         labels=read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
         weights=_unpack_kept(weights, masks),
-        biases=_unpack_kept(biases, [mask.any(axis=1) for mask in masks]),
+        biases=_unpack_kept(biases, _fed(masks)),
     )
+
+
+def _fed(masks: Iterable[NDArray[np.bool_]]) -> list[BoolArray]:
+    """Return which units of each layer have an edge from below."""
+    return [np.asarray(mask.any(axis=1)) for mask in masks]
 
 
 def _pack_kept(values: Iterable[NDArray[np.float32]], kept: Iterable[NDArray[np.bool_]]) -> bytes:

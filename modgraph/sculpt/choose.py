@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.labels import by_first_unit
+from modgraph.names import counted
 
 if TYPE_CHECKING:
     from modgraph.modules import ModuleHierarchy
@@ -24,7 +25,7 @@ CLOSE: Final = 0.05
 """Networks vote that have at most this share more cones than the network of their trial with the fewest."""
 
 
-class Candidate(Protocol):
+class _Candidate(Protocol):
     """A `SculptedNetwork`, or one from a store."""
 
     @property
@@ -41,7 +42,7 @@ class Candidate(Protocol):
     def hierarchy(self) -> ModuleHierarchy: ...
 
 
-AnyCandidate = TypeVar("AnyCandidate", bound=Candidate)
+AnyCandidate = TypeVar("AnyCandidate", bound=_Candidate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -51,7 +52,7 @@ class Consensus(Generic[AnyCandidate]):
     Attributes
     ----------
     hierarchy : ModuleHierarchy
-        The modules of `network`.
+        The modules of `network`; ``settings["consensus"]`` says how many trials agree, so a report of it does too.
     network : SculptedNetwork or StoredNetwork
         The network that shows the hierarchy with the smallest cones, and among equal ones with the fewest edges.
     share : float
@@ -72,10 +73,10 @@ class Consensus(Generic[AnyCandidate]):
     runners_up: tuple[tuple[ModuleHierarchy, float], ...]
 
     def __str__(self) -> str:
-        return f"found in {self.n_found} of {self.n_trials} trials, with {100 * self.share:.0f} % of the votes"
+        return _in_words(self.n_found, self.n_trials, self.share)
 
     def __repr__(self) -> str:
-        return f"Consensus({self.hierarchy.n_modules} modules, {self})"
+        return f"Consensus({counted(self.hierarchy.n_modules, 'module')}, {self})"
 
 
 def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE) -> Consensus[AnyCandidate] | None:
@@ -104,7 +105,7 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
     >>> xor = ([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]])
     >>> out = sculpt(xor, hidden=(8,), seeds=[0, 1], unit_steps=[50], edge_steps=[10, 5])
     >>> consensus([out.candidates])
-    Consensus(1 modules, found in 1 of 1 trials, with 100 % of the votes)
+    Consensus(1 module, found in 1 of 1 trial, with 100 % of the votes)
     """
     votes: dict[Hashable, float] = defaultdict(float)
     found_in: dict[Hashable, int] = defaultdict(int)
@@ -137,12 +138,14 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
     def hierarchy(key: Hashable) -> ModuleHierarchy:
         return hierarchies[_identity(shown_by[key][1])]
 
+    share, n_found = min(1.0, votes[first] / n_trials), found_in[first]
+    best = hierarchy(first)
     return Consensus(
-        hierarchy=hierarchy(first),
+        hierarchy=replace(best, settings={**best.settings, "consensus": _in_words(n_found, n_trials, share)}),
         network=shown_by[first][1],
-        share=min(1.0, votes[first] / n_trials),
+        share=share,
         n_trials=n_trials,
-        n_found=found_in[first],
+        n_found=n_found,
         runners_up=tuple((hierarchy(key), votes[key] / n_trials) for key in others),
     )
 
@@ -272,10 +275,11 @@ def rule_of_choice(
         return choose
     if choose not in RULES:
         raise ValueError(f"`choose` must be one of {sorted(RULES)} or a callable (got {choose!r})")
-    return RULES[choose]
+    rule: Callable[[Sequence[AnyCandidate]], AnyCandidate] = RULES[choose]
+    return rule
 
 
-RULES: Final[dict[str, Callable[..., Candidate]]] = {
+RULES: Final[dict[str, Callable[..., Any]]] = {
     "fewest_edges": fewest_edges,
     "smallest_cones": smallest_cones,
     "consensus": agreed,
@@ -283,10 +287,14 @@ RULES: Final[dict[str, Callable[..., Candidate]]] = {
 """The rules of choice by name."""
 
 
-def _rank(candidate: Candidate) -> tuple[float, ...]:
+def _in_words(n_found: int, n_trials: int, share: float) -> str:
+    return f"found in {n_found} of {counted(n_trials, 'trial')}, with {100 * share:.0f} % of the votes"
+
+
+def _rank(candidate: _Candidate) -> tuple[float, ...]:
     return candidate.edges, -candidate.accuracy, -candidate.unit_step, -candidate.edge_step
 
 
-def _identity(candidate: Candidate) -> bytes:
+def _identity(candidate: _Candidate) -> bytes:
     """Return bytes that are equal for networks with the same edges."""
     return repr([mask.shape for mask in candidate.masks]).encode() + b"".join(m.tobytes() for m in candidate.masks)

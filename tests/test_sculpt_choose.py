@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, detect_modules
 from modgraph.reach import reachability
-from modgraph.sculpt import SculptedNetwork, consensus, fewest_edges, sculpt, smallest_cones
-from modgraph.sculpt.choose import hierarchy_key, n_cones, rule_of_choice
+from modgraph.sculpt import SculptedNetwork, by_consensus, consensus, fewest_edges, sculpt, smallest_cones
+from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
 from tests.strategies import masks as some_masks
 
 # Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 8 + 4 edges, 4 cones.
@@ -109,13 +109,20 @@ def test_an_input_that_was_removed_is_not_one_that_is_alone() -> None:
 
 def test_rules_by_name() -> None:
     trial = [network(SPARSE, unit_step=20.0), network(APART), network(MIXED)]
-    assert smallest_cones(trial[1:]) is trial[1]
-    rules = {name: rule_of_choice(name) for name in ("fewest_edges", "smallest_cones", "consensus")}  # type: ignore[var-annotated]
-    assert rules["fewest_edges"](trial) is fewest_edges(trial) is trial[0]
-    assert rules["smallest_cones"](trial) is trial[0]
-    assert rules["consensus"](trial[1:]) is trial[1]
+    assert chosen_networks([trial], "fewest_edges") == [fewest_edges(trial)] == [trial[0]]
+    assert chosen_networks([trial, trial[1:]], "smallest_cones") == [trial[0], trial[1]]
+    assert chosen_networks([trial], lambda some: some[2]) == [trial[2]]
     with pytest.raises(ValueError, match=r"`choose` must be one of .* or a callable \(got 'best'\)"):
         sculpt(([[0], [1]], [[0], [1]]), hidden=(2,), choose="best")
+
+
+def test_trials_choose_what_they_agree_on_if_they_have_it() -> None:
+    first, second = [network(APART), network(MIXED)], [network(MIXED), network(APART), network(SPARSE)]
+    third, fourth = [network(APART)], [network(SPARSE), network(MIXED)]
+    # `first` and `third` vote for two modules, the others for one. With two votes each, the smaller cones win: one.
+    assert by_consensus([first, second, third]) == [first[0], second[1], third[0]]
+    assert by_consensus([first, second, third, fourth]) == [first[1], second[2], third[0], fourth[0]]
+    assert chosen_networks([first, second, third], "consensus") == [first[0], second[1], third[0]]
 
 
 def test_ties_of_cones_go_to_fewer_edges() -> None:

@@ -4,7 +4,7 @@ Most programs need `sculpt`, for thousands of small networks, `sculpt_wide`, for
 which makes the paper's image tasks. This package imports torch; ``modgraph`` imports it on first use only.
 """
 
-from modgraph.sculpt.choose import Consensus, consensus, fewest_edges, smallest_cones
+from modgraph.sculpt.choose import Consensus, by_consensus, consensus, fewest_edges, smallest_cones
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.prune import Schedule
@@ -32,6 +32,7 @@ __all__ = [
     "WideResult",
     "WideSettings",
     "as_task",
+    "by_consensus",
     "consensus",
     "digit_pairs",
     "fewest_edges",

@@ -125,9 +125,9 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
             key = hierarchy_key(hierarchies[same])
             votes[key] += 1 / len(voters)
             shown.add(key)
-            rank = (cones, *_rank(candidate))
-            if key not in shown_by or rank < shown_by[key][0]:
-                shown_by[key] = rank, candidate
+            place = (cones, *rank(candidate))
+            if key not in shown_by or place < shown_by[key][0]:
+                shown_by[key] = place, candidate
         for key in shown:
             found_in[key] += 1
     if not votes:
@@ -226,7 +226,7 @@ def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
     -------
     SculptedNetwork or StoredNetwork
     """
-    return min(candidates, key=_rank)
+    return min(candidates, key=rank)
 
 
 def smallest_cones(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
@@ -241,57 +241,78 @@ def smallest_cones(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
     -------
     SculptedNetwork or StoredNetwork
     """
-    return min(candidates, key=lambda candidate: (n_cones(candidate.masks), *_rank(candidate)))
+    return min(candidates, key=lambda candidate: (n_cones(candidate.masks), *rank(candidate)))
 
 
-def agreed(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
-    """Choose the network that best shows what the candidates of one trial agree on; see `consensus`.
+def by_consensus(trials: Sequence[Sequence[AnyCandidate]], *, close: float = CLOSE) -> list[AnyCandidate]:
+    """Choose a network for each trial so that the trials agree as far as they can.
+
+    A second pass after `consensus`: each trial takes its network that shows the hierarchy with most votes, or if it has
+    none, the hierarchy with the next most votes. If several networks show it, the one with the smallest cones is taken;
+    ties as in `smallest_cones`.
 
     Parameters
     ----------
-    candidates : sequence of SculptedNetwork or StoredNetwork
-        The accepted networks of one trial, at least one.
+    trials : sequence of sequences of SculptedNetwork or StoredNetwork
+        The accepted networks of each trial, at least one.
+    close : float ≥ 0
+        As in `consensus`.
 
     Returns
     -------
-    SculptedNetwork or StoredNetwork
+    list of SculptedNetwork or StoredNetwork
     """
-    found = consensus([candidates])
-    assert found is not None  # there is a candidate
-    return found.network
+    found = consensus(trials, close=close)
+    if found is None:
+        return []
+    order = [hierarchy_key(hierarchy) for hierarchy in (found.hierarchy, *(other for other, _ in found.runners_up))]
+    chosen = []
+    for candidates in trials:
+        shown: dict[Hashable, AnyCandidate] = {}
+        for candidate in sorted(candidates, key=lambda one: (n_cones(one.masks), *rank(one))):
+            shown.setdefault(hierarchy_key(candidate.hierarchy), candidate)
+            if order[0] in shown:
+                break
+        chosen.append(next(shown[key] for key in order if key in shown))
+    return chosen
 
 
-def rule_of_choice(
-    choose: str | Callable[[Sequence[AnyCandidate]], AnyCandidate],
-) -> Callable[[Sequence[AnyCandidate]], AnyCandidate]:
-    """Return the rule of this name, or `choose` itself if it is callable.
+def chosen_networks(
+    trials: Sequence[Sequence[AnyCandidate]], choose: str | Callable[[Sequence[AnyCandidate]], AnyCandidate]
+) -> list[AnyCandidate]:
+    """Choose a network for each trial (at least one candidate each) by a rule: its name, or a callable for one trial.
 
     Raises
     ------
     ValueError
         If there is no rule of this name.
     """
-    if callable(choose):
-        return choose
-    if choose not in RULES:
-        raise ValueError(f"`choose` must be one of {sorted(RULES)} or a callable (got {choose!r})")
-    rule: Callable[[Sequence[AnyCandidate]], AnyCandidate] = RULES[choose]
-    return rule
+    check_rule(choose)
+    if choose == "consensus":
+        return by_consensus(trials)
+    rule = RULES[choose] if isinstance(choose, str) else choose
+    return [rule(candidates) for candidates in trials]
+
+
+def check_rule(choose: object) -> None:
+    """Raise ValueError if `choose` is neither the name of a rule nor a callable."""
+    if not callable(choose) and choose not in (*RULES, "consensus"):
+        raise ValueError(f"`choose` must be one of {sorted((*RULES, 'consensus'))} or a callable (got {choose!r})")
 
 
 RULES: Final[dict[str, Callable[..., Any]]] = {
     "fewest_edges": fewest_edges,
     "smallest_cones": smallest_cones,
-    "consensus": agreed,
 }
-"""The rules of choice by name."""
+"""The rules of choice for one trial, by name."""
 
 
 def _in_words(n_found: int, n_trials: int, share: float) -> str:
     return f"found in {n_found} of {counted(n_trials, 'trial')}, with {100 * share:.0f} % of the votes"
 
 
-def _rank(candidate: _Candidate) -> tuple[float, ...]:
+def rank(candidate: _Candidate) -> tuple[float, ...]:
+    """Return what orders candidates, the best first: edges, accuracy, unit step, edge step."""
     return candidate.edges, -candidate.accuracy, -candidate.unit_step, -candidate.edge_step
 
 

@@ -18,7 +18,7 @@ from modgraph.arrays import FloatArray, read_only
 from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
-from modgraph.sculpt.choose import Consensus, consensus, rule_of_choice
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
 from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
 from modgraph.sculpt.stack import initial_stack
 from modgraph.sculpt.tasks import HasTruthTable, as_task
@@ -149,8 +149,9 @@ def sculpt(
     settings : TrainSettings, optional
         How networks are trained and accepted; the defaults suit a function of four inputs.
     choose : {"fewest_edges", "smallest_cones", "consensus"} or callable
-        How the network of a trial is chosen among its accepted candidates. A callable gets them, at least one, and
-        returns one of them. No rule sees the target.
+        How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
+        `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
+        them. No rule sees the target.
     device : str or torch.device, optional
         Device to compute on; by default a CUDA device if there is one, else the CPU.
     progress : callable, optional
@@ -173,7 +174,7 @@ def sculpt(
     >>> found.networks[0].accepted, found.networks[0].edges < 24
     (True, True)
     """
-    rule = rule_of_choice(choose)
+    check_rule(choose)
     widths = check_ints("hidden", hidden, at_least=1)
     trials = check_ints("seeds", seeds, at_least=0)
     if len(set(trials)) < len(trials):
@@ -216,8 +217,9 @@ def sculpt(
     candidates = _unstacked(networks, engine, steps * n_seeds)
     by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
     accepted = [[candidate for candidate in trial if candidate.accepted] for trial in by_trial]
+    chosen = iter(chosen_networks([trial for trial in accepted if trial], choose))
     return SculptResult(
-        networks=tuple(rule(some) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
+        networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
         candidates=tuple(candidates),
         consensus=consensus(accepted),
         network_steps=engine.network_steps,

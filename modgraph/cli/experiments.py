@@ -14,7 +14,9 @@ from modgraph.checks import require
 from modgraph.cli.options import Json, parse_ints
 from modgraph.cli.output import print_json, print_notes, progress_bar, round_progress
 from modgraph.functions import published, published_names
+from modgraph.io.hierarchy import save_hierarchy
 from modgraph.io.npz_file import save_network
+from modgraph.names import counted
 
 
 def sculpt(
@@ -59,15 +61,17 @@ def sculpt(
     if Path(name).suffix or target is not None:
         if target is None:
             raise ValueError("`target` must name the column to predict, for a table")
-        rows = _sculpt_table(
+        rows, agreed = _sculpt_table(
             Path(name), out, target.split(","), task, hidden=sizes, trials=seeds or 1, device=device, **settings
         )
     else:
         if task is not None:
             raise ValueError(f"`task` must not be given for a published function (got {task!r})")
-        rows = _sculpt_function(name, out, hidden=sizes, seeds=4 if seeds is None else seeds, device=device, **settings)
+        rows, agreed = _sculpt_function(
+            name, out, hidden=sizes, seeds=4 if seeds is None else seeds, device=device, **settings
+        )
     if as_json:
-        print_json({"networks": rows})
+        print_json({"networks": rows, "consensus": agreed and {k: v for k, v in agreed.items() if k != "words"}})
         return
     for row in rows:
         value = f"{row['metric']} {row['value']:.4f}"
@@ -75,12 +79,14 @@ def sculpt(
         typer.echo(
             f"{row['file']}: {row['edges']} edges, {value}{beside}" + ("" if row["accepted"] else ", not pruned")
         )
+    if agreed is not None:
+        typer.echo(f"{agreed['file']}: {counted(agreed['modules'], 'module')}, {agreed['words']}")
 
 
 def _sculpt_function(
     name: str, out: Path, *, hidden: list[int] | None, seeds: int, device: str | None, **settings: Any
-) -> list[dict[str, Any]]:
-    """Sculpt networks on a published function; return a row for each."""
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Sculpt networks on a published function; return a row for each, and what they agree on."""
     from modgraph.sculpt import TrainSettings
     from modgraph.sculpt import sculpt as sculpt_networks
 
@@ -117,12 +123,17 @@ def _sculpt_function(
             }
         )
     checkpoint.unlink(missing_ok=True)
-    return rows
+    agreed, file = result.consensus, out / f"{name}-consensus.json"
+    if agreed is None:
+        return rows, None
+    save_hierarchy(agreed.hierarchy, file)
+    facts = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
+    return rows, facts | {"file": str(file), "modules": agreed.hierarchy.n_modules, "words": str(agreed)}
 
 
 def _sculpt_table(
     path: Path, out: Path, columns: list[str], task: str | None, *, hidden: list[int] | None, **settings: Any
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], None]:
     """Sculpt a network on a table; return a row about it."""
     from modgraph.sculpt import SculptedMLP
 
@@ -165,7 +176,7 @@ def _sculpt_table(
             "constant": model.baseline_,
             "metrics": model.metrics_,
         }
-    ]
+    ], None
 
 
 def reproduce(

@@ -26,11 +26,12 @@ from modgraph.dag import LayeredDAG
 from modgraph.forward import forward
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.names import unit_names
+from modgraph.sculpt.choose import fewest_edges
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.objective import METRICS, Kind, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import Criterion
 from modgraph.sculpt.rounds import Round
-from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, fewest_edges, sculpt
+from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, sculpt
 from modgraph.sculpt.tasks import SplitTask, Task
 from modgraph.sculpt.train import TrainSettings
 from modgraph.sculpt.wide import WideResult, sculpt_wide
@@ -104,7 +105,8 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     epochs : int, optional
         Passes over the samples in each training run. By default 100; for *boolean* 30.
     trials : int
-        Number of networks to start from, ≥ 1; the accepted one with the fewest edges is kept.
+        Number of networks to start from, ≥ 1; the accepted one with the fewest edges is kept, for *boolean* the one
+        that shows the modules that most trials agree on.
     validation_share : float
         Share of the samples that decide how far the network is pruned, in (0, 1).
     random_state : int ≥ 0, numpy.random.Generator or None
@@ -405,7 +407,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             device=self.device,
             progress=self.progress,
         )
-        network = found.networks[_best(found.networks)]
+        network = found.networks[0] if found.consensus is None else found.consensus.network
         wanted = torch.from_numpy(targets)
         self.history_ = ()
         self.accepted_, self.threshold_ = network.accepted, threshold

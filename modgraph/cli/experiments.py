@@ -33,8 +33,8 @@ def sculpt(
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers; 24,24, for tables 64,64.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of trials, from seed 0; 4, for tables 1.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of every training run; 10, for tables 100.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam; 0.05, for tables 0.005.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training run; 10, for tables by size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam; 0.05, for tables 0.002.")] = None,
     tolerance: Annotated[
         float | None, typer.Option(help="Share of the metric that pruning may lose; 0, for tables 0.02.")
     ] = None,

@@ -9,6 +9,9 @@ from modgraph.sculpt.choose import Consensus, by_consensus, consensus, fewest_ed
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
+from modgraph.sculpt.history import draw_history
+from modgraph.sculpt.module import ModuleResult, sculpt_module
+from modgraph.sculpt.objective import LOSSES, METRICS, Objective
 from modgraph.sculpt.prune import Schedule
 from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, SculptResult, sculpt
@@ -19,10 +22,14 @@ from modgraph.sculpt.wide import WideResult, sculpt_wide
 
 __all__ = [
     "EDGE_STEPS",
+    "LOSSES",
+    "METRICS",
     "UNIT_STEPS",
     "Consensus",
     "Digits",
     "ImageTask",
+    "ModuleResult",
+    "Objective",
     "Round",
     "Schedule",
     "SculptResult",
@@ -38,10 +45,12 @@ __all__ = [
     "by_consensus",
     "consensus",
     "digit_pairs",
+    "draw_history",
     "fewest_edges",
     "load_digits8",
     "load_mnist",
     "sculpt",
+    "sculpt_module",
     "sculpt_wide",
     "smallest_cones",
 ]

@@ -57,9 +57,11 @@ ADAM: Final = ("learning_rate", "batch_size", "epochs", "weight_decay")
 """Parameters that are passed on to the engines."""
 
 TOLERANCE: Final = 0.02  # share of the metric, for samples
-LEARNING_RATE: Final = 0.005  # of Adam, for samples
-EPOCHS: Final = 100  # of a training run at most, for samples
-GIVE_UP: Final = 20  # epochs without a better metric that end a training run
+LEARNING_RATE: Final = 0.002  # of Adam, for samples
+TRAINING: Final = 3000  # optimiser steps of a training run at most, for samples
+FEWEST_EPOCHS: Final = 30  # whatever the number of steps
+MOST_EPOCHS: Final = 300
+GIVE_UP: Final = 3  # a training run ends after a third of its epochs without a better metric
 SMALLEST_BATCH: Final = 16  # samples
 LARGEST_BATCH: Final = 512  # samples
 STEPS: Final = 32  # optimiser steps in an epoch, as far as these bounds allow
@@ -99,11 +101,12 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     unit_score, edge_score : {"published", "taylor", "random"} or callable
         What is pruned first: see `sculpt`.
     learning_rate, weight_decay : float, optional
-        Of Adam. By default the rate is 0.005; for *boolean* 0.05.
+        Of Adam. By default the rate is 0.002; for *boolean* 0.05.
     batch_size : int, optional
         Samples in a step. By default so many that an epoch has about 32 steps, within 16 … 512; for *boolean* 8.
     epochs : int, optional
-        Passes over the samples in each training run. By default 100; for *boolean* 30.
+        Passes over the samples in each training run. By default so many that a run has about 3,000 steps, within 30 …
+        300; for *boolean* 30.
     trials : int
         Number of networks to start from, ≥ 1; the accepted one with the fewest edges is kept, for *boolean* the one
         that shows the modules that most trials agree on.
@@ -166,7 +169,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         batch_size: int | None = None,
         epochs: int | None = None,
         trials: int = 1,
-        validation_share: float = 0.2,
+        validation_share: float = 0.25,
         random_state: int | np.random.Generator | None = 0,
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
@@ -193,7 +196,14 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.device = device
         self.progress = progress
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, validation: tuple[ArrayLike, ArrayLike] | None = None) -> SculptedMLP:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        test: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> SculptedMLP:
         """Train a network and prune it.
 
         Parameters
@@ -202,6 +212,8 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         y : array-like, shape (n_samples,) or (n_samples, n_outputs)
         validation : pair of such arrays, optional
             Samples that decide how far the network is pruned; by default a share of `X` and `y`. Not for *boolean*.
+        test : pair of such arrays, optional
+            Samples that decide nothing: `history_` holds the metric on them.
 
         Returns
         -------
@@ -228,7 +240,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         if self.task == "boolean":
             self._fit_table(inputs, targets, seeds)
         else:
-            self._fit_samples(inputs, targets, seeds, validation)
+            self._fit_samples(inputs, targets, seeds, validation, test)
         if self.task == "classification":
             output_names = [str(label) for label in (self.classes_ if targets.shape[1] > 1 else self.classes_[1:])]
         self._name_units(output_names)
@@ -333,14 +345,19 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     # --- Training -----------------------------------------------------------------------------------------------------
 
     def _fit_samples(
-        self, X: FloatArray, targets: FloatArray, seeds: range, validation: tuple[ArrayLike, ArrayLike] | None
+        self,
+        X: FloatArray,
+        targets: FloatArray,
+        seeds: range,
+        validation: tuple[ArrayLike, ArrayLike] | None,
+        test: tuple[ArrayLike, ArrayLike] | None,
     ) -> None:
         """Sculpt one wide network for each seed."""
+        tested = (X[:0], targets[:0]) if test is None else self._other(*test)
         if validation is None:
             X, held_X, targets, held = self._split(X, targets, seed=seeds[0])
         else:
-            held_X = validate_data(self, validation[0], dtype=np.float64, reset=False)
-            held = self._targets(np.asarray(validation[1]))
+            held_X, held = self._other(*validation)
         shift, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
         if self.standardise:
             shift, scale = X.mean(axis=0), _scale(X)
@@ -354,13 +371,16 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         data = SplitTask(
             train=table(X, targets),
             validation=table(held_X, held),
-            test=table(X[:0], targets[:0]),
+            test=table(*tested),
             outputs=self._objective.kind,
         )
         batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, len(X) // STEPS))
-        defaults = {"learning_rate": LEARNING_RATE, "batch_size": batch, "epochs": EPOCHS, "tolerance": TOLERANCE}
+        batch = batch if self.batch_size is None else self.batch_size
+        epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, TRAINING * batch // len(X)))
+        epochs = epochs if self.epochs is None else self.epochs
+        defaults = {"learning_rate": LEARNING_RATE, "batch_size": batch, "epochs": epochs, "tolerance": TOLERANCE}
         settings = WideSettings(
-            give_up=GIVE_UP,
+            give_up=max(1, epochs // GIVE_UP),
             loss=self._objective.loss,
             metric=self._objective.metric,
             **defaults | self._given("tolerance", "unit_step", "edge_step", *ADAM),
@@ -416,6 +436,10 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.metrics_ = {name: METRICS[name](outputs, wanted) for name in APPLIES["bits"]}
         self.baseline_ = self._objective.baseline(wanted, wanted)
         self.dense_ = float("nan")
+
+    def _other(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return other samples as inputs and targets."""
+        return validate_data(self, X, dtype=np.float64, reset=False), self._targets(np.asarray(y))
 
     def _split(self, X: FloatArray, targets: FloatArray, *, seed: int) -> list[FloatArray]:
         """Split samples into those to train on and those that decide; classes keep their shares where possible."""

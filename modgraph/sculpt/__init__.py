@@ -11,7 +11,7 @@ from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.history import draw_history
 from modgraph.sculpt.module import ModuleResult, sculpt_module
-from modgraph.sculpt.objective import LOSSES, METRICS, Objective
+from modgraph.sculpt.objective import LOSSES, METRICS
 from modgraph.sculpt.prune import Schedule
 from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, SculptResult, sculpt
@@ -29,7 +29,6 @@ __all__ = [
     "Digits",
     "ImageTask",
     "ModuleResult",
-    "Objective",
     "Round",
     "Schedule",
     "SculptResult",

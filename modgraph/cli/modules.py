@@ -24,12 +24,13 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import print_json, progress_bar, working
 from modgraph.compare import compare_clusterings
-from modgraph.evidence import Significance, significance, stability
+from modgraph.evidence import Significance, significance
 from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 from modgraph.score import score as score_modules
+from modgraph.stability import stability
 from modgraph.verify import ModuleCheck
 from modgraph.verify import verify as verify_modules
 

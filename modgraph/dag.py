@@ -93,27 +93,22 @@ class LayeredDAG:
         Parameters
         ----------
         masks : sequence of array_like, scipy sparse matrices or torch tensors, shapes (out, in)
-            One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks,
-            or the pruned weights themselves.
-        weights : sequence of the same kinds, shapes as `masks`, optional
-            The weight of every edge; entries where the mask is zero are ignored, but must be finite.
+            One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks, or the
+            pruned weights themselves.
+        weights : sequence of the same kinds and shapes, optional
+            The weight of every edge, finite; entries where the mask is zero are ignored.
         biases : sequence of array_like, shapes (out,), optional
-            One vector per weight layer.
         activations : sequence of str, optional
             One name per weight layer, such as "relu" (see `forward`).
         unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
             One more than there are masks: inputs first.
 
-        Returns
-        -------
-        LayeredDAG
-
         Raises
         ------
         ValueError
-            If there is no mask or a layer has no units; if shapes do not chain, or an entry is not finite as a
-            64-bit float; if the number of biases or names is wrong.
+            If there is no mask, a layer has no units, shapes do not chain, an entry is not finite as a 64-bit float,
+            or the number of biases or names is wrong.
         """
         matrices = _matrices("masks", masks)
         sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
@@ -178,18 +173,8 @@ class LayeredDAG:
         dense_edges : int ≥ n_edges, optional
             Edges of the network before pruning; by default all pairs of units in the pairs of layers that are
             next to each other or joined by an edge.
-        biases : array_like of float, shape (n_units,), optional
-            Finite; 0 for inputs.
-        activations, unit_names : sequence of str, length n_units, optional
-        layer_names : sequence of str, length n_layers, optional
-        positions : array_like of int, shape (n_units,), optional
-            The token position of each unit.
-        notes : sequence of str
-            What reading could not know or left out.
-
-        Returns
-        -------
-        LayeredDAG
+        biases, activations, unit_names, layer_names, positions, notes
+            As the attributes of `LayeredDAG`; biases finite.
 
         Raises
         ------
@@ -260,24 +245,18 @@ class LayeredDAG:
         """Build a graph from the edges of any directed graph, cycles too.
 
         Nodes on a common cycle become one unit. A unit's layer is the longest path that leads to it; outputs are in
-        the last layer.
+        the last layer. Unit names are the nodes; notes say what became of cycles and what was left out.
 
         Parameters
         ----------
         edges : sequence of pairs of nodes, or array_like of int, shape (n_edges, 2)
-            Source and target of each edge. Nodes are any hashable values; repeats count once, with the sum of their
-            weights.
+            Source and target of each edge, any hashable values; repeats count once, with the sum of their weights.
         inputs : "sources", nodes, or function of a node
             Layer 0. Edges that enter inputs are left out.
         outputs : "sinks", nodes, or function of a node
             The last layer. An output that has successors is shown there by a copy with one edge.
         weights : array_like of float, shape (n_edges,), optional
             Finite.
-
-        Returns
-        -------
-        LayeredDAG
-            Its unit names are the nodes, its notes say what became of cycles and what was left out.
 
         Raises
         ------
@@ -329,39 +308,19 @@ class LayeredDAG:
     ) -> LayeredDAG:
         """Build a graph from edges that are known to be valid, unique and sorted; they are not checked.
 
-        For code that produces edges in this order. `from_edges` checks and sorts them.
+        `from_edges` checks and sorts edges.
 
         Parameters
         ----------
-        sources, targets : ndarray of int, shape (n_edges,)
-            Source and target unit of each edge, sorted by source, then target, without repeats; the target's layer
-            is later than the source's.
-        layer : ndarray of int, shape (n_units,)
-            The layer of every unit, never decreasing, from 0 to ``n_layers − 1``; layers may be empty.
-        n_layers : int
-        dense_edges : int ≥ 1 and ≥ n_edges
-            Edges of the network before pruning.
-        weights : ndarray of float, shape (n_edges,), or None
-            Finite.
-        unit_index : ndarray of int, shape (n_units,), optional
-            Number of each unit in the graph as first built; by default 0 … n_units − 1.
-        biases : array_like of float, shape (n_units,), optional
-            Finite; 0 for inputs.
-        activations, unit_names : sequence of str, length n_units, optional
-        layer_names : sequence of str, length n_layers, optional
-        positions : array_like of int, shape (n_units,), optional
-            The token position of each unit.
-        notes : sequence of str, optional
-            What could not be known when the network was read, or was left out.
-
-        Returns
-        -------
-        LayeredDAG
+        sources, targets, layer, n_layers, dense_edges, weights, unit_index
+            As the attributes of `LayeredDAG`; layers may be empty. `unit_index` is 0 … n_units − 1 by default.
+        biases, activations, unit_names, layer_names, notes
+            As in `from_edges`.
 
         Raises
         ------
         ValueError
-            If `dense_edges` is below its bounds, `biases` are not finite, or names are not as many as needed.
+            If `dense_edges` is below 1 or n_edges, biases are not finite, or names are not as many as needed.
 
         Examples
         --------
@@ -444,26 +403,15 @@ class LayeredDAG:
         return read_only(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
 
     def trim(self) -> LayeredDAG:
-        """Drop the units that lie on no path from an input to an output.
+        """Drop the units that lie on no path from an input to an output; outputs always stay.
 
-        Outputs always stay. The result is the same as dropping units without incoming or without outgoing edges
-        until nothing changes (paper, section 3.1). It takes O(edges): a unit is kept if it can be reached from layer 0
-        and can reach the last layer.
-
-        Returns
-        -------
-        LayeredDAG
-            Its `unit_index` has the former number of each unit. Layers keep their numbers, also empty ones.
+        The same as dropping units without incoming or without outgoing edges until nothing changes (paper, section
+        3.1), in O(edges). Layers keep their numbers, also empty ones; `unit_index` has the former number of each unit.
         """
         return self.subgraph(self.on_path())
 
     def on_path(self) -> BoolArray:
-        """Find the units that `trim` keeps: outputs, and units on a path from an input to an output.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_units,)
-        """
+        """Find the units that `trim` keeps; ndarray of bool, shape (n_units,)."""
         last = self.layer == self.n_layers - 1
         forwards, backwards = self.layer == 0, last.copy()
         sources, targets = self.sources, self.targets
@@ -477,21 +425,7 @@ class LayeredDAG:
         return read_only((forwards & backwards) | last)
 
     def subgraph(self, kept: BoolArray) -> LayeredDAG:
-        """Keep the units where `kept` is True, and the edges between them.
-
-        Parameters
-        ----------
-        kept : ndarray of bool, shape (n_units,)
-
-        Returns
-        -------
-        LayeredDAG
-
-        Raises
-        ------
-        ValueError
-            If `kept` is not of that form.
-        """
+        """Keep the units where `kept`, ndarray of bool (n_units,), is True, and the edges between them."""
         kept = check_mask("kept", kept, length=self.n_units, item="unit")
         new_number = np.cumsum(kept) - 1
         part = self.keep_edges(kept[self.sources] & kept[self.targets])
@@ -503,21 +437,7 @@ class LayeredDAG:
         )
 
     def keep_edges(self, kept: BoolArray) -> LayeredDAG:
-        """Keep the edges where `kept` is True, and all units and everything known about them.
-
-        Parameters
-        ----------
-        kept : ndarray of bool, shape (n_edges,)
-
-        Returns
-        -------
-        LayeredDAG
-
-        Raises
-        ------
-        ValueError
-            If `kept` is not of that form.
-        """
+        """Keep the edges where `kept`, ndarray of bool (n_edges,), is True, and all units and what is known of them."""
         kept = check_mask("kept", kept, length=self.n_edges, item="edge")
         return replace(self, **self._selected(_EDGE_FIELDS, kept))
 

@@ -66,7 +66,7 @@ def draw(
     target : FunctionGraph, optional
         The function that the network was trained on. Inputs get its names, outputs the names of the bits they show,
         and modules the name of the sub-function that `modgraph.score` matches them with (``?`` marks an inexact
-        match). Without a target inputs and outputs are named as in `modgraph.report`, and a module is ``#`` and its id.
+        match). Without a target a module is ``#`` and its id.
     names : sequence of str, optional
         Names of the modules by id, instead of the above.
     image_shape : (int, int), optional
@@ -74,23 +74,16 @@ def draw(
         colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
         a line from there stands for all their edges to a unit, thicker for more edges.
     evidence : Significance, optional
-        A result of `modgraph.significance`: the title has its p-value, and modules with weak evidence (p > 0.05 or
-        confidence < 0.5) have a pale box with a dashed outline.
+        The title has its p-value, and modules with weak evidence (p > 0.05 or confidence < 0.5) have a pale box with a
+        dashed outline.
     verification : Verification, optional
-        A result of `modgraph.verify`: certified modules are marked ``✓``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+        Certified modules are marked ``✓``.
 
     Raises
     ------
     ValueError
-        If `target` has another number of inputs or outputs than the network, `names` another number of names than
-        there are modules, `image_shape` another number of pixels than there are inputs, or `evidence` or
-        `verification` another number of modules.
-    ImportError
-        If matplotlib is not installed.
+        If `target`, `names`, `image_shape`, `evidence` or `verification` is for another number of inputs, outputs or
+        modules.
 
     Examples
     --------

@@ -166,8 +166,7 @@ def significance(
         this network is 6 standard deviations above them: then p = 1/20. That is valid unless more than a twentieth of
         the null networks is as far above the others. 0: no null network, but the bound 2^−bits (see the module's text).
     n_resamples : int ≥ 0
-        Changed networks for the stability of the modules; 0 leaves stability out of their confidence. None are drawn
-        where `n_null` is 0.
+        Changed networks for the stability of the modules; 0 leaves stability out of their confidence.
     random_state : int, Generator or None
     detect : callable, optional
         Finds the modules of a network; by default `detect_modules` with the settings of the found hierarchy. Needed
@@ -177,17 +176,12 @@ def significance(
     progress : callable, optional
         Called with the number of null networks done, and the largest number there may be.
     checkpoint : path-like, optional
-        A file to which results are written after each step. If it exists, and is of the same network and settings, the
-        work goes on from there.
-
-    Returns
-    -------
-    Significance
+        File of the results so far. If it exists, and is of the same network and settings, the work goes on from there.
 
     Raises
     ------
     ValueError
-        If an argument is not of that form, or the file is of something else.
+        If an argument is out of range, or the file is of something else.
 
     Examples
     --------
@@ -314,7 +308,7 @@ def _clusters(found: ModuleHierarchy, kept: BoolArray) -> IntArray:
 
 
 def largest_eigenvalue(dag: LayeredDAG) -> float:
-    """Return how far the wiring is from what degrees explain, in the one direction where it is farthest.
+    """Return how far the wiring is from what degrees explain, 0…1, in the one direction where it is farthest.
 
     Let A be the symmetric adjacency matrix, k the degrees, and ⟨k⟩ their mean. Degrees explain P: between two layers
     that E edges join, d_i d_j / E, with the degrees d of their units towards each other's layer. It is the largest
@@ -324,16 +318,7 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
 
     Modules give a few large eigenvalues, one less than there are modules; chance gives a band of smaller ones. The mean
     degree in D keeps units of few edges from giving large ones (Qin and Rohe, "Regularized spectral clustering under
-    the degree-corrected stochastic blockmodel", NIPS 2013).
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-
-    Returns
-    -------
-    float, 0…1
-        0 where there are no edges. The same for any order of the units, up to rounding.
+    the degree-corrected stochastic blockmodel", NIPS 2013). 0 where `dag` has no edges.
 
     Examples
     --------

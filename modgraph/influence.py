@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, hstack, issparse
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_hops
+from modgraph.checks import check_choice, check_hops
 from modgraph.dag import LayeredDAG
-from modgraph.forward import push_through, run, start
+from modgraph.forward import Replay, push_through
 
 Matrix = Any  # a scipy csr_array or a numpy ndarray of float: one set of operators serves both
 
@@ -59,7 +59,7 @@ def influence(
     data : array_like of float, shape (n_samples, n_inputs), optional
         For "jacobian": inputs to average over; by default 256 drawn from the standard normal distribution.
     activations : sequence of str, optional
-        For "jacobian": one name per layer after the inputs, as in `modgraph.forward`; by default what `dag` knows.
+        For "jacobian", as in `modgraph.forward`.
     direction : {"outwards", "inwards"}
         Outwards: the influence of the row on the column. Inwards: that of the column on the row.
     random_state : int, Generator or None
@@ -94,16 +94,14 @@ def influence(
     if not 0 <= level < dag.n_layers:
         raise ValueError(f"`level` must be a layer from 0 to {dag.n_layers - 1} (got {level})")
     limit = check_hops(hops, n_layers=dag.n_layers)
-    if direction not in ("outwards", "inwards"):
-        raise ValueError(f'`direction` must be "outwards" or "inwards" (got {direction!r})')
+    check_choice("direction", direction, ("outwards", "inwards"))
+    check_choice("kind", kind, ("paths", "jacobian"))
     if kind == "paths":
         found = path_sums(weight_blocks(dag), level, hops=limit, direction=direction)
-    elif kind == "jacobian":
+    else:
         if data is None:
             data = np.random.default_rng(random_state).standard_normal((DRAWN_SAMPLES, dag.layer_sizes[0]))
         found = _mean_jacobian(dag, level, hops=limit, inwards=direction == "inwards", data=data, names=activations)
-    else:
-        raise ValueError(f'`kind` must be "paths" or "jacobian" (got {kind!r})')
     n_rows = dag.layer_sizes[level]
     parts = [csr_array(found.get(at, csr_array((n_rows, size)))) for at, size in enumerate(dag.layer_sizes)]
     return csr_array(hstack(parts, format="csr"))
@@ -142,17 +140,7 @@ def weight_blocks(dag: LayeredDAG) -> Blocks:
 def path_sums(blocks: Blocks, level: int, *, hops: int, direction: str = "outwards") -> dict[int, Matrix]:
     """Sum the products of weights over all paths of 1 … `hops` edges from (or to) the units of a layer.
 
-    Parameters
-    ----------
-    blocks : Blocks
-    level : int
-    hops : int ≥ 1
-    direction : {"outwards", "inwards"}
-
-    Returns
-    -------
-    dict of int to matrix, shape (units of `level`, units of the layer)
-        By layer that some path leads to.
+    Returns matrices of shape (units of `level`, units of the layer), by layer that some path leads to.
     """
     if direction == "outwards":
         steps = dict(blocks.weights)
@@ -199,11 +187,10 @@ def _mean_jacobian(
     dag: LayeredDAG, level: int, *, hops: int, inwards: bool, data: ArrayLike, names: Sequence[str] | None
 ) -> dict[int, FloatArray]:
     """Average |∂unit/∂unit| over the rows of `data`, from or to the units of one layer; by layer."""
-    activations, values = start(dag, data, activations=names)
-    if not len(values):
+    replay = Replay(dag, data, activations=names)
+    sums, activations = replay.sums(), replay.activations
+    if not len(sums):
         raise ValueError(f"`data` must have one row or more (got shape {np.shape(data)})")
-    sums = np.zeros_like(values)
-    run(dag, values, activations, sums=sums)
     blocks = weight_blocks(dag)
     steps = {(two, one): w.T for (one, two), w in blocks.weights.items()} if inwards else dict(blocks.weights)
     through = [_activation_pusher(dag, activations, at, backwards=inwards) for at in range(dag.n_layers)]

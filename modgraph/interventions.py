@@ -108,7 +108,6 @@ class Bench:
         *,
         exhaustive: bool,
         has_target: bool,
-        threshold: float | None,
     ) -> None:
         dag = found.dag
         self.dag, self.exhaustive, self.has_target = dag, exhaustive, has_target
@@ -125,8 +124,6 @@ class Bench:
         self.leaving = [slice(first, end) for first, end in itertools.pairwise(bounds)]
         shown = replay.activations[self.first_output :]
         self.threshold: FloatArray = np.where(shown == "sigmoid", 0.5, 0.0)
-        if threshold is not None:
-            self.threshold = np.full(shown.size, float(threshold))
         self.outputs = self.replay.values[:, self.first_output :]
         self.bits = self.as_bits(self.outputs)
         self._unit_codes: dict[int, tuple[IntArray, int]] = {}

@@ -86,14 +86,10 @@ class ModuleGraph:
     n_edges: IntArray
 
     def levels(self) -> IntArray:
-        """Return the level of each module: the longest chain of links that leads to it.
+        """Return the level of each module, shape (n_modules,): the longest chain of links that leads to it.
 
         Modules that feed each other (possible below the merge threshold) share a level: chains run over strongly
         connected components.
-
-        Returns
-        -------
-        ndarray of int, shape (n_modules,)
         """
         links = coo_array(
             (np.ones(len(self.source)), (self.source, self.target)), shape=(self.n_modules, self.n_modules)
@@ -181,10 +177,9 @@ class ModuleHierarchy:
     def membership(self) -> FloatArray:
         """How far each unit belongs to each module, 0 … 1; shape (n_units, n_modules).
 
-        Where wiring decided, every unit of the trimmed network is in one module. Where influence did, a hidden unit's
-        share is the squared length of its axis in the subspace of its layer that the module's outputs read; an input's,
-        how its influence is divided between the outputs of the modules. What is missing to 1 in a row is the share of
-        the unit that no module reads, all of it for units that trimming removed.
+        By wiring every unit of the trimmed network is in one module. By influence a hidden unit's share is the squared
+        length of its axis in the subspace of its layer that the module's outputs read; an input's share says how its
+        influence is divided between the outputs of the modules. What a row lacks to 1, no module reads.
         """
         if self.shares is not None:
             return self.shares
@@ -289,31 +284,24 @@ def detect_modules(
     ----------
     dag : LayeredDAG
     features : {"auto", "wiring", "influence", "attributes"}
-        "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
-        on average, and edges keep to modules less well than influence does; there is one module where influence shows
-        none beyond chance. ``settings["features"]`` says what was decided and why.
         "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
         position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
-        each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
-        `clustering` and `hops` are left alone.
+        each layer; nothing is trimmed.
+        "auto" takes attributes where the graph has weights and token positions, and influence where the network has
+        weights, more than a few paths join an input and an output on average, and edges keep to modules less well than
+        influence does; else, or if `clustering` or `hops` is given, wiring. ``settings["features"]`` has the reason.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
         reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
-        returns a label for each row. The units of the output layer start as clusters of one. "auto" takes wiring if
-        this is anything but "linkage".
+        returns a label for each row. The units of the output layer start as clusters of one.
     hops : int ≥ 1, optional
-        For wiring: longest path that counts, in edges; by default all paths to the outputs. "auto" takes wiring if
-        this is less.
+        For wiring: longest path that counts, in edges; by default all paths to the outputs.
     merge_threshold : float, in (0, 1]
         For wiring: see `modgraph.modules.merge_clusters`.
     data : array_like of float, shape (n_samples, n_inputs), optional
         For influence: measure it by mean Jacobians over these inputs instead of path sums; needs activations.
     random_state : int, Generator or None
-        Seed for what draws at random: influence, "leiden" and "blockmodel".
-
-    Returns
-    -------
-    ModuleHierarchy
+        For influence, "leiden" and "blockmodel".
 
     Raises
     ------
@@ -455,11 +443,6 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     -------
     ndarray of int, shape (n_units,)
         Module labels, numbered by first unit.
-
-    Raises
-    ------
-    ValueError
-        If `threshold` is out of range.
 
     Examples
     --------

@@ -20,21 +20,10 @@ _SMALLEST = 2.0**-STEP
 def count_paths(
     sources: IntArray, targets: IntArray, begins: BoolArray, open_units: BoolArray
 ) -> tuple[FloatArray, IntArray]:  # pragma: no cover (compiled)
-    """Count for each unit the paths that lead to it.
+    """Count for each unit the paths that lead to it, as value and exponent, shapes (n_units,).
 
-    Parameters
-    ----------
-    sources, targets : ndarray of int, shape (n_edges,)
-        In an order in which all edges into a unit come before those that leave it.
-    begins : ndarray of bool, shape (n_units,)
-        Where paths begin.
-    open_units : ndarray of bool, shape (n_units,)
-        False at units that no path may use.
-
-    Returns
-    -------
-    value : ndarray of float, shape (n_units,)
-    exponent : ndarray of int, shape (n_units,)
+    All edges into a unit come before those that leave it. Paths begin where `begins` is True, and use no unit where
+    `open_units` is False.
     """
     value = np.zeros(len(begins))
     exponent = np.zeros(len(begins), np.int64)

@@ -69,10 +69,7 @@ def draw_pixels(
     Raises
     ------
     ValueError
-        If `image_shape` has another number of pixels than the network has inputs, or `names` another number of names
-        than there are modules.
-    ImportError
-        If matplotlib is not installed.
+        If `image_shape` or `names` is for another number of inputs or modules.
 
     Examples
     --------

@@ -102,19 +102,7 @@ class Score(Criteria):
 def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
     """Judge a hierarchy by the paper's criteria alone; `score` computes more and takes longer.
 
-    Parameters
-    ----------
-    found : ModuleHierarchy
-    target : FunctionGraph
-
-    Returns
-    -------
-    Criteria
-
-    Raises
-    ------
-    ValueError
-        If the numbers of inputs or outputs differ.
+    Raises ValueError if `found` and `target` differ in their numbers of inputs or outputs.
     """
     dag, labels = found.dag, found.labels
     check_sizes(dag, target)
@@ -157,10 +145,6 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
         Its merged labels are judged.
     target : FunctionGraph
         With as many inputs and outputs as the network, in the same order.
-
-    Returns
-    -------
-    Score
 
     Raises
     ------
@@ -216,12 +200,6 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     layers never decrease, skip none of the first ``min_hidden`` levels of the target, and maximise the sum of the
     similarities.
 
-    Parameters
-    ----------
-    dag : LayeredDAG
-    target : FunctionGraph
-        With as many inputs and outputs as `dag`.
-
     Returns
     -------
     ndarray of int, shape (n_units,)
@@ -231,7 +209,7 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     Raises
     ------
     ValueError
-        If the numbers of inputs or outputs differ.
+        If `dag` and `target` differ in their numbers of inputs or outputs.
 
     Examples
     --------

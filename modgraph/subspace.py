@@ -131,10 +131,6 @@ def subspaces(
         Networks with shuffled weights to compare the separation with.
     random_state : int, Generator or None
 
-    Returns
-    -------
-    Subspaces
-
     Raises
     ------
     ValueError
@@ -191,17 +187,9 @@ def subspaces(
 
 
 def overlap(one: FloatArray, two: FloatArray) -> float:
-    """Return the mean squared cosine of the principal angles of two subspaces, relative to the smaller one.
+    """Return the mean squared cosine of the principal angles of two subspaces, relative to the smaller one: 0 … 1.
 
-    Parameters
-    ----------
-    one, two : ndarray of float, shapes (n_dimensions, n_units)
-        Orthonormal rows.
-
-    Returns
-    -------
-    float
-        0 … 1; NaN where one has no dimensions.
+    The rows of each, shape (n_dimensions, n_units), are orthonormal. NaN where one has no dimensions.
 
     Examples
     --------

@@ -188,7 +188,6 @@ def verify(
     target: FunctionGraph | None = None,
     data: ArrayLike | None = None,
     n_controls: int = 20,
-    output_threshold: float | None = None,
     activations: Sequence[str] | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> Verification:
@@ -199,8 +198,8 @@ def verify(
     has a control: the same for random units, as many from each layer. Without a target, the modules are described
     only: what they read, how many states they have, how much of the outputs they explain, what their ablation changes.
 
-    Without `data`, all patterns of the inputs are tried, up to 12 inputs; above, 2,048 random ones. Shares that are
-    found by sampling have Wilson bounds.
+    Without `data`, all patterns of up to 12 inputs are tried; of more inputs, 2,048 random ones. Shares that are found
+    by sampling have Wilson bounds.
 
     Parameters
     ----------
@@ -212,16 +211,10 @@ def verify(
         Inputs to test on; with a target, 0 and 1. Needed if there is no target.
     n_controls : int ≥ 0
         Random regroupings for each module.
-    output_threshold : float, optional
-        An output above this counts as 1; by default 0.5 for sigmoid units, 0 for others.
     activations : sequence of str, optional
-        One name per layer after the inputs, as in `modgraph.forward`; by default what the network knows.
+        As in `modgraph.forward`. An output is 1 above 0.5 where it is a sigmoid, above 0 otherwise.
     random_state : int, Generator or None
         Draws the samples and the random regroupings.
-
-    Returns
-    -------
-    Verification
 
     Raises
     ------
@@ -258,7 +251,7 @@ def verify(
     if target is not None and not (binary := np.isin(rows, (0, 1))).all():
         raise ValueError(f"`data` must be 0 or 1 where there is a target (got {rows[~binary][0]})")
     replay = Replay(dag, rows, activations=activations)
-    bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
+    bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None)
     claims = []
     if target is not None:
         graph = target.at_depth(dag.n_layers - 2) or target

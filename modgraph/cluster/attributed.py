@@ -60,21 +60,17 @@ def attributed_modules(
     Parameters
     ----------
     dag : LayeredDAG
-        With weights and positions. Nothing is trimmed.
+        With weights and positions (else ValueError). Nothing is trimmed.
     position_bonuses, layer_bonuses : sequence of float ≥ 0
     cuts : sequence of float > 0
     resolution : float > 0
+        The constants of this module, in other settings.
 
     Returns
     -------
     ndarray of int, shape (n_units,)
         A label for every unit, numbered by first unit. Units of the first and last layer are alone; hidden units that
         no edge enters are −1: they are no part of a computation (in attribution graphs, reconstruction errors).
-
-    Raises
-    ------
-    ValueError
-        If `dag` has no weights or no positions.
 
     Notes
     -----
@@ -152,15 +148,7 @@ def canonical_kinds(dag: LayeredDAG) -> IntArray:
     """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
     Colour refinement (Weisfeiler and Leman 1968) with exact weights: two units have the same number where no chain of
-    such facts tells them apart. The numbers don't depend on the order of the units.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-
-    Returns
-    -------
-    ndarray of int, shape (n_units,)
+    such facts tells them apart. The numbers, shape (n_units,), don't depend on the order of the units.
     """
     weights = np.ones(dag.n_edges) if dag.weights is None else dag.weights
     positions = np.zeros(dag.n_units, dtype=np.int64) if dag.positions is None else dag.positions

@@ -86,20 +86,10 @@ def paths_per_pair(dag: LayeredDAG) -> float:
 
 
 def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
-    """Return how well the wiring separates modules, as a modularity: 0 where edges don't keep to groups.
+    """Return how well the wiring of a trimmed network separates modules: a modularity, 0 if edges keep to no groups.
 
-    Tried are the edges between each two layers, and which outputs each input reaches.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Trimmed.
-    threshold : float
-        Groups count where more than this share of the edges (or of the pairs) is inside them.
-
-    Returns
-    -------
-    float
+    Considers the edges between each two layers, and which outputs each input reaches. Groups count where more than a
+    share `threshold` of the edges (or of the pairs) is inside them.
     """
     unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
@@ -125,10 +115,6 @@ def modules_by_influence(
         Influence is then the mean Jacobian over these inputs, times the spread of each input, instead of path sums.
     random_state : int, Generator or None
         For the shuffled networks and the drawn inputs.
-
-    Returns
-    -------
-    InfluenceModules
     """
     rng = np.random.default_rng(random_state)
     comparable = normalised(dag)
@@ -177,22 +163,11 @@ def modules_by_influence(
 def module_bases(
     read: Matrix, written: Matrix, *, output_group: IntArray, input_group: IntArray, n_modules: int
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Return the subspaces of a hidden layer that each module's outputs read and its inputs write.
+    """Return the subspaces of a hidden layer that each module's outputs read and its inputs write, as orthonormal rows.
 
-    Parameters
-    ----------
-    read : matrix, shape (n_outputs, n_units)
-        Path sums from the layer's units to the outputs.
-    written : matrix, shape (n_inputs, n_units)
-        Path sums from the inputs to the layer's units.
-    output_group, input_group : ndarray of int
-        The module of each output and input.
-    n_modules : int
-
-    Returns
-    -------
-    reads, writes : list of ndarray of float, shape (n_dimensions, n_units)
-        Orthonormal rows. A module without outputs (inputs) reads (writes) nothing: no rows.
+    `read`, shape (n_outputs, n_units), has the path sums from the layer to the outputs; `written`, shape (n_inputs,
+    n_units), those from the inputs to the layer; `output_group` and `input_group` the module of each output and input.
+    A module without outputs (inputs) reads (writes) nothing: no rows.
     """
     reads, writes = [], []
     for module in range(n_modules):
@@ -249,17 +224,8 @@ def _labels(dag: LayeredDAG, groups: CoClusters) -> tuple[IntArray, FloatArray]:
 def normalised(dag: LayeredDAG) -> LayeredDAG:
     """Scale every hidden unit so that path sums from inputs to outputs stay as they are and units become comparable.
 
-    A unit's incoming weights get norm 1 and a sum that isn't negative; its outgoing weights make up for it.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        With weights.
-
-    Returns
-    -------
-    LayeredDAG
-        Without biases and activations, which this would not fit.
+    A unit's incoming weights get norm 1 and a sum that isn't negative; its outgoing weights make up for it. Biases and
+    activations, which this would not fit, are left out.
     """
     assert dag.weights is not None
     weights = dag.weights.copy()

@@ -134,7 +134,7 @@ class FunctionGraph:
         Raises
         ------
         ValueError
-            If `inputs` has another shape or is not binary.
+            If `inputs` or `fixed` has another shape or is not binary.
 
         Examples
         --------
@@ -166,18 +166,9 @@ class FunctionGraph:
         return {name: table[name] for name in subs}
 
     def evaluate(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> Bits:
-        """Compute the outputs on samples.
+        """Compute the outputs on samples, read-only uint8 of shape (n_samples, n_outputs).
 
-        Parameters
-        ----------
-        inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
-        fixed : mapping, optional
-            As in `values`; so are errors.
-
-        Returns
-        -------
-        ndarray of uint8, shape (n_samples, n_outputs)
-            Read-only.
+        `inputs`, `fixed` and errors are as in `values`.
 
         Examples
         --------
@@ -193,19 +184,10 @@ class FunctionGraph:
         return read_only_bits(np.column_stack(columns))
 
     def truth_table(self) -> tuple[Bits, Bits]:
-        """All inputs and their outputs.
+        """All inputs (2**n_inputs, n_inputs) and their outputs (2**n_inputs, n_outputs), read-only uint8.
 
-        Returns
-        -------
-        inputs : ndarray of uint8, shape (2**n_inputs, n_inputs)
-            Row i holds the binary digits of i, most significant (the first input) first. Read-only.
-        outputs : ndarray of uint8, shape (2**n_inputs, n_outputs)
-            Read-only.
-
-        Raises
-        ------
-        ValueError
-            With more than 20 inputs.
+        Row i of the inputs holds the binary digits of i, most significant (the first input) first. ValueError with more
+        than 20 inputs.
 
         Examples
         --------
@@ -295,12 +277,9 @@ class FunctionGraph:
         return _group_positions(self.shown)
 
     def at_depth(self, hidden_layers: int | None = None) -> FunctionGraph | None:
-        """Return the graph to expect of a network with this many hidden layers, or None if nothing is expected.
+        """Return the graph to expect of a network with this many `hidden_layers`, or None if nothing is expected.
 
-        Parameters
-        ----------
-        hidden_layers : int, optional
-            By default, enough for this graph.
+        By default, with enough hidden layers for this graph.
 
         Examples
         --------
@@ -313,21 +292,12 @@ class FunctionGraph:
         return None if self.shallow is None else self.shallow.at_depth(hidden_layers)
 
     def expected_modules(self, hidden_layers: int | None = None) -> tuple[ExpectedModule, ...]:
-        """Return the modules that a network of this function should show.
+        """Return the modules that a network with this many `hidden_layers` (by default enough) should show.
 
         This is the paper's merge rule (section 3.3) applied to functions. A group of inputs, or a sub-function that no
         output shows, joins the module of its reader if it has one reader and that reader reads nothing else. All
-        others are modules of their own. Outputs belong to the module of the sub-function they show.
-
-        Parameters
-        ----------
-        hidden_layers : int, optional
-            Number of hidden layers of the network; by default enough for this graph.
-
-        Returns
-        -------
-        tuple of ExpectedModule
-            Groups of inputs come first. Empty if nothing is expected at this depth.
+        others are modules of their own. Outputs belong to the module of the sub-function they show. Groups of inputs
+        come first; nothing is expected of a network that is too shallow.
 
         Examples
         --------

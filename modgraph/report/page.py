@@ -60,8 +60,7 @@ def report(
         a module in a layer. If there are more such dots, or more modules, than this, they are not drawn, and the tables
         list the largest modules only. The page says so.
     image_shape : (int, int), optional
-        Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
-        is a dot.
+        As in `modgraph.draw`; the inputs are drawn as an image if every unit is a dot.
     evidence, verification : Significance, Verification, optional
         Results that mark modules as in `modgraph.draw`; the page shows the p-values and confidences too.
 
@@ -69,8 +68,6 @@ def report(
     ------
     ValueError
         As in `modgraph.draw`, or if `max_units` is below 1.
-    ImportError
-        If jinja2 is not installed.
 
     Examples
     --------

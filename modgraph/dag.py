@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
-from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
+from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, read_only
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 from modgraph.digraph import chosen_nodes, layered
+from modgraph.masks import join_biases, mask_edges
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -110,36 +111,17 @@ class LayeredDAG:
             If there is no mask, a layer has no units, shapes do not chain, an entry is not finite as a 64-bit float,
             or the number of biases or names is wrong.
         """
-        matrices = _matrices("masks", masks)
-        sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
-        if weights is not None:
-            values = _matrices("weights", weights)
-            if [m.shape for m in values] != [m.shape for m in matrices]:
-                raise ValueError(
-                    "`weights` must have the shapes of `masks` "
-                    f"(got {[m.shape for m in values]} for {[m.shape for m in matrices]})"
-                )
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        names = None if activations is None else check_texts("activations", activations, length=len(matrices))
-        sources, targets = [], []
-        kept = []
-        for position, matrix in enumerate(matrices):
-            # Transposed, so that edges are sorted by source, then target.
-            source, target = np.nonzero(matrix.T) if not issparse(matrix) else _sorted_entries(matrix)
-            sources.append(source + starts[position])
-            targets.append(target + starts[position + 1])
-            if weights is not None:
-                picked = values[position][target, source]
-                picked = picked.toarray().reshape(-1) if issparse(picked) else picked
-                kept.append(np.asarray(picked, dtype=np.float64))
+        found = mask_edges(masks, weights)
+        sizes = found.sizes
+        names = None if activations is None else check_texts("activations", activations, length=len(sizes) - 1)
         return cls.from_sorted_edges(
-            np.concatenate(sources),
-            np.concatenate(targets),
+            found.sources,
+            found.targets,
             layer=np.repeat(np.arange(len(sizes)), sizes),
             n_layers=len(sizes),
-            dense_edges=sum(m.shape[0] * m.shape[1] for m in matrices),
-            weights=None if weights is None else np.concatenate(kept),
-            biases=None if biases is None else _all_biases(biases, sizes=sizes),
+            dense_edges=found.dense_edges,
+            weights=found.weights,
+            biases=None if biases is None else join_biases(biases, sizes=sizes),
             activations=None if names is None else np.repeat(np.array(["identity", *names]), sizes),
             unit_names=unit_names,
             layer_names=layer_names,
@@ -314,7 +296,7 @@ class LayeredDAG:
         ----------
         sources, targets, layer, n_layers, dense_edges, weights, unit_index
             As the attributes of `LayeredDAG`; layers may be empty. `unit_index` is 0 … n_units − 1 by default.
-        biases, activations, unit_names, layer_names, notes
+        biases, activations, unit_names, layer_names, positions, notes
             As in `from_edges`.
 
         Raises
@@ -456,48 +438,3 @@ class LayeredDAG:
 
     def __repr__(self) -> str:
         return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
-
-
-def _matrices(name: str, arrays: Sequence[Matrix]) -> list[Matrix]:
-    """Return `arrays` as finite numpy or CSR matrices whose shapes chain."""
-    matrices = [as_matrix(array) for array in arrays]
-    if not matrices:
-        raise ValueError(f"`{name}` must hold at least one (out, in) array (got none)")
-    for position, matrix in enumerate(matrices):
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise ValueError(f"`{name}[{position}]` must be a non-empty (out, in) array (got shape {matrix.shape})")
-        if matrix.dtype.kind not in "biuf":
-            raise ValueError(f"`{name}[{position}]` must hold real numbers (got dtype {matrix.dtype})")
-        # Sparse matrices list the entries that are not zero, dense ones all entries.
-        entries = matrix.tocoo().data if issparse(matrix) else matrix.ravel()
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(entries.astype(np.float64, copy=False))
-        if not finite.all():
-            place = int(np.argmin(finite))
-            row, column = (
-                [int(at[place]) for at in matrix.tocoo().coords] if issparse(matrix) else divmod(place, matrix.shape[1])
-            )
-            raise ValueError(f"`{name}[{position}]` must be finite (got {entries[place]} at ({row}, {column}))")
-    for position, (one, two) in enumerate(itertools.pairwise(matrices)):
-        if two.shape[1] != one.shape[0]:
-            raise ValueError(
-                f"`{name}` must chain: `{name}[{position + 1}]` must have {one.shape[0]} columns, "
-                f"one for each row of `{name}[{position}]` (got shape {two.shape})"
-            )
-    return matrices
-
-
-def _sorted_entries(matrix: csr_array) -> tuple[IntArray, IntArray]:
-    """Return column and row of each nonzero entry of a sparse matrix, sorted by column, then row."""
-    by_column = matrix.tocsc()
-    by_column.eliminate_zeros()
-    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(by_column.indptr))
-    return columns, by_column.indices.astype(np.int64)
-
-
-def _all_biases(biases: Sequence[ArrayLike], *, sizes: Sequence[int]) -> FloatArray:
-    """Join the biases of all layers; inputs have 0."""
-    if len(biases) != len(sizes) - 1:
-        raise ValueError(f"`biases` must be {len(sizes) - 1} vectors, one a weight layer (got {len(biases)})")
-    vectors = [check_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]
-    return np.concatenate([np.zeros(sizes[0]), *vectors])

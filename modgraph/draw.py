@@ -16,7 +16,7 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
-from modgraph.marks import CERTIFIED, Marks, edge_strength, explain, marks, negative_edges, second_modules
+from modgraph.marks import Marks, edge_strength, explain, marks, negative_edges, second_modules
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
@@ -97,12 +97,11 @@ def draw(
     require("matplotlib", purpose="`draw`", extra="draw")
     from matplotlib.figure import Figure
 
-    texts = layout.module_names(found, target, names)
     known = marks(found, evidence=evidence, verification=verification)
-    texts = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
+    texts = known.named(layout.module_names(found, target, names))
     kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
-    shown = np.array(unit_names(found.dag, **layout.end_names(target)))[kept].tolist()
+    shown = np.array(unit_names(found.dag, **layout.target_names(target)))[kept].tolist()
     density, n_inputs = dag.density, dag.layer_sizes[0]
     title = f"{'–'.join(map(str, dag.layer_sizes))} · density {100 * density:.3g} % · "
     title += counted(found.n_modules, "module")
@@ -151,7 +150,9 @@ def draw(
     _draw_boxes(ax, drawing, image=image_shape is not None)
     _draw_edges(ax, drawing, n_edges)
     _draw_units(ax, drawing, inputs=image_shape is None)
-    _draw_names(ax, drawing, shown, angles)
+    for unit, x, y, side in layout.end_names(rows, angles):
+        style = _TEXT | {"fontsize": _NAME, "rotation": angles[side > 0], "ha": "center", "color": "0.1"}
+        ax.text(x, y, shown[unit], va="bottom" if side > 0 else "top", **style)
     if layout.names_layers(width) and height > 0.15 * dag.n_layers:
         for row, name in zip(rows, layer_names(found.dag), strict=True):
             if row:
@@ -191,7 +192,7 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
     for box in itertools.chain(*drawing.rows):
         colour, weak = drawing.colours[box.module], drawing.marks.weak[box.module]
         patch = FancyBboxPatch(
-            (box.left, box.y - box.height / 2),
+            (box.left, box.bottom),
             box.width,
             box.height,
             boxstyle=f"round,pad=0,rounding_size={0.3 * box.height}",
@@ -204,7 +205,7 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
         ax.add_patch(patch)
         if box.text:
             centred = image and box.layer == 0  # a box above an image has no units
-            x = box.left + (box.width / 2 if centred else layout.PAD * box.pitch + 0.02)
+            x = box.left + box.width / 2 if centred else box.text_x
             style = _TEXT | {"fontsize": _MODULE, "fontweight": "bold", "color": "0.1"}
             ax.text(x, box.y, box.text, ha="center" if centred else "left", va="center_baseline", **style)
     for module, corners in layout.bands(drawing.rows):
@@ -224,7 +225,7 @@ def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
     if n_edges.size:
         layout.fan_out(dag, drawing.rows[0], lines)
         linewidths += _EXTRA_WIDTH * min(1, height / width) * (n_edges - 1) / max(n_edges.max() - 1, 1)
-    alphas = np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))
+    alphas = np.full(dag.n_edges, layout.opacity(dag.n_edges))
     edges = LineCollection(
         [_bent(points) for points in lines],
         colors=np.column_stack([drawing.colours[drawing.labels[dag.sources]], alphas]),
@@ -258,16 +259,6 @@ def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
         zorder=4,
     )
     ax.add_collection(units, autolim=False)
-
-
-def _draw_names(ax: Axes, drawing: _Drawing, names: Sequence[str], angles: Sequence[int | None]) -> None:
-    """Write the names of inputs and outputs, where `angles` says that they have room."""
-    for row, angle, side in ((drawing.rows[0], angles[0], -1), (drawing.rows[-1], angles[1], 1)):
-        for box in row if angle is not None else ():
-            style = _TEXT | {"fontsize": _NAME, "rotation": angle, "ha": "center", "color": "0.1"}
-            y, va = box.y + side * (box.height / 2 + layout.EDGE / 2), "bottom" if side > 0 else "top"
-            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                ax.text(x, y, names[unit], va=va, **style)
 
 
 def _wrapped(text: str, width: float) -> list[str]:

@@ -334,38 +334,46 @@ def detect_modules(
         raise ValueError('`dag` must have weights for `features` "influence"')
     has_attributes = dag.positions is not None and dag.weights is not None and clustering == "linkage" and hops is None
     if features == "attributes" or (features == "auto" and has_attributes):
+        from modgraph.cluster.attributed import attributed_modules
+
         reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
-        return _by_attributes(dag, reason=reason)
+        return _hierarchy(
+            dag,
+            np.ones(dag.n_units, dtype=np.bool_),
+            attributed_modules(dag),
+            settings={"clustering": "attributed", "features": f"attributes: {reason}"},
+        )
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
     name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
     settings = {"clustering": name, "hops": limit, "merge_threshold": merge_threshold}
-    reason = "asked for"
-    if features != "wiring":
-        if data is not None:
-            data = np.asarray(data, dtype=np.float64)
-            if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
-                raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
-            data = data[:, kept[: dag.layer_sizes[0]]]
-        used, reason = "influence", "asked for"
-        if features == "auto":
-            used, reason = _tells_more(trimmed, clustering=name, hops=limit)
-        if used == "influence":
-            modules = modules_by_influence(trimmed, data=data, random_state=rng)
-            if features == "influence" or (
-                wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
-            ):
-                return _by_influence(dag, kept, modules, settings=settings, reason=reason)
-            reason = "edges keep to modules better than influence does"
+    used, reason = features, "asked for"
+    if features == "auto":
+        used, reason = _tells_more(trimmed, clustering=name, hops=limit)
+    if data is not None and features != "wiring":
+        data = np.asarray(data, dtype=np.float64)
+        if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
+            raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
+        data = data[:, kept[: dag.layer_sizes[0]]]
+    if used == "influence":
+        modules = modules_by_influence(trimmed, data=data, random_state=rng)
+        if features == "influence" or (
+            wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
+        ):
+            return _hierarchy(
+                dag,
+                kept,
+                modules.labels,
+                shares=modules.membership,
+                links=modules.links,
+                settings=settings | {"features": f"influence: {reason}; {_summary(modules)}"},
+            )
+        reason = "edges keep to modules better than influence does"
     clusters, notes = method(trimmed, hops=limit, rng=rng)
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept], cluster_labels[kept] = merge_clusters(trimmed, clusters, threshold=merge_threshold), clusters
-    return ModuleHierarchy(
-        dag=dag,
-        labels=read_only(labels),
-        cluster_labels=read_only(cluster_labels),
-        settings={**settings, "features": f"wiring: {reason}", **notes},
+    labels = merge_clusters(trimmed, clusters, threshold=merge_threshold)
+    return _hierarchy(
+        dag, kept, labels, clusters=clusters, settings={**settings, "features": f"wiring: {reason}", **notes}
     )
 
 
@@ -382,43 +390,42 @@ def _tells_more(dag: LayeredDAG, *, clustering: str, hops: int) -> tuple[str, st
     return ("influence" if n_paths > SATURATED else "wiring"), joined
 
 
-def _by_influence(
-    dag: LayeredDAG, kept: BoolArray, modules: InfluenceModules, *, settings: dict[str, Any], reason: str
-) -> ModuleHierarchy:
-    """Make a hierarchy of the modules of the trimmed network."""
+def _summary(modules: InfluenceModules) -> str:
+    """Say how many groups influence shows, and how modular they are beside chance."""
     groups = modules.groups
     found = f"{counted(groups.n_groups, 'group')} of inputs" if groups.n_groups > 1 else "no groups beyond chance"
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept] = modules.labels
-    inside = labels >= 0
-    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
-    shares = np.zeros((dag.n_units, modules.membership.shape[1]))
-    shares[kept] = modules.membership
     shuffled = f"{groups.n_shuffled} networks with shuffled weights"
-    compared = f"modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled}"
+    return f"{found} (modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled})"
+
+
+def _hierarchy(
+    dag: LayeredDAG,
+    kept: BoolArray,
+    labels: IntArray,
+    *,
+    settings: Mapping[str, Any],
+    clusters: IntArray | None = None,
+    shares: FloatArray | None = None,
+    links: IntArray | None = None,
+) -> ModuleHierarchy:
+    """Make a hierarchy of what is known of the units in `kept`; a cluster is by default a module's part in a layer."""
+    if clusters is None:
+        inside = labels >= 0
+        clusters = np.full(labels.size, -1)
+        clusters[inside] = by_first_unit(dag.layer[kept][inside] * (labels.max() + 1) + labels[inside])
+    all_labels, all_clusters = np.full((2, dag.n_units), -1, dtype=np.int64)
+    all_labels[kept], all_clusters[kept] = labels, clusters
+    if shares is not None:
+        all_shares = np.zeros((dag.n_units, shares.shape[1]))
+        all_shares[kept] = shares
+        shares = read_only(all_shares)
     return ModuleHierarchy(
         dag=dag,
-        labels=read_only(labels),
-        cluster_labels=read_only(cluster_labels),
-        settings={**settings, "features": f"influence: {reason}; {found} ({compared})"},
-        shares=read_only(shares),
-        links=modules.links,
-    )
-
-
-def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
-    """Find modules that may span layers in a graph that knows token positions."""
-    from modgraph.cluster.attributed import attributed_modules
-
-    labels = attributed_modules(dag)
-    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
-    inside = labels >= 0
-    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
-    return ModuleHierarchy(
-        dag=dag,
-        labels=labels,
-        cluster_labels=read_only(cluster_labels),
-        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
+        labels=read_only(all_labels),
+        cluster_labels=read_only(all_clusters),
+        settings=settings,
+        shares=shares,
+        links=links,
     )
 
 

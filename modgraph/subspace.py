@@ -126,15 +126,10 @@ def subspaces(
     Parameters
     ----------
     found : ModuleHierarchy
-        Of a network with weights; the modules of its inputs and outputs are taken as given.
+        Of a network with weights (else ValueError); the modules of its inputs and outputs are taken as given.
     n_shuffled : int ≥ 0
         Networks with shuffled weights to compare the separation with.
     random_state : int, Generator or None
-
-    Raises
-    ------
-    ValueError
-        If the network has no weights.
 
     Examples
     --------

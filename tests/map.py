@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "modgraph"
 ORDER = (
     ("arrays",),
     ("checks", "compiled", "digraph", "files", "labels"),
+    ("masks",),
     ("dag", "functions"),
     ("names",),
     ("forward", "null", "paths", "planted", "reach"),

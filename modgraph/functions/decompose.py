@@ -102,7 +102,7 @@ def decompose(table: ArrayLike, *, inputs: Sequence[str] | None = None, name: st
 
     A sub-function is 0 where all inputs are 0; outputs are negated (``"~"``) where they are not. A sub-function whose
     function is called ``prime`` cannot be decomposed further into parts with disjoint inputs. If no output can,
-    `name` ends with ``", prime"``.
+    `name` ends with ``", prime"``. Inputs that change no output are left out.
 
     What a table doesn't determine is not found: several bits that one sub-function passes on together (such as `H`
     of the published `reuse` functions), and sub-functions of overlapping inputs within one output.
@@ -116,11 +116,6 @@ def decompose(table: ArrayLike, *, inputs: Sequence[str] | None = None, name: st
         Names of the inputs; by default x0, x1, …
     name : str
         The name of the graph.
-
-    Returns
-    -------
-    FunctionGraph
-        Inputs that change no output are left out.
 
     Raises
     ------
@@ -176,10 +171,7 @@ def _columns(table: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _normal_form(values: NDArray[np.bool_]) -> Coefficients:
-    """Turn a table, shape (2,) * n, into its algebraic normal form, and the reverse: the transform is its own inverse.
-
-    One step for each variable: f = f(0) ⊕ x (f(0) ⊕ f(1)).
-    """
+    """Turn a table, shape (2,) * n, into its normal form, and back: f = f(0) ⊕ x (f(0) ⊕ f(1)) for each axis x."""
     result = values.copy()
     for axis in range(values.ndim):
         with_variable = np.moveaxis(result, axis, 0)[1:]
@@ -193,7 +185,7 @@ def _tree(
     nodes: _Nodes,
     spans_all: AbstractSet[tuple[int, int]] = frozenset(),
 ) -> int:
-    """Decompose a function of nodes; returns the number of the node that computes it.
+    """Decompose a function of nodes into nodes; returns the number of its root.
 
     `coefficients` has one axis for each operand, depends on each, and has no constant term. `spans_all` holds pairs of
     axes (a, b), a < b, known to be in no block but that of all axes.
@@ -267,10 +259,7 @@ def _smallest_block(
 
 
 def _nearest_difference(present: Coefficients, missing: Coefficients) -> Iterator[int]:
-    """Find axes in which an element of `present` and one of `missing` at minimal Hamming distance differ.
-
-    At distance 1, the axes of all such pairs.
-    """
+    """Find axes in which nearest elements of `present` and `missing` differ; at distance 1 those of all pairs."""
     axes = range(present.ndim)
     adjacent = False
     for axis in axes:

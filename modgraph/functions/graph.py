@@ -217,14 +217,7 @@ class FunctionGraph:
         return {name: level[name] for name in parents}
 
     def readers(self, name: str) -> tuple[str, ...]:
-        """Sub-functions that read an input or a sub-function directly; ValueError if there is no such name.
-
-        Examples
-        --------
-        >>> from modgraph.functions import published
-        >>> published("overlap_1_use_1").readers("x3")
-        ('F', 'G')
-        """
+        """Sub-functions that read an input or a sub-function directly; ValueError if there is no such name."""
         _resolve(self, [name], argument="name")
         return tuple(reader for reader, parents in _parent_names(self).items() if name in parents)
 
@@ -257,8 +250,6 @@ class FunctionGraph:
     def input_partition(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the inputs, grouped by the set of sub-functions that read them directly.
 
-        Examples
-        --------
         >>> from modgraph.functions import published
         >>> published("overlap_1_use_1").input_partition()
         ((0, 1, 2), (3,), (4, 5, 6))
@@ -268,8 +259,6 @@ class FunctionGraph:
     def output_partition(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the outputs, grouped by the sub-function they show, whichever bit and sign.
 
-        Examples
-        --------
         >>> from modgraph.functions import published
         >>> published("separable").output_partition()
         ((0, 1), (2, 3))

@@ -12,7 +12,7 @@ from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
-from modgraph.layout import end_names
+from modgraph.layout import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, unit_names
 
@@ -23,7 +23,7 @@ _SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the ta
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
     """Name the units that trimming keeps, inputs and outputs after the target if there is one."""
-    names = unit_names(found.dag, **end_names(target))
+    names = unit_names(found.dag, **target_names(target))
     return {unit: names[unit] for unit in np.flatnonzero(found.labels >= 0).tolist()}
 
 

@@ -18,7 +18,7 @@ from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
-from modgraph.marks import CERTIFIED, Marks, explain, marks, negative_edges, second_modules
+from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
@@ -149,7 +149,7 @@ def _drawings(
     module in a layer.
     """
     labels = found.labels[found.labels >= 0]
-    boxes = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
+    boxes = known.named(texts)
     drawn = {}
     if units is not None:
         shown = picture(dag, labels, modules=boxes, layers=layers, marks=known, **units)

@@ -12,7 +12,21 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.layout import DOT, EDGE, LONGEST_LAYER, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
+from modgraph.layout import (
+    DOT,
+    EDGE,
+    LONGEST_LAYER,
+    arrange,
+    bands,
+    boxes,
+    end_names,
+    figure_width,
+    opacity,
+    order,
+    pixel_middles,
+    places,
+    waypoints,
+)
 from modgraph.marks import Marks, edge_strength, negative_edges
 from modgraph.names import short
 
@@ -76,8 +90,7 @@ def picture(
         for box in itertools.chain(*rows[1:]):
             box.y += size[1]
             xy[box.units, 1] = box.y
-        down, along = np.divmod(dag.unit_index[dag.layer == 0], image_shape[1])
-        xy[dag.layer == 0] = corner + cell * (np.column_stack([along, image_shape[0] - 1 - down]) + 0.5)
+        xy[dag.layer == 0] = corner + cell * pixel_middles(dag.unit_index[dag.layer == 0], image_shape)
         pitch[dag.layer == 0] = cell / DOT
         height += size[1]
         frame = (_px(corner[0]), _px(height - corner[1] - size[1]), _px(size[0]), _px(size[1]))
@@ -91,17 +104,10 @@ def picture(
     if image_shape is not None:
         rows[0].clear()
     all_boxes = [*itertools.chain(*rows)]
-    texts += [
-        _text("module", box.text, box.left + PAD * box.pitch + 0.02, box.y, height, module=box.module)
-        for box in all_boxes
-        if box.text
-    ]
-    for row, angle, up in ((rows[0], angles[0], -1), (rows[-1], angles[1], 1)):
-        for box in row if angle is not None else ():
-            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                y = box.y + up * (box.height / 2 + EDGE / 2)
-                side = "top" if up > 0 else "bottom"
-                texts.append(_text(f"name {side}{' turned' * (angle == 90)}", names[unit], x, y, height, unit=unit))
+    texts += [_text("module", box.text, box.text_x, box.y, height, module=box.module) for box in all_boxes if box.text]
+    for unit, x, y, side in end_names(rows, angles):
+        kind = f"name {'top' if side > 0 else 'bottom'}{' turned' * (angles[side > 0] == 90)}"
+        texts.append(_text(kind, names[unit], x, y, height, unit=unit))
     # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
     look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
     number = {key: at for at, key in enumerate(dict.fromkeys(look))}
@@ -114,7 +120,7 @@ def picture(
         height=round(_INCH * height),
         frame=frame,
         edge_width=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
-        edge_opacity=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
+        edge_opacity=round(opacity(dag.n_edges), 2),
         rim=round(min(0.8, 0.1 * float(across.min())), 3),
         bands=[(module, _band(corners, height)) for module, corners in bands(rows)],
         edges=[
@@ -127,7 +133,7 @@ def picture(
                 "module": box.module,
                 "weak": marks.weak[box.module],
                 "x": _px(box.left),
-                "y": _px(height - box.y - box.height / 2),
+                "y": _px(height - box.bottom - box.height),
                 "width": _px(box.width),
                 "height": _px(box.height),
             }

@@ -65,7 +65,7 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
 )
 
 
-# The derivative of each, where every unit depends on its own sum alone; at a kink the one from the left, as in torch.
+# The derivatives of those that work unit by unit; at a kink the derivative from the left, as in torch.
 _SLOPES: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
     {
         "identity": np.ones_like,

@@ -21,10 +21,10 @@ DRAWN_SAMPLES = 256
 """Inputs that are drawn for Jacobians where no data are given."""
 
 DENSE_FROM = 0.05
-"""Share of entries from which a block of a matrix is kept as an ndarray: BLAS is quicker there."""
+"""Share of nonzero entries from which a block is kept as an ndarray, which BLAS multiplies faster."""
 
 CHUNK = 1 << 24
-"""Numbers held at a time while Jacobians are summed over samples."""
+"""Numbers in memory at a time while Jacobians are summed over samples."""
 
 
 def influence(
@@ -142,25 +142,37 @@ def path_sums(blocks: Blocks, level: int, *, hops: int, direction: str = "outwar
 
     Returns matrices of shape (units of `level`, units of the layer), by layer that some path leads to.
     """
-    if direction == "outwards":
-        steps = dict(blocks.weights)
-    else:
-        steps = {(two, one): weights.T for (one, two), weights in blocks.weights.items()}
-    # Paths of one edge, then of one edge more in each round.
+    steps = _steps(blocks, direction)
+    # Paths of one edge; each round makes them one edge longer.
     ends = {two: weights for (one, two), weights in steps.items() if one == level}
     total = dict(ends)
     for _ in range(hops - 1):
-        longer: dict[int, Matrix] = {}
-        for (one, two), weights in steps.items():
-            if one in ends:
-                product = _product(ends[one], weights)
-                longer[two] = _sum(longer[two], product) if two in longer else product
-        if not longer:
-            break
-        ends = longer
-        for at, matrix in longer.items():
-            total[at] = _sum(total[at], matrix) if at in total else matrix
+        ends = _longer(ends, steps, _product)
+        _add_to(total, ends)
     return total
+
+
+def _steps(blocks: Blocks, direction: str) -> Mapping[tuple[int, int], Matrix]:
+    """Return the weights by the layers that they lead from and to, in this direction."""
+    if direction == "outwards":
+        return blocks.weights
+    return {(two, one): weights.T for (one, two), weights in blocks.weights.items()}
+
+
+def _longer(
+    ends: Mapping[int, Matrix], steps: Mapping[tuple[int, int], Matrix], product: Callable[[Matrix, Matrix], Matrix]
+) -> dict[int, Matrix]:
+    """Make paths one edge longer; they are kept by the layer that they lead to."""
+    longer: dict[int, Matrix] = {}
+    for (one, two), weights in steps.items():
+        if one in ends:
+            _add_to(longer, {two: product(ends[one], weights)})
+    return longer
+
+
+def _add_to(total: dict[int, Matrix], more: Mapping[int, Matrix]) -> None:
+    for at, matrix in more.items():
+        total[at] = _sum(total[at], matrix) if at in total else matrix
 
 
 def _packed(matrix: csr_array) -> Matrix:
@@ -191,8 +203,7 @@ def _mean_jacobian(
     sums, activations = replay.sums(), replay.activations
     if not len(sums):
         raise ValueError(f"`data` must have one row or more (got shape {np.shape(data)})")
-    blocks = weight_blocks(dag)
-    steps = {(two, one): w.T for (one, two), w in blocks.weights.items()} if inwards else dict(blocks.weights)
+    steps = _steps(weight_blocks(dag), "inwards" if inwards else "outwards")
     through = [_activation_pusher(dag, activations, at, backwards=inwards) for at in range(dag.n_layers)]
     n_rows, starts = dag.layer_sizes[level], dag.layer_starts.tolist()
     length = max(1, CHUNK // max(1, n_rows * max(dag.layer_sizes)))
@@ -204,18 +215,12 @@ def _mean_jacobian(
         ends = {level: np.broadcast_to(np.eye(n_rows), (len(part), n_rows, n_rows))}
         total: dict[int, FloatArray] = {}
         for _ in range(hops):
-            longer: dict[int, FloatArray] = {}
             if inwards:  # from the values of a layer to its sums, then along the edges to earlier values
                 ends = {at: through[at](by_layer[at], changes) for at, changes in ends.items()}
-            for (one, two), weights in steps.items():
-                if one in ends:
-                    changes = _last_axis_product(ends[one], weights)
-                    longer[two] = longer[two] + changes if two in longer else changes
+            ends = _longer(ends, steps, _last_axis_product)
             if not inwards:
-                longer = {at: through[at](by_layer[at], changes) for at, changes in longer.items()}
-            ends = longer
-            for at, changes in ends.items():
-                total[at] = total[at] + changes if at in total else changes
+                ends = {at: through[at](by_layer[at], changes) for at, changes in ends.items()}
+            _add_to(total, ends)
         for at, changes in total.items():
             mean[at] = mean.get(at, 0) + np.abs(changes).sum(axis=0) / len(sums)
     return mean

@@ -179,7 +179,7 @@ class ModuleHierarchy:
 
         By wiring every unit of the trimmed network is in one module. By influence a hidden unit's share is the squared
         length of its axis in the subspace of its layer that the module's outputs read; an input's share says how its
-        influence is divided between the outputs of the modules. What a row lacks to 1, no module reads.
+        influence is divided between the outputs of the modules. A row may sum to less than 1: no module reads the rest.
         """
         if self.shares is not None:
             return self.shares

@@ -34,10 +34,10 @@ class ModuleSubspace:
         over these outputs is taken off), and the one that its inputs write (90 %). Units are scaled to have incoming
         weights of norm 1. No rows where the module has no outputs (inputs).
     own : float
-        Overlap of what it reads with what is written by its own inputs, and by those of the modules that it reads. NaN
-        where there is nothing to compare; so below.
+        Overlap of what it reads with what its inputs, and those of the modules that it reads, write.
     other : float
-        Mean overlap of what it reads with what is written by the inputs of each other module.
+        Mean overlap of what it reads with what the inputs of each other module write. Both are NaN where a side is
+        missing.
     """
 
     module: int
@@ -70,11 +70,11 @@ class LayerSubspaces:
     own, other : float
         Means over modules.
     separation : float
-        Mean over modules of own − other; NaN where there is but one.
+        Mean over modules of own − other; NaN for one module.
     null : ndarray of float, shape (n_shuffled,)
-        The same for networks with shuffled weights, each with as many groups of inputs and outputs as fit it best.
+        The separation in networks with shuffled weights, with the groups of inputs and outputs that fit each best.
     p_value : float
-        Share of these and the network itself that are separated as well or better; 1 where there is one module.
+        Share of these networks and the network itself that are separated as well or better; 1 for one module.
     """
 
     level: int
@@ -249,9 +249,9 @@ def _sources(found: ModuleHierarchy) -> BoolArray:
 
 
 def _mean(values: FloatArray) -> float:
-    """Return the mean of the values that are there; NaN where none is."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else float("nan")
+    """Return the mean of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _spread_out(rows: FloatArray, units: IntArray, size: int) -> FloatArray:

@@ -1,7 +1,7 @@
 """Do the modules compute the sub-functions? Tests by intervention on the network itself.
 
-The *boundary* of a set of units are those with edges that leave it, and the outputs in it: what the rest of the
-network can know of it. The *state* is the values of the boundary.
+The *boundary* of a set of units: those with edges that leave it, and the outputs in it. The rest of the network sees
+only their values, the *state*.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ def _check(
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
         inputs = module.inputs
-    card = ModuleCheck(
+    described = ModuleCheck(
         module=module.id,
         boundary=read_only(units),
         inputs=read_only(inputs),
@@ -309,7 +309,7 @@ def _check(
         ),
     )
     if claim is None or tests is None:
-        return card, None
+        return described, None
     share = sum(control.certifies for control in controls) / len(controls) if controls else None
 
     def with_control(name: str) -> Measure:
@@ -318,7 +318,7 @@ def _check(
 
     return (
         replace(
-            card,
+            described,
             sub_functions=claim.names,
             sufficiency=with_control("sufficiency"),
             support=with_control("support"),
@@ -424,7 +424,7 @@ def _wilson_low(share: float, n: int) -> float:
 
 
 def _rounded_mean(values: Sequence[float]) -> float | None:
-    """Mean that doesn't depend on the order of the values; None if there are none."""
+    """Mean, the same for any order of the values; None without values."""
     return round(math.fsum(values) / len(values), 12) if values else None
 
 

@@ -1,7 +1,7 @@
 """Modules of attribution graphs: units that are alike in influence, token position and layer.
 
-People who read attribution graphs draw groups of features that do the same thing, often across several layers. This
-room finds such groups from structure alone:
+Finds, from structure alone, groups of features that do the same thing, often across several layers, as people who read
+attribution graphs draw them:
 
 1. Influence: with B the weights, those that enter a unit scaled to a sum of magnitudes of 1, (I − B)⁻¹ holds the sum
    over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms:
@@ -116,7 +116,7 @@ def _clusters(
     """Cluster the units of `inside`; returns a label for each. `bonuses` are those of the position and the layer."""
     assert dag.positions is not None
     kind = canonical_kinds(dag)
-    # Everything from here on goes by kinds of units, in their own order: the order of the units has no effect.
+    # From here on units are sorted by kind, so that their order in the network has no effect.
     order = np.argsort(kind, kind="stable")
     units = order[inside[order]]
     kinds, member = np.unique(kind[units], return_inverse=True)
@@ -238,7 +238,7 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
         members.append(members[one] + members[two])
         joined = inner[-1] / whole - resolution * float(rows[-1].sum() / whole) ** 2
         apart = gain[one] + gain[two]
-        # Where both are as good, keep apart: nothing speaks for joining, and rounding must not decide.
+        # Keep ties apart, so that rounding doesn't decide.
         join = joined > apart + 1e-12
         gain.append(joined if join else apart)
         parts.append([len(members) - 1] if join else parts[one] + parts[two])

@@ -1,9 +1,9 @@
 """Modules of ordinary pruned networks, by influence: groups of inputs and outputs, and the units between them.
 
 Inputs and outputs are clustered together (`modgraph.cluster.coclusters`). A hidden unit often serves several modules,
-so that a hidden layer's modules are subspaces, not sets of units: those directions that the outputs of a module *read*
-(the span of the signed path sums from the layer to these outputs), and those that its inputs *write*. A unit's share in
-a module is the squared length of the unit's axis within what the module reads.
+so modules of a hidden layer are subspaces, not sets of units: the directions that the outputs of a module *read* (the
+span of the signed path sums from the layer to these outputs), and those that its inputs *write*. A unit's share in a
+module is the squared length of the unit's axis within what the module reads.
 
 **Symmetries.** Nothing here depends on the order of units, nor on the scale and sign of hidden units: hidden units are
 scaled to have incoming weights of norm 1 whose sum isn't negative, and all are ordered by their weights, before
@@ -94,12 +94,7 @@ def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
     unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
     matrices += [_dense(block).T for (one, two), block in weight_blocks(unweighted).weights.items() if two > one]
-    best = 0.0
-    for matrix in matrices:
-        modularity, inside = best_modularity(matrix)
-        if inside > threshold:
-            best = max(best, modularity)
-    return best
+    return max([0.0, *(modularity for modularity, inside in map(best_modularity, matrices) if inside > threshold)])
 
 
 def modules_by_influence(
@@ -119,9 +114,7 @@ def modules_by_influence(
     rng = np.random.default_rng(random_state)
     comparable = normalised(dag)
     order = path_order(comparable)
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
-    there, comparable = in_order(dag, order), in_order(comparable, order)
+    ordered, comparable = in_order(dag, order), in_order(comparable, order)
     n_inputs, starts = dag.layer_sizes[0], dag.layer_starts
     if data is None:
         observed = to_outputs(comparable)
@@ -129,17 +122,17 @@ def modules_by_influence(
     else:
         inputs = np.asarray(data, dtype=np.float64)[:, order[:n_inputs]]
         spread = inputs.std(axis=0)
-        observed = _jacobian(there, inputs) * spread
-        shuffled = [_jacobian(shuffle_weights(there, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
-    groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(there, rng))
+        observed = _jacobian(ordered, inputs) * spread
+        shuffled = [_jacobian(shuffle_weights(ordered, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
+    groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(ordered, rng))
     labels, membership = _labels(comparable, groups)
-    # Back to the given order. Modules are numbered by their first unit; one that no unit is labelled with is left out.
+    # Back to the given order. Modules are numbered by their first unit; one that is no unit's label is left out.
+    place = np.argsort(order)
     labels, membership = labels[place], membership[place]
+    by_first = [*dict.fromkeys(labels[labels >= 0].tolist())]
     number = np.full(membership.shape[1], -1, dtype=np.int64)
-    names, first = np.unique(labels[labels >= 0], return_index=True)
-    number[names[np.argsort(first)]] = np.arange(len(names))
-    labels = np.where(labels >= 0, number[labels], -1)
-    membership = membership[:, names[np.argsort(first)]]
+    number[by_first] = np.arange(len(by_first))
+    labels, membership = np.where(labels >= 0, number[labels], -1), membership[:, by_first]
     links = [
         (number[group], number[module])
         for module, read in enumerate(groups.reads)
@@ -172,7 +165,7 @@ def module_bases(
     reads, writes = [], []
     for module in range(n_modules):
         rows = _dense(read)[output_group == module]
-        # What all outputs of a module have in common cancels in a softmax; one alone has nothing to be compared with.
+        # Subtract the mean over a module's outputs, which a softmax ignores; a single output keeps its row.
         reads.append(basis(rows - rows.mean(axis=0) if len(rows) > 1 else rows, energy=READ_ENERGY))
         writes.append(basis(_dense(written)[input_group == module], energy=WRITTEN_ENERGY))
     return reads, writes
@@ -183,8 +176,8 @@ def basis(rows: FloatArray, *, energy: float) -> FloatArray:
     if not rows.any():
         return np.zeros((0, rows.shape[1]))
     _, values, vectors = np.linalg.svd(rows, full_matrices=False)
-    held = np.cumsum(values**2) / (values**2).sum()
-    n_dimensions = int(np.searchsorted(held, energy - 1e-12)) + 1
+    share = np.cumsum(values**2) / (values**2).sum()
+    n_dimensions = int(np.searchsorted(share, energy - 1e-12)) + 1
     leading: FloatArray = vectors[:n_dimensions]
     return leading
 
@@ -246,7 +239,7 @@ def normalised(dag: LayeredDAG) -> LayeredDAG:
 
 
 def path_order(dag: LayeredDAG) -> IntArray:
-    """Order the units of each layer by their weights, whatever order they had; units of equal weights keep theirs."""
+    """Order the units of each layer by their weights; units of equal weights stay in the order they had."""
     assert dag.weights is not None
     size = np.abs(dag.weights)
     keys = [
@@ -262,8 +255,7 @@ def path_order(dag: LayeredDAG) -> IntArray:
 def in_order(dag: LayeredDAG, order: IntArray) -> LayeredDAG:
     """Renumber the units: the first is `order[0]`, and so on."""
     assert dag.weights is not None
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
+    place = np.argsort(order)
     sources, targets = place[dag.sources], place[dag.targets]
     edges = np.lexsort((targets, sources))
     return dataclasses.replace(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modgraph.functions.graph import MAX_TABLE_INPUTS, FunctionGraph
-from modgraph.functions.subfunction import BitFunction, Bits, SubFunction, check_strings
+from modgraph.functions.subfunction import BitFunction, Bits, SubFunction, check_strings, patterns
 
 Coefficients = NDArray[np.bool_]
 """Algebraic normal form, shape (2,) * n_variables: True at the 0/1 exponents of each monomial of the sum."""
@@ -32,35 +32,19 @@ INPUT: Final = "input"
 
 
 @dataclass(frozen=True, slots=True)
-class AndOfLiterals:
-    """AND of bits; those at which `negated` is True are negated first."""
-
-    negated: tuple[bool, ...]
-
-    @property
-    def __name__(self) -> str:
-        """What `SubFunction` calls it, such as ``and_01``: 1 = negated."""
-        return "and_" + "".join(str(int(negated)) for negated in self.negated)
-
-    def __call__(self, *bits: Bits) -> Bits:
-        """Compute it."""
-        result: Bits = np.logical_and.reduce([bit ^ negated for bit, negated in zip(bits, self.negated, strict=True)])
-        return result
-
-
-@dataclass(frozen=True, slots=True)
 class TableLookup:
     """A function given by its truth table: 0 or 1 at each pattern of the bits, the first bit most significant."""
 
     table: bytes
+    label: str = PRIME
 
     @property
     def __name__(self) -> str:
         """What `SubFunction` calls it."""
-        return PRIME
+        return self.label
 
     def __call__(self, *bits: Bits) -> Bits:
-        """Compute it."""
+        """Look the bits up."""
         position = np.zeros(bits[0].shape, dtype=np.int64)
         for bit in bits:
             position = 2 * position + bit
@@ -85,7 +69,11 @@ class Node(NamedTuple):
             return TableLookup(self.table)
         if self.kind == XOR or not any(self.negated):
             return self.kind
-        return "or" if all(self.negated) else AndOfLiterals(self.negated)
+        if all(self.negated):
+            return "or"
+        literals = patterns(len(self.negated)) ^ np.array(self.negated)
+        label = "and_" + "".join(str(int(negated)) for negated in self.negated)  # such as and_01: 1 = negated
+        return TableLookup(literals.all(axis=1).astype(np.uint8).tobytes(), label)
 
     def items(self) -> frozenset[Any]:
         """Return the literals (operand, negated) of an AND, the operands of any other node."""

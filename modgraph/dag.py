@@ -7,7 +7,7 @@ layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -383,6 +383,18 @@ class LayeredDAG:
     def layer_starts(self) -> IntArray:
         """The first unit of each layer, and at the end `n_units`; shape (n_layers + 1,)."""
         return read_only(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
+
+    @property
+    def layer_pair(self) -> IntArray:
+        """The number of the pair of layers that each edge joins, ``source layer · n_layers + target layer``."""
+        return self.layer[self.sources] * self.n_layers + self.layer[self.targets]
+
+    def edges_by_layers(self) -> Iterator[tuple[int, int, IntArray]]:
+        """Yield each pair of layers that edges join, sorted, and the numbers of these edges in order."""
+        order = np.argsort(self.layer_pair, kind="stable")
+        pairs, first = np.unique(self.layer_pair[order], return_index=True)
+        for pair, edges in zip(pairs.tolist(), np.split(order, first[1:]), strict=False):
+            yield *divmod(pair, self.n_layers), edges
 
     def trim(self) -> LayeredDAG:
         """Drop the units that lie on no path from an input to an output; outputs always stay.

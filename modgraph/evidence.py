@@ -326,10 +326,10 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
     >>> [round(largest_eigenvalue(LayeredDAG.from_masks([mask, mask])), 3) for mask in (halves, full)]
     [0.507, 0.0]
     """
-    n_units, n_layers = dag.n_units, dag.n_layers
+    n_units = dag.n_units
     if dag.n_edges == 0:
         return 0.0
-    pairs, pair = np.unique(dag.layer[dag.sources] * n_layers + dag.layer[dag.targets], return_inverse=True)
+    pairs, pair = np.unique(dag.layer_pair, return_inverse=True)
     ones, shape = np.ones(dag.n_edges), (n_units, len(pairs))
     leaving = csr_array(coo_array((ones, (dag.sources, pair)), shape=shape))
     entering = csr_array(coo_array((ones, (dag.targets, pair)), shape=shape))

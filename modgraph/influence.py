@@ -127,11 +127,8 @@ def weight_blocks(dag: LayeredDAG) -> Blocks:
     """Return the weights of a network as one matrix for each pair of layers that edges join."""
     assert dag.weights is not None
     starts, sizes = dag.layer_starts, dag.layer_sizes
-    pair = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
     blocks = {}
-    for name in np.unique(pair).tolist():
-        one, two = divmod(name, dag.n_layers)
-        edges = pair == name
+    for one, two, edges in dag.edges_by_layers():
         place = (dag.sources[edges] - starts[one], dag.targets[edges] - starts[two])
         blocks[one, two] = _packed(csr_array((dag.weights[edges], place), shape=(sizes[one], sizes[two])))
     return Blocks(sizes=sizes, weights=blocks)

@@ -164,7 +164,7 @@ def order(dag: LayeredDAG, labels: IntArray) -> IntArray:
 
 def _crossings(dag: LayeredDAG, place: IntArray) -> int:
     """Count the pairs of edges between the same two layers that cross: O(E log E)."""
-    between = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
+    between = dag.layer_pair
     by_source = np.lexsort((place[dag.targets], place[dag.sources], between))
     # Numbers grow with the pair of layers, so that edges of different pairs count as no inversion.
     return _inversions((between * (place.max() + 1) + place[dag.targets])[by_source])

@@ -81,7 +81,7 @@ def edge_strength(dag: LayeredDAG) -> FloatArray:
     """
     if dag.weights is None:
         return np.ones(dag.n_edges)
-    size, between = np.abs(dag.weights), dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
+    size, between = np.abs(dag.weights), dag.layer_pair
     largest = np.zeros(dag.n_layers**2)
     np.maximum.at(largest, between, size)
     strength: FloatArray = 0.4 + 1.2 * size / np.where(largest > 0, largest, 1)[between]

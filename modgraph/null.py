@@ -8,7 +8,6 @@ between the same two layers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def swap_edges(
     targets = dag.targets.copy()
     values = None if dag.weights is None else dag.weights.copy()
     starts = dag.layer_starts
-    for one, two, edges in _layer_pairs(dag):
+    for one, two, edges in dag.edges_by_layers():
         first, second = starts[one : one + 2], starts[two : two + 2]
         sources, ends = dag.sources[edges] - first[0], dag.targets[edges] - second[0]
         new = _swapped(sources, ends, int(first[1] - first[0]), int(second[1] - second[0]), rng)
@@ -105,7 +104,7 @@ def shuffle_weights(
     sources, targets = dag.sources.copy(), dag.targets.copy()
     values = None if dag.weights is None else dag.weights.copy()
     starts = dag.layer_starts
-    for one, two, edges in _layer_pairs(dag):
+    for one, two, edges in dag.edges_by_layers():
         if zeros:
             rows, columns = (int(starts[level + 1] - starts[level]) for level in (one, two))
             places = rng.choice(rows * columns, size=len(edges), replace=False, shuffle=False)
@@ -113,15 +112,6 @@ def shuffle_weights(
         if values is not None:
             values[edges] = values[edges][rng.permutation(len(edges))]
     return _with_edges(dag, sources, targets, values)
-
-
-def _layer_pairs(dag: LayeredDAG) -> Iterator[tuple[int, int, IntArray]]:
-    """Yield each pair of layers that edges join, and those edges in order."""
-    pair = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
-    order = np.argsort(pair, kind="stable")
-    names, first = np.unique(pair[order], return_index=True)
-    for name, start, stop in zip(names.tolist(), first.tolist(), [*first[1:].tolist(), len(order)], strict=False):
-        yield *divmod(name, dag.n_layers), order[start:stop]
 
 
 def _swapped(

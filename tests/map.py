@@ -22,7 +22,7 @@ ORDER = (
     ("masks",),
     ("dag", "functions"),
     ("names",),
-    ("forward", "null", "paths", "planted", "reach"),
+    ("forward", "merge", "null", "paths", "planted", "reach"),
     ("influence",),
     ("cluster",),
     ("modules",),

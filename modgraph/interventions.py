@@ -101,13 +101,7 @@ class Bench:
     """A network with its values on the samples, for tests of sets of units."""
 
     def __init__(
-        self,
-        found: ModuleHierarchy,
-        replay: Replay,
-        rows: FloatArray,
-        *,
-        exhaustive: bool,
-        has_target: bool,
+        self, found: ModuleHierarchy, replay: Replay, rows: FloatArray, *, exhaustive: bool, has_target: bool
     ) -> None:
         dag = found.dag
         self.dag, self.exhaustive, self.has_target = dag, exhaustive, has_target

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -293,7 +293,19 @@ def _check(
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
         inputs = module.inputs
-    described = ModuleCheck(
+    tested: dict[str, Any] = {}
+    if claim is not None and tests is not None:
+        share = sum(control.certifies for control in controls) / len(controls) if controls else None
+        tested = {
+            name: replace(measure, control=_rounded_mean([control.measures[name].value for control in controls]))
+            for name, measure in tests.measures.items()
+        } | {
+            "sub_functions": claim.names,
+            "self_contained": tests.self_contained,
+            "controls_certified": share,
+            "certified": tests.certifies and (share is None or share <= CONTROL_SHARE),
+        }
+    check = ModuleCheck(
         module=module.id,
         boundary=read_only(units),
         inputs=read_only(inputs),
@@ -307,37 +319,16 @@ def _check(
             control_reached=_mean(control_effect, reached),
             control_unreached=_mean(control_effect, ~reached),
         ),
+        **tested,
     )
-    if claim is None or tests is None:
-        return described, None
-    share = sum(control.certifies for control in controls) / len(controls) if controls else None
-
-    def with_control(name: str) -> Measure:
-        measure: Measure = getattr(tests, name)
-        return replace(measure, control=_rounded_mean([getattr(c, name).value for c in controls]))
-
-    return (
-        replace(
-            described,
-            sub_functions=claim.names,
-            sufficiency=with_control("sufficiency"),
-            support=with_control("support"),
-            interchange=with_control("interchange"),
-            self_contained=tests.self_contained,
-            controls_certified=share,
-            certified=tests.certifies and (share is None or share <= CONTROL_SHARE),
-        ),
-        claim,
-    )
+    return check, claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tests:
     """The tests of a set of units for a claim; `certifies`: all are passed, and the set is self-contained."""
 
-    sufficiency: Measure
-    support: Measure
-    interchange: Measure
+    measures: dict[str, Measure]  # sufficiency, support, interchange
     self_contained: bool
     certifies: bool
 
@@ -364,9 +355,7 @@ def _test(
     all_right = right == total or (estimated and interchange.low >= SAMPLED_SHARE)
     self_contained = _is_self_contained(bench, units, member, claim)
     return _Tests(
-        sufficiency=sufficiency,
-        support=support,
-        interchange=interchange,
+        measures={"sufficiency": sufficiency, "support": support, "interchange": interchange},
         self_contained=self_contained,
         certifies=sufficiency.holds and support.holds and all_right and self_contained,
     )

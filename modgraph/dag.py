@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, read_only
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 from modgraph.digraph import chosen_nodes, layered
-from modgraph.masks import join_biases, mask_edges
+from modgraph.edges import check_layers, dense_places, join_biases, mask_edges, sorted_edges
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -163,49 +163,14 @@ class LayeredDAG:
         ValueError
             If an argument is not of that form.
         """
-        layers = np.asarray(layer)
-        if layers.ndim != 1 or layers.size == 0 or not np.issubdtype(layers.dtype, np.integer):
-            raise ValueError(f"`layer` must be a non-empty vector of ints (got shape {layers.shape}, {layers.dtype})")
-        steps = np.diff(layers)
-        if layers[0] != 0 or (steps < 0).any() or (steps > 1).any() or layers[-1] == 0:
-            raise ValueError(
-                "`layer` must start at 0 and never decrease or skip a number, with at least two layers "
-                f"(got {layers.tolist() if layers.size <= 20 else layers})"
-            )
-        pairs = np.asarray(edges)
-        pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
-            raise ValueError(f"`edges` must be ints of shape (n_edges, 2) (got {pairs.shape}, {pairs.dtype})")
-        if pairs.size and (pairs.min() < 0 or pairs.max() >= layers.size):
-            raise ValueError(f"`edges` must name units from 0 to {layers.size - 1} (got {pairs.min()} … {pairs.max()})")
-        backwards = np.flatnonzero(layers[pairs[:, 0]] >= layers[pairs[:, 1]])
-        if backwards.size:
-            source, target = pairs[backwards[0]].tolist()
-            raise ValueError(
-                f"`edges` must lead to a later layer (got {source} → {target}, "
-                f"layers {layers[source]} → {layers[target]})"
-            )
-        sizes = np.bincount(layers)
-        joined = {(level, level + 1) for level in range(sizes.size - 1)}
-        joined |= {divmod(both, sizes.size) for both in np.unique(layers[pairs] @ [sizes.size, 1]).tolist()}
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        pairs = pairs[order]
-        repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
-        values = None
-        if weights is not None:
-            values = check_finite_vector("weights", weights, length=order.size)
-            if repeated.any():
-                source, target = pairs[1:][repeated][0].tolist()
-                raise ValueError(f"`edges` must not repeat an edge that has a weight (got {source} → {target} twice)")
-            values = values[order]
-        elif repeated.any():
-            pairs = pairs[np.concatenate([[True], ~repeated])]
+        layers = check_layers(layer)
+        pairs, values = sorted_edges(edges, layers, weights)
         return cls.from_sorted_edges(
             pairs[:, 0],
             pairs[:, 1],
             layer=layers,
-            n_layers=int(sizes.size),
-            dense_edges=int(sum(sizes[a] * sizes[b] for a, b in joined)) if dense_edges is None else dense_edges,
+            n_layers=int(layers[-1]) + 1,
+            dense_edges=dense_places(pairs, layers) if dense_edges is None else dense_edges,
             weights=values,
             biases=biases,
             activations=activations,
@@ -391,8 +356,9 @@ class LayeredDAG:
 
     def edges_by_layers(self) -> Iterator[tuple[int, int, IntArray]]:
         """Yield each pair of layers that edges join, sorted, and the numbers of these edges in order."""
-        order = np.argsort(self.layer_pair, kind="stable")
-        pairs, first = np.unique(self.layer_pair[order], return_index=True)
+        layer_pair = self.layer_pair
+        order = np.argsort(layer_pair, kind="stable")
+        pairs, first = np.unique(layer_pair[order], return_index=True)
         for pair, edges in zip(pairs.tolist(), np.split(order, first[1:]), strict=False):
             yield *divmod(pair, self.n_layers), edges
 

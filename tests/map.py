@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "modgraph"
 ORDER = (
     ("arrays",),
     ("checks", "compiled", "digraph", "files", "labels"),
-    ("masks",),
+    ("edges",),
     ("dag", "functions"),
     ("names",),
     ("forward", "merge", "null", "paths", "planted", "reach"),

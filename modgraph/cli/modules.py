@@ -100,10 +100,10 @@ def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> N
 
 
 Nulls = Annotated[
-    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: a bound, in no time.")
+    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: only a bound, at once.")
 ]
 Changes = Annotated[int, typer.Option("--changes", help="Slightly changed networks, for the stability of modules.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File of results so far; if it exists, the work goes on there.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="File of the results so far; if it exists, the work is resumed.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Processes; −1: one a processor.")]
 
 

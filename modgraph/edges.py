@@ -1,4 +1,4 @@
-"""Masks of a multi-layer perceptron as sorted edges."""
+"""Masks and lists of edges: their checks, and the sorted edges that a `LayeredDAG` consists of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,54 @@ from scipy.sparse import csr_array, issparse
 
 from modgraph.arrays import FloatArray, IntArray, Matrix, as_matrix
 from modgraph.checks import check_finite_vector
+
+
+def check_layers(layer: ArrayLike) -> IntArray:
+    """Return the layers of units; ValueError unless they start at 0 and never decrease or skip a number."""
+    layers = np.asarray(layer)
+    if layers.ndim != 1 or layers.size == 0 or not np.issubdtype(layers.dtype, np.integer):
+        raise ValueError(f"`layer` must be a non-empty vector of ints (got shape {layers.shape}, {layers.dtype})")
+    steps = np.diff(layers)
+    if layers[0] != 0 or (steps < 0).any() or (steps > 1).any() or layers[-1] == 0:
+        raise ValueError(
+            "`layer` must start at 0 and never decrease or skip a number, with at least two layers "
+            f"(got {layers.tolist() if layers.size <= 20 else layers})"
+        )
+    return layers
+
+
+def sorted_edges(edges: ArrayLike, layers: IntArray, weights: ArrayLike | None) -> tuple[IntArray, FloatArray | None]:
+    """Check and sort an edge list, shape (n_edges, 2), and its weights; repeats count once."""
+    pairs = np.asarray(edges)
+    pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise ValueError(f"`edges` must be ints of shape (n_edges, 2) (got {pairs.shape}, {pairs.dtype})")
+    if pairs.size and (pairs.min() < 0 or pairs.max() >= layers.size):
+        raise ValueError(f"`edges` must name units from 0 to {layers.size - 1} (got {pairs.min()} … {pairs.max()})")
+    backwards = np.flatnonzero(layers[pairs[:, 0]] >= layers[pairs[:, 1]])
+    if backwards.size:
+        source, target = pairs[backwards[0]].tolist()
+        raise ValueError(
+            f"`edges` must lead to a later layer (got {source} → {target}, layers {layers[source]} → {layers[target]})"
+        )
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    pairs = pairs[order]
+    repeated = np.concatenate([[False], (pairs[1:] == pairs[:-1]).all(axis=1)])[: len(pairs)]
+    if weights is None:
+        return pairs[~repeated], None
+    values = check_finite_vector("weights", weights, length=order.size)
+    if repeated.any():
+        source, target = pairs[repeated][0].tolist()
+        raise ValueError(f"`edges` must not repeat an edge that has a weight (got {source} → {target} twice)")
+    return pairs, values[order]
+
+
+def dense_places(pairs: IntArray, layers: IntArray) -> int:
+    """Count the pairs of units in all pairs of layers that are next to each other or joined by an edge."""
+    sizes = np.bincount(layers)
+    joined = {(level, level + 1) for level in range(sizes.size - 1)}
+    joined |= {divmod(both, sizes.size) for both in np.unique(layers[pairs] @ [sizes.size, 1]).tolist()}
+    return int(sum(sizes[one] * sizes[two] for one, two in joined))
 
 
 class MaskEdges(NamedTuple):

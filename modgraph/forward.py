@@ -38,7 +38,7 @@ def _gelu_tanh_slope(values: FloatArray) -> FloatArray:
     return result
 
 
-# One number may follow a name after a colon ("leaky_relu:0.2"); it is passed on.
+# A number after a colon, as in "leaky_relu:0.2", is the second argument.
 ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
     {
         "identity": lambda values: values,

@@ -179,7 +179,7 @@ def _packed(matrix: csr_array) -> Matrix:
 
 
 def _product(one: Matrix, two: Matrix) -> Matrix:
-    # A dense left side times a sparse right side is left to the transposes, which scipy multiplies row by row.
+    # For dense × sparse multiply the transposes: scipy multiplies sparse × dense row by row.
     if issparse(two) and not issparse(one):
         return (two.T @ one.T).T
     product = one @ two
@@ -208,7 +208,7 @@ def _mean_jacobian(
     for first in range(0, len(sums), length):
         part = sums[first : first + length]
         by_layer = [part[:, starts[at] : starts[at + 1]] for at in range(dag.n_layers)]
-        # Derivatives along paths of one length; a change of the units of `level` is first a change of their values.
+        # Derivatives along paths of one length; they start from changes of the values of the units of `level`.
         ends = {level: np.broadcast_to(np.eye(n_rows), (len(part), n_rows, n_rows))}
         total: dict[int, FloatArray] = {}
         for _ in range(hops):

@@ -344,7 +344,7 @@ def arrange(
     margins = []
     for row in (rows[0], rows[-1]):
         wide = name_widths[[unit for box in row for unit in box.units]]
-        gaps = np.diff([x for box in row for x in box.xs])  # boxes move apart later, never together
+        gaps = np.diff([x for box in row for x in box.xs])  # boxes only move apart later
         flat = (gaps > (wide[1:] + wide[:-1]) / 2 + 0.05).all()
         reach = 0.13 if flat else float(wide.max())
         fits = (flat or gaps.min() > 0.12) and (height is None or reach < height / 5)

@@ -45,7 +45,7 @@ def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.
     entering = np.bincount(target, edges, minlength=n_clusters)
     is_output = np.zeros(n_clusters, dtype=np.bool_)
     is_output[clusters[dag.layer == dag.n_layers - 1]] = True
-    # Divide once, correctly rounded: then nine edges of ten are not more than 0.9.
+    # One division is correctly rounded: nine edges of ten are exactly 0.9, not more.
     joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
     source, target, edges = source[joins], target[joins], edges[joins]
     most = np.zeros(n_clusters)

@@ -66,7 +66,7 @@ def swap_edges(
             if weights == "shuffle":
                 values[edges] = values[edges][rng.permutation(len(edges))]
             else:
-                # The edges are sorted by source: order by source and a random number, weights alone.
+                # Permute the weights of the edges that leave each unit; edges are sorted by source.
                 values[edges] = values[edges][np.lexsort((rng.random(len(edges)), sources))]
     return _with_edges(dag, dag.sources, targets, values)
 
@@ -122,7 +122,7 @@ def _swapped(
 
     dense = len(sources) > DENSE * n_sources * n_targets
     if dense:
-        # Two places without an edge are swapped exactly where two edges are.
+        # Swapping two places without an edge gives the same networks as swapping two edges.
         filled = np.zeros((n_sources, n_targets), dtype=np.bool_)
         filled[sources, targets] = True
         ones, twos = np.nonzero(~filled)
@@ -135,7 +135,7 @@ def _swapped(
     state = rng.integers(1 << 64, size=1, dtype=np.uint64)
     pilot = int(PILOT_ATTEMPTS * n_edges) + 64
     made = null_kernels.swap_edges(ones, twos, n_targets, table, state, pilot)
-    # The number of attempts must not depend on the swaps they make: fixed from here on.
+    # Fix the number of attempts now: if it depended on their success, networks would not be equally likely.
     attempts = SWAPS * n_edges * pilot / max(made, 1)
     null_kernels.swap_edges(ones, twos, n_targets, table, state, int(min(attempts, MOST_ATTEMPTS * n_edges)) + 64)
     if not dense:

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from modgraph.arrays import IntArray
 from modgraph.compiled import njit
 
-# An empty slot of the hash table; keys are ≥ 0.
-EMPTY = -1
-# Slots of the table per edge, at least; a power of two of slots is made.
-SLOTS_PER_EDGE = 2
+EMPTY = -1  # an empty slot of the hash table; keys are ≥ 0
+SLOTS_PER_EDGE = 2  # slots of the table per edge, at least; their number is a power of two
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_ONE = np.uint64(0xBF58476D1CE4E5B9)

@@ -142,7 +142,7 @@ def _counts(dag: LayeredDAG, open_units: BoolArray) -> tuple[Counts, Counts, flo
     outwards = count_paths(dag.targets[::-1], dag.sources[::-1], last, open_units)
     value, exponent = (counts[last] for counts in inwards)
     largest = int(exponent[value > 0].max(initial=0))
-    # What is more than two steps below the largest doesn't count (2^−1000 of it).
+    # Ignore counts that are more than two steps below the largest: less than 2^−1000 of it.
     total = math.fsum(np.ldexp(value, np.maximum(exponent - largest, -2) * STEP * (value > 0)).tolist())
     return inwards, outwards, total, largest
 

@@ -10,8 +10,7 @@ import numpy as np
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.compiled import njit
 
-# Bits of one step of the exponent. The product of two values stays a finite float.
-STEP = 500
+STEP = 500  # bits of one step of the exponent; the product of two values stays a finite float
 _LARGEST = 2.0**STEP
 _SMALLEST = 2.0**-STEP
 

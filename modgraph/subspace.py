@@ -156,7 +156,7 @@ def subspaces(
     inputs, outputs = labels[: starts[1]], labels[starts[last] :]
     observed = _layers(network, inputs, outputs, sources)
     null: dict[int, list[float]] = {layer.level: [] for layer in observed}
-    # A shuffled network gets the groups that fit it, or the modules would be at an advantage: they were fitted too.
+    # Shuffled networks get the groups that fit them best, because the modules were fitted to the network too.
     both = np.intersect1d(inputs[inputs >= 0], outputs[outputs >= 0])
     for _ in range(n_shuffled if len(both) > 1 else 0):
         other = shuffle_weights(network, random_state=rng)
@@ -170,7 +170,7 @@ def subspaces(
         values = np.nan_to_num(np.array(null[level]), nan=0.0)
         n_as_good = int((values >= layer.separation).sum())
         p_value = (1 + n_as_good) / (1 + len(values)) if np.isfinite(layer.separation) else 1.0
-        # Back to the units of the layer in their given order; those that trimming removed are in no subspace.
+        # Back to the given order of the units; units that trimming removed are in no subspace.
         units = kept[order[starts[level] : starts[level + 1]]] - dag.layer_starts[level]
         size = dag.layer_sizes[level]
         modules = tuple(

@@ -195,7 +195,7 @@ def _profile_cosines(
     root = np.sign(signed) * np.sqrt(np.abs(signed))
     forms = (signed, root, unsigned)
     chosen = place[units]
-    # What a unit depends on leaves out the unit itself; what it leads to begins with itself.
+    # Incoming profiles leave out the unit itself; outgoing profiles include it.
     incoming = tuple(_cosines((form - itself)[:, chosen].T) for form in forms)
     outgoing = tuple(_cosines(form[chosen]) for form in forms)
     return incoming, outgoing

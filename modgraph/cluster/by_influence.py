@@ -206,7 +206,7 @@ def _labels(dag: LayeredDAG, groups: CoClusters) -> tuple[IntArray, FloatArray]:
                 n_modules=n_modules,
             )
             for module in range(n_modules):
-                # A module all of whose outputs read other modules as well is where its inputs write.
+                # If a module has no outputs of its own, because all read other modules too, use what its inputs write.
                 rows = reads[module] if len(reads[module]) else writes[module]
                 membership[units, module] = (rows**2).sum(axis=0)
     membership /= np.maximum(1, membership.sum(axis=1, keepdims=True))

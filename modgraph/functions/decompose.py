@@ -58,7 +58,7 @@ class Node(NamedTuple):
     """
 
     kind: str
-    operands: tuple[int, ...] = ()  # numbers of nodes; `decompose` has them ascending
+    operands: tuple[int, ...] = ()  # numbers of nodes, ascending in `decompose`
     negated: tuple[bool, ...] = ()  # AND only
     table: bytes = b""  # PRIME only
     position: int = -1  # INPUT only
@@ -197,7 +197,7 @@ def _tree(
     inner[0] = False
     inside = _tree(inner.reshape((2,) * len(block)), [operands[axis] for axis in block], nodes)
     outer = np.stack([rows[0], touching]).reshape((2,) * (1 + len(rest)))
-    # A block of the outer function, with the block found in place of its bit, is a block of this one.
+    # Blocks of the outer function are blocks of this one, with the block just found in place of its bit.
     place = dict.fromkeys(block, 0) | {axis: 1 + i for i, axis in enumerate(rest)}
     still = {(min(place[a], place[b]), max(place[a], place[b])) for a, b in known}
     return _tree(outer, [inside, *(operands[axis] for axis in rest)], nodes, still)

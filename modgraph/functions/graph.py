@@ -25,8 +25,7 @@ from modgraph.functions.subfunction import (
 
 MAX_TABLE_INPUTS: Final = 20
 """`FunctionGraph.truth_table` takes at most this many inputs."""
-# A new graph calls each callable once: on all patterns of its parent bits, of at most this many of them.
-_MAX_TRIED_BITS: Final = 10  # bits
+_MAX_TRIED_BITS: Final = 10  # a new graph tries each callable on all patterns of at most this many bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

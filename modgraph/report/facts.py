@@ -18,7 +18,7 @@ from modgraph.names import clean, unit_names
 
 _FEW: Final = 12  # most names in a cell of a table
 _LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
-_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, also if they are not recorded
+_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, even if not recorded
 
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:

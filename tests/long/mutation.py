@@ -38,7 +38,7 @@ from hypothesis import Phase, settings
 ROOT = Path(__file__).parents[2]
 # Room: its file, and the tests that must notice.
 ROOMS = {
-    "modules": ("modgraph/modules.py", ["tests/test_modules.py"]),
+    "modules": ("modgraph/modules.py", ["tests/test_modules.py", "tests/test_by_influence.py"]),
     "reach": ("modgraph/reach.py", ["tests/test_reach.py"]),
     "choose": ("modgraph/cluster/choose.py", ["tests/test_cluster.py"]),
     "rows": ("modgraph/cluster/rows.py", ["tests/test_cluster.py"]),
@@ -163,7 +163,7 @@ def passes(tests: list[str], times: Times, limit: float | None) -> bool:
 
 def judge(room: str, *, most: int) -> tuple[int, int, int]:
     """Print the survivors of a room, and return how many mutants were killed, survived, and are equivalent."""
-    file, tests = ROOMS[room]
+    file, tests = ROOMS[room][0], [ROOMS[room][0], *ROOMS[room][1]]  # with its doctests
     source = (ROOT / file).read_text("utf-8")
     lines = source.splitlines()
     equivalent = tomllib.loads((ROOT / "tests/long/mutation_equivalent.toml").read_text("utf-8")).get(room, {})

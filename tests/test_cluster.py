@@ -36,7 +36,7 @@ CLOSE = [
 
 
 def matrix(lines: list[str]) -> BoolArray:
-    return np.array([list(line) for line in lines]) == "1"
+    return np.array([[digit == "1" for digit in line] for line in lines])
 
 
 @settings(max_examples=300)

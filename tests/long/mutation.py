@@ -1,8 +1,7 @@
 """Mutants of the graph layer: one change in the code at a time, each of which some test must notice.
 
-    python -m tests.long.mutation                     # 40 mutants of each room, drawn at random: an hour
-    python -m tests.long.mutation reach choose        # of some rooms
-    python -m tests.long.mutation modules --most 1000 # all mutants of one
+    python -m tests.long.mutation reach choose         # 40 mutants of each room, drawn at random
+    python -m tests.long.mutation modules --most 1000  # all mutants of one
 
 Comparisons, arithmetic, boolean operators and small ints are changed, in a copy of the repository. The tests of the
 room then run until one fails: first those that killed most, then the fastest, and none over 10 seconds. A mutant
@@ -187,7 +186,7 @@ def judge(room: str, *, most: int) -> tuple[int, int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="*", default=list(ROOMS), help=f"of {', '.join(ROOMS)}")
+    parser.add_argument("rooms", nargs="+", choices=ROOMS)
     parser.add_argument("--most", type=int, default=40, help="so many mutants of each room, drawn at random")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

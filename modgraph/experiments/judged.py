@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -12,9 +13,12 @@ from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial
 from modgraph.functions import published
 from modgraph.score import criteria
-from modgraph.sculpt.choose import CLOSE, hierarchy_key, n_cones, rank
+from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
 
-N_RESAMPLES = 1000
+CRITERIA: Final = ("inputs", "outputs", "hidden", "exact")
+"""The paper's criteria, as `modgraph.Criteria` names them."""
+
+N_RESAMPLES: Final = 1000
 """Resamples of the trials for an interval of the agreement's success rate."""
 
 
@@ -25,7 +29,8 @@ class JudgedTrial:
     Attributes
     ----------
     trial : Trial
-    networks : tuple of StoredNetwork
+    chosen : int
+        Position of the network that a rule of choice picks alone; −1 if no network was accepted.
     edges, cones : ndarray of int, shape (n,)
     shown : tuple of hashable
         The hierarchy of each (see `modgraph.sculpt.choose.hierarchy_key`).
@@ -34,15 +39,17 @@ class JudgedTrial:
     """
 
     trial: Trial
-    networks: tuple[StoredNetwork, ...]
+    chosen: int
     edges: IntArray
     cones: IntArray
     shown: tuple[Hashable, ...]
     right: dict[str, BoolArray]
 
 
-def judge(store: Store, trial: Trial) -> JudgedTrial:
-    """Read one trial from the store and judge each different network once."""
+def judge(
+    store: Store, trial: Trial, *, choose: Callable[[Sequence[StoredNetwork]], StoredNetwork] = fewest_edges
+) -> JudgedTrial:
+    """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
     target = published(trial.function)
     known: dict[bytes, tuple[int, Hashable, dict[str, bool]]] = {}
@@ -52,18 +59,18 @@ def judge(store: Store, trial: Trial) -> JudgedTrial:
         if same not in known:
             found = candidate.hierarchy
             met = criteria(found, target)
-            right = {name: bool(getattr(met, name)) for name in ("inputs", "outputs", "hidden", "exact")}
+            right = {name: bool(getattr(met, name)) for name in CRITERIA}
             known[same] = n_cones(candidate.masks), hierarchy_key(found), right
         facts.append((known[same], candidate))
     facts.sort(key=lambda fact: (fact[0][0], *rank(fact[1])))
-    names = ("inputs", "outputs", "hidden", "exact")
+    best = choose(accepted) if accepted else None
     return JudgedTrial(
         trial=trial,
-        networks=tuple(candidate for _, candidate in facts),
+        chosen=next((position for position, (_, candidate) in enumerate(facts) if candidate is best), -1),
         edges=read_only(np.array([candidate.edges for _, candidate in facts], dtype=np.int64)),
         cones=read_only(np.array([fact[0] for fact, _ in facts], dtype=np.int64)),
         shown=tuple(fact[1] for fact, _ in facts),
-        right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in names},
+        right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in CRITERIA},
     )
 
 

@@ -235,7 +235,7 @@ def test_a_quick_reproduction_writes_tables_figures_and_a_page(tmp_path: Path) -
         lines = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
         assert [int(line["equal"]) for line in lines] == [rate.equal for rate in part]
         with (RESULTS / f"{name}.csv").open() as published_table:
-            assert list(lines[0]) == next(csv.reader(published_table))
+            assert set(next(csv.reader(published_table))) <= set(lines[0])
         assert text.count("\n| ") == sum(map(len, rates.values())) + len(rates)
     assert page(rates, quick=True) == text
     again = reproduce(["exemplars", "reuse"], tmp_path, quick=True, n_jobs=1)

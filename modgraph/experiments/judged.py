@@ -24,7 +24,7 @@ N_RESAMPLES: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedTrial:
-    """The accepted candidates of one trial, best first: by cones, then edges (see `modgraph.sculpt.choose`).
+    """The accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.choose`).
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ def judge(
             right = {name: bool(getattr(met, name)) for name in CRITERIA}
             known[same] = n_cones(candidate.masks), hierarchy_key(found), right
         facts.append((known[same], candidate))
-    facts.sort(key=lambda fact: (fact[0][0], *rank(fact[1])))
+    facts.sort(key=lambda fact: (fact[0][0] * fact[1].edges, *rank(fact[1])))
     best = choose(accepted) if accepted else None
     return JudgedTrial(
         trial=trial,
@@ -109,18 +109,19 @@ def agreement(
         Of one function and depth.
     criterion : {"inputs", "outputs", "hidden", "exact"}
     costs : sequence of ndarray, each of shape (n,), optional
-        What the voting networks are near the least of in each trial; by default their cones.
+        In each trial the networks near the lowest cost vote; by default, edges × cones.
     close : float ≥ 0
         How near, as a share.
     seed : int
         Of the resamples.
     """
     if costs is None:
-        costs = [trial.cones for trial in trials]
+        costs = [trial.edges * trial.cones for trial in trials]
     best: dict[Hashable, tuple[int, int]] = {}
     for trial in trials:
-        for key, *size in zip(trial.shown, trial.cones.tolist(), trial.edges.tolist(), strict=True):
-            best[key] = min(best.get(key, (size[0], size[1])), (size[0], size[1]))
+        for key, cones, edges in zip(trial.shown, trial.cones.tolist(), trial.edges.tolist(), strict=True):
+            place = cones * edges, edges
+            best[key] = min(best.get(key, place), place)
     keys = {key: column for column, key in enumerate(sorted(best, key=lambda key: (best[key], repr(key))))}
     votes = np.zeros((len(trials), len(keys)))
     shows, right = np.zeros((2, *votes.shape), dtype=np.bool_)
@@ -137,7 +138,7 @@ def agreement(
         return Agreement(right=np.zeros(len(trials), dtype=np.bool_), share=0.0, resampled=np.zeros(N_RESAMPLES))
     drawn = np.random.default_rng(seed).multinomial(len(trials), [1 / len(trials)] * len(trials), size=N_RESAMPLES)
     counts = np.vstack([np.ones(len(trials), dtype=np.int64), drawn])
-    # A trial takes the hierarchy with most votes that it shows. Equally many votes: the smallest cones, by column.
+    # A trial takes the hierarchy with most votes that it shows. Equally many votes: the lowest cost, by column.
     preferred = counts @ votes - 1e-9 * np.arange(len(keys))  # (1 + N_RESAMPLES, keys)
     taken = np.where(shows, preferred[:, None, :], -np.inf).argmax(axis=2)  # (…, trials)
     is_right = right[np.arange(len(trials)), taken]

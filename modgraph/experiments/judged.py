@@ -10,8 +10,7 @@ import numpy as np
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.experiments.store import Store, StoredNetwork
-from modgraph.experiments.sweep import Trial
-from modgraph.functions import published
+from modgraph.experiments.sweep import Trial, target_of
 from modgraph.score import criteria
 from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
 
@@ -51,7 +50,7 @@ def judge(
 ) -> JudgedTrial:
     """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
-    target = published(trial.function)
+    target = target_of(trial.function)
     known: dict[bytes, tuple[int, Hashable, dict[str, bool]]] = {}
     facts = []
     for candidate in accepted:
@@ -82,13 +81,16 @@ class Agreement:
     ----------
     right : ndarray of bool, shape (n_trials,)
         Whether the network of each trial is right.
+    answer : bool
+        Whether the hierarchy with most votes is right, in the network that shows it at the lowest cost.
     share : float
-        Share of the votes for the hierarchy with most votes; 0 if no trial votes.
+        Its share of the votes; 0 if no trial votes.
     resampled : ndarray of float, shape (N_RESAMPLES,)
         Share of right trials in resamples of the trials, each with a vote of its own.
     """
 
     right: BoolArray
+    answer: bool
     share: float
     resampled: FloatArray
 
@@ -125,6 +127,7 @@ def agreement(
     keys = {key: column for column, key in enumerate(sorted(best, key=lambda key: (best[key], repr(key))))}
     votes = np.zeros((len(trials), len(keys)))
     shows, right = np.zeros((2, *votes.shape), dtype=np.bool_)
+    lowest = np.full(votes.shape, np.inf)
     for row, (trial, cost) in enumerate(zip(trials, costs, strict=True)):
         if not trial.shown:
             continue
@@ -134,17 +137,20 @@ def agreement(
         shown, first = np.unique(columns, return_index=True)  # the first network is the best one
         shows[row, shown] = True
         right[row, shown] = trial.right[criterion][first]
+        lowest[row, shown] = cost[first]
     if not keys:
-        return Agreement(right=np.zeros(len(trials), dtype=np.bool_), share=0.0, resampled=np.zeros(N_RESAMPLES))
+        none = np.zeros(len(trials), dtype=np.bool_)
+        return Agreement(right=none, answer=False, share=0.0, resampled=np.zeros(N_RESAMPLES))
     drawn = np.random.default_rng(seed).multinomial(len(trials), [1 / len(trials)] * len(trials), size=N_RESAMPLES)
     counts = np.vstack([np.ones(len(trials), dtype=np.int64), drawn])
     # A trial takes the hierarchy with most votes that it shows. Equally many votes: the lowest cost, by column.
     preferred = counts @ votes - 1e-9 * np.arange(len(keys))  # (1 + N_RESAMPLES, keys)
     taken = np.where(shows, preferred[:, None, :], -np.inf).argmax(axis=2)  # (…, trials)
     is_right = right[np.arange(len(trials)), taken]
-    voting = max(1, int(shows.any(axis=1).sum()))
+    winner = int(preferred[0].argmax())
     return Agreement(
         right=read_only(is_right[0]),
-        share=float((votes.sum(axis=0)).max() / voting),
+        answer=bool(right[lowest[:, winner].argmin(), winner]),
+        share=float(votes[:, winner].sum() / shows.any(axis=1).sum()),
         resampled=read_only((is_right[1:] * drawn).sum(axis=1) / len(trials)),
     )

@@ -21,6 +21,8 @@ HERE: Final = "#0072B2"
 """Colour of our results."""
 HERE_PAPERS_RULE: Final = "#56B4E9"
 """Colour of our networks judged by the paper's rule."""
+ANY: Final = "#BBBBBB"
+"""Colour of what the best choice could reach."""
 PUBLISHED: Final = "#E69F00"
 """Colour of published results."""
 DPI: Final = 150

@@ -11,6 +11,7 @@ import numpy as np
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, target_of
+from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
 from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
 
@@ -31,6 +32,8 @@ class JudgedTrial:
     chosen : int
         Position of the network that a rule of choice picks alone; −1 if no network was accepted.
     edges, cones : ndarray of int, shape (n,)
+    passing : ndarray of int, shape (n,)
+        Units of each that feed another module than their own.
     shown : tuple of hashable
         The hierarchy of each (see `modgraph.sculpt.choose.hierarchy_key`).
     right : mapping of str to ndarray of bool, shape (n,)
@@ -41,6 +44,7 @@ class JudgedTrial:
     chosen: int
     edges: IntArray
     cones: IntArray
+    passing: IntArray
     shown: tuple[Hashable, ...]
     right: dict[str, BoolArray]
 
@@ -51,7 +55,7 @@ def judge(
     """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
     target = target_of(trial.function)
-    known: dict[bytes, tuple[int, Hashable, dict[str, bool]]] = {}
+    known: dict[bytes, tuple[int, Hashable, dict[str, bool], int]] = {}
     facts = []
     for candidate in accepted:
         same = b"".join(mask.tobytes() for mask in candidate.masks)
@@ -59,7 +63,7 @@ def judge(
             found = candidate.hierarchy
             met = criteria(found, target)
             right = {name: bool(getattr(met, name)) for name in CRITERIA}
-            known[same] = n_cones(candidate.masks), hierarchy_key(found), right
+            known[same] = n_cones(candidate.masks), hierarchy_key(found), right, _n_passing(found)
         facts.append((known[same], candidate))
     facts.sort(key=lambda fact: (fact[0][0] * fact[1].edges, *rank(fact[1])))
     best = choose(accepted) if accepted else None
@@ -68,9 +72,16 @@ def judge(
         chosen=next((position for position, (_, candidate) in enumerate(facts) if candidate is best), -1),
         edges=read_only(np.array([candidate.edges for _, candidate in facts], dtype=np.int64)),
         cones=read_only(np.array([fact[0] for fact, _ in facts], dtype=np.int64)),
+        passing=read_only(np.array([fact[3] for fact, _ in facts], dtype=np.int64)),
         shown=tuple(fact[1] for fact, _ in facts),
         right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in CRITERIA},
     )
+
+
+def _n_passing(found: ModuleHierarchy) -> int:
+    """Count the units that feed another module than their own."""
+    source, target = found.labels[found.dag.sources], found.labels[found.dag.targets]
+    return len(np.unique(found.dag.sources[(source >= 0) & (target >= 0) & (source != target)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

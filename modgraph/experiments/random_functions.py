@@ -15,15 +15,13 @@ import numpy as np
 from modgraph.checks import check_int
 from modgraph.experiments import write
 from modgraph.experiments.judged import JudgedTrial, agreement, judge
+from modgraph.experiments.reproduce import EDGE_STEPS
 from modgraph.experiments.sweep import RANDOM, Trial, sweep
 from modgraph.files import write_whole
 from modgraph.sculpt import TrainSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-EDGE_STEPS: Final = (2.5, 2.0)
-"""Edge steps, percent, as in `modgraph reproduce`."""
 
 CRITERIA: Final = ("inputs", "outputs", "exact")
 
@@ -175,11 +173,13 @@ def page(results: Sequence[FunctionResult], *, command: str) -> str:
     lines = [
         "# Random functions",
         "",
-        f"Written by `{command}`: {n_functions} functions of `modgraph.functions.random` that a network learnt, with",
-        f"{max(result.trials for result in results)} trials each. No constant was chosen on them. *fewest edges*: share of",
-        "trials whose network with the fewest edges is right; *agreement*: share that ends right if the trials of a",
-        "function choose together; *any*: share with a right network. In brackets 95 % intervals, by bootstrap over",
-        "the functions.",
+        *write.paragraph(
+            f"Written by `{command}`: {n_functions} functions of `modgraph.functions.random` that a network "
+            f"learnt, with {max(result.trials for result in results)} trials each. No constant was chosen on them. "
+            "*fewest edges*: share of trials whose network with the fewest edges is right; *agreement*: share "
+            "that ends right if the trials of a function choose together; *any*: share with a right network. In "
+            "brackets 95 % intervals, by bootstrap over the functions."
+        ),
         "",
         "![Success by kind of function](random.png)",
     ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EDGE_STEPS: Final = (2.5, 2.0)
+EDGE_STEPS: Final = (2.5, 2)
 """Edge steps, percent: with the 14 published unit steps, 28 of the 70 settings. They take a third of the time, and the
 vote is as often right with them as with all."""
 

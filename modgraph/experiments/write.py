@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -56,6 +57,11 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, lef
     """
     rule = ["---" if column in set(left) else "---:" for column in range(len(head))]
     return [f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+
+def paragraph(text: str) -> list[str]:
+    """Wrap a paragraph of a page into lines of at most 120 characters."""
+    return textwrap.wrap(text, 120)
 
 
 def rate_or_dash(rate: float | None) -> str:

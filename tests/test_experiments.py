@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import random
 import signal
@@ -20,9 +21,12 @@ from hypothesis import strategies as st
 from modgraph import detect_modules, functions, score
 from modgraph.cli import main
 from modgraph.experiments import EXPERIMENTS, Store, StoredNetwork, Trial, published_cells, published_settings, sweep
-from modgraph.experiments.judged import agreement, judge
+from modgraph.experiments.judged import JudgedTrial, agreement, judge
+from modgraph.experiments.random_functions import random_trials
 from modgraph.experiments.reproduce import Rate, page, reproduce, table, trials_of
+from modgraph.experiments.selection import RULES
 from modgraph.experiments.store import pack_masks, unpack_masks
+from modgraph.experiments.sweep import target_of
 from modgraph.score import criteria
 from modgraph.sculpt import TrainSettings, by_consensus, consensus, fewest_edges, sculpt
 
@@ -299,3 +303,67 @@ def test_trials_that_choose_together_end_at_what_they_agree_on(tmp_path: Path) -
     assert agreed is not None
     assert found.share == pytest.approx(agreed.share)
     assert found.resampled.mean() == pytest.approx(np.mean(wanted), abs=0.3)
+
+
+# The study of rules of choice, and random functions
+
+
+def test_a_quick_study_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "selection", "--quick", "--jobs", "1", "--out", str(tmp_path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert Path(document["page"]).read_text().startswith("# Which network is right?")
+    cells = document["selection"]
+    assert {cell["group"] for cell in cells} == {"fixed on, seeds 0–3", "looked at, seeds 4–7"}
+    for cell in cells:
+        assert set(cell["shares"]) == set(RULES)
+        assert all(0 <= share <= cell["shares"]["any"] <= 1 for share in cell["shares"].values())
+    assert {path.name for path in tmp_path.iterdir()} >= {"selection.csv", "selection.png", "selection.svg"}
+
+
+def test_quick_random_functions_write_their_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--functions", "2", "--seeds", "1", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(["reproduce", "random", *arguments]) == 0
+    assert "answers are right" in capsys.readouterr().out
+    page = (tmp_path / "random.md").read_text()
+    assert "2 functions of `modgraph.functions.random`" in page
+    assert page.count("| separable |") == 3  # once for each criterion
+
+
+def test_names_of_random_functions() -> None:
+    ((trial, other), _) = random_trials(2, seeds=2)
+    target = functions.random(6, levels=1, reuse=1, overlap=None, random_state=0)
+    assert (target_of(trial.function).truth_table()[1] == target.truth_table()[1]).all()
+    assert trial.function == other.function
+    assert random_trials(30, seeds=2)[0] == [trial, other]
+    assert target_of("single").name == "single"
+
+
+def judged_by_hand(costs: list[int], shown: list[str], right: list[bool]) -> JudgedTrial:
+    numbers = np.array(costs, dtype=np.int64)
+    verdicts = np.array(right, dtype=np.bool_)
+    return JudgedTrial(
+        trial=small_trials(1)[0],
+        chosen=0 if costs else -1,
+        edges=numbers,
+        cones=np.ones_like(numbers),
+        passing=np.ones_like(numbers),
+        shown=tuple(shown),
+        right=dict.fromkeys(("inputs", "outputs", "hidden", "exact"), verdicts),
+    )
+
+
+def test_an_agreement_worked_out_by_hand() -> None:
+    trials = [
+        judged_by_hand([100, 110, 111], ["a", "b", "b"], [True, False, False]),  # votes a 1/2, b 1/2
+        judged_by_hand([50, 90], ["a", "b"], [True, False]),  # votes a 1
+        judged_by_hand([70], ["b"], [False]),  # votes b 1
+        judged_by_hand([], [], []),  # accepted nothing, doesn't vote
+    ]
+    found = agreement(trials, "exact")
+    # a and b have 3/2 votes each; a was shown at the lowest cost.
+    assert found.answer
+    assert found.share == 0.5
+    assert found.right.tolist() == [True, True, False, False]
+    assert 0.3 < found.resampled.mean() < 0.6
+    assert not agreement(trials[3:], "exact").right.any()
+    assert not agreement(trials, "exact", close=1.0, costs=[10 * trial.edges for trial in trials]).answer

@@ -15,7 +15,7 @@ import numpy as np
 from modgraph.checks import check_int
 from modgraph.experiments import write
 from modgraph.experiments.judged import JudgedTrial, agreement, judge
-from modgraph.experiments.reproduce import EDGE_STEPS
+from modgraph.experiments.reproduce import settings_of
 from modgraph.experiments.sweep import RANDOM, Trial, sweep
 from modgraph.files import write_whole
 from modgraph.sculpt import TrainSettings
@@ -76,8 +76,9 @@ class FunctionResult:
     votes: float
 
 
-def random_trials(n_functions: int, *, seeds: int) -> list[list[Trial]]:
+def random_trials(n_functions: int, *, seeds: int, quick: bool = False) -> list[list[Trial]]:
     """List the trials of each random function; the functions are the same whatever their number."""
+    steps = settings_of(quick=quick)
     every = []
     for number in range(n_functions):
         n_inputs, levels, reuse, overlap = KINDS[number % len(KINDS)]
@@ -86,10 +87,7 @@ def random_trials(n_functions: int, *, seeds: int) -> list[list[Trial]]:
         hidden = (24,) * max(2, levels)
         name = RANDOM + json.dumps(kind)
         every.append(
-            [
-                Trial(function=name, hidden=hidden, seed=seed, settings=settings, edge_steps=EDGE_STEPS)
-                for seed in range(seeds)
-            ]
+            [Trial(function=name, hidden=hidden, seed=seed, settings=settings, **steps) for seed in range(seeds)]
         )
     return every
 
@@ -100,6 +98,7 @@ def reproduce_random(
     n_functions: int = 200,
     seeds: int = 4,
     n_jobs: int = -1,
+    quick: bool = False,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[FunctionResult]:
@@ -112,6 +111,8 @@ def reproduce_random(
         and ``random.md``.
     n_functions, seeds : int ≥ 1
         Functions, and trials of each.
+    quick : bool
+        2 settings instead of 28, to see that it works.
     n_jobs, device, progress
         As in `modgraph.experiments.sweep`.
 
@@ -123,7 +124,7 @@ def reproduce_random(
     check_int("seeds", seeds, at_least=1)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    every = random_trials(n_functions, seeds=seeds)
+    every = random_trials(n_functions, seeds=seeds, quick=quick)
     store = sweep(
         [trial for trials in every for trial in trials],
         folder / "results.sqlite",

@@ -177,14 +177,20 @@ def reproduce(
 def trials_of(cell: Cell, *, seeds: Iterable[int], quick: bool = False, all_settings: bool = True) -> list[Trial]:
     """List the trials behind one success rate; `quick` and `all_settings` as in `reproduce`."""
     networks = cell.networks
-    steps: dict[str, tuple[float, ...]] = {} if all_settings else {"edge_steps": EDGE_STEPS}
+    steps = settings_of(quick=quick, all_settings=all_settings)
     if quick:
         networks, seeds = (min(networks, key=lambda row: sum(row.hidden)),), (0,)
-        steps = {"unit_steps": QUICK_STEPS[0], "edge_steps": QUICK_STEPS[1]}
     return [
         Trial(function=row.function, hidden=row.hidden, seed=seed, settings=row.settings, **steps)
         for row, seed in product(networks, seeds)
     ]
+
+
+def settings_of(*, quick: bool, all_settings: bool = False) -> dict[str, tuple[float, ...]]:
+    """Return the unit and edge steps of a `Trial`, as far as they are not the published ones."""
+    if quick:
+        return {"unit_steps": QUICK_STEPS[0], "edge_steps": QUICK_STEPS[1]}
+    return {} if all_settings else {"edge_steps": EDGE_STEPS}
 
 
 def table(rates: Iterable[Rate]) -> str:

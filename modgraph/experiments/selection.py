@@ -14,7 +14,7 @@ from modgraph.arrays import FloatArray, IntArray
 from modgraph.experiments import write
 from modgraph.experiments.judged import N_RESAMPLES, JudgedTrial, agreement, judge
 from modgraph.experiments.published import EXPERIMENTS, PublishedSettings, published_settings
-from modgraph.experiments.reproduce import EDGE_STEPS
+from modgraph.experiments.reproduce import settings_of
 from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import Trial, sweep, target_of
 from modgraph.files import write_whole
@@ -92,24 +92,28 @@ class _Key(NamedTuple):
     group: str
 
 
-def selection_trials() -> dict[_Key, list[Trial]]:
-    """List the trials of the study: each function at each depth, with the smallest published width from 24 on."""
+def selection_trials(*, quick: bool = False) -> dict[_Key, list[Trial]]:
+    """List the trials of the study: each function at each depth, with the smallest published width from 24 on.
+
+    With `quick`, only the exemplars with one hidden layer and 2 settings.
+    """
     smallest: dict[tuple[str, int], PublishedSettings] = {}
     for row in published_settings():
         depth = len(row.hidden)
         hopeless = depth == 1 and row.experiment in ("reuse", "levels")
-        if min(row.hidden) >= 24 and not hopeless:
+        left_out = quick and (depth > 1 or row.experiment != "exemplars")
+        if min(row.hidden) >= 24 and not hopeless and not left_out:
             smallest[row.function, depth] = min(
                 row, smallest.get((row.function, depth), row), key=lambda one: one.hidden
             )
+    steps = settings_of(quick=quick)
     trials = {}
     for seeds in SEEDS:
         for (function, depth), row in smallest.items():
             fixed_on = seeds == SEEDS[0] and row.experiment != "overlap"
             group = f"{'fixed on' if fixed_on else 'looked at'}, seeds {seeds[0]}–{seeds[-1]}"
             trials[_Key(row.experiment, function, depth, group)] = [
-                Trial(function=function, hidden=row.hidden, seed=seed, settings=row.settings, edge_steps=EDGE_STEPS)
-                for seed in seeds
+                Trial(function=function, hidden=row.hidden, seed=seed, settings=row.settings, **steps) for seed in seeds
             ]
     return trials
 
@@ -118,8 +122,9 @@ def reproduce_selection(
     out: str | os.PathLike[str] = "out/reproduce",
     *,
     n_jobs: int = -1,
-    device: str | None = None,
+    quick: bool = False,
     only_stored: bool = False,
+    device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[SelectionCell]:
     """Compare rules of choice on eight seeds of each function and write a table, a figure and a page.
@@ -131,6 +136,8 @@ def reproduce_selection(
         continued), ``selection.csv``, ``selection.png``, ``selection.svg`` and ``selection.md``.
     n_jobs, device, progress
         As in `modgraph.experiments.sweep`.
+    quick : bool
+        Only the exemplars with one hidden layer and 2 of the settings, to see that it works.
     only_stored : bool
         Train nothing: leave out functions of which a trial is missing in the store.
 
@@ -140,7 +147,7 @@ def reproduce_selection(
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    every = selection_trials()
+    every = selection_trials(quick=quick)
     path = folder / "results.sqlite"
     if only_stored:
         store = Store(path)

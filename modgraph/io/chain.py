@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import Builder
+from modgraph.io.build import finish
+from modgraph.io.ops import Operations
 from modgraph.io.order import order_of
 from modgraph.io.request import Request
 from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
@@ -169,11 +170,11 @@ def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
                 f"layers must chain: {link.name!r} must read {before.shape[0]} values, what {before.name!r} gives "
                 f"(got shape {link.shape}, (out, in))"
             )
-    builder = Builder()
-    value = builder.input("inputs")
+    ops = Operations(threshold=0.0)
+    value = ops.input("inputs")
     for link in links:
         maps = len(link.shape) > 2
-        value.flat = value.maps and not maps
+        value = replace(value, flat=value.maps and not maps)
         bias = None
         if link.bias is not None:
             mask = None if link.bias_mask is None else link.bias_mask.array()
@@ -183,6 +184,5 @@ def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
         assert weight is not None
         smallest = 0.0 if link.weight is None else limit
         edges = pruned(link.name, weight, mask=link.mask, threshold=smallest)
-        value = builder.linear(value, edges, bias=bias, name=link.name, kind=kind)
-        value.maps = maps
-    return replace(builder.finish([value]), activations=None)
+        value = replace(ops.weigh(link.name, value, edges, bias=bias, kind=kind), maps=maps)
+    return replace(finish(ops, [value]), activations=None)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
+from modgraph.io.build import finish
 from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
 from modgraph.io.values import Value
@@ -75,7 +76,7 @@ class _Reader:
             if entry.name not in self.stored:
                 dims = entry.type.tensor_type.shape.dim
                 size = dims[1].dim_value if len(dims) == 2 else 0
-                self.known[entry.name] = self.ops.builder.input(entry.name, size=size if size > 0 else None)
+                self.known[entry.name] = self.ops.input(entry.name, size=size if size > 0 else None)
         for number, node in enumerate(self.graph.node):
             name = node.name or f"{node.op_type} {number}"
             try:
@@ -88,7 +89,7 @@ class _Reader:
         values = [output for output in outputs if isinstance(output, Value)]
         if not values or any(output is None for output in outputs):
             raise ValueError("every output must be computed by a node, and one of them from the weights")
-        return self.ops.builder.finish(values)
+        return finish(self.ops, values)
 
     def value(self, node: Any, name: str) -> Any:
         """Return what a node reads."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
+from modgraph.io.build import finish
 from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.tensor import check_threshold, from_torch
 from modgraph.io.torch_trace import part_of, read_size, trace, unchanged
@@ -95,12 +96,12 @@ class _Reader:
             if node.op == "output":
                 outputs = [value for value in _flat(_filled(node.args, known)) if isinstance(value, Value)]
             elif node.op == "placeholder":
-                known[node] = self.ops.builder.input(str(node.target), size=read_size(node, self.modules))
+                known[node] = self.ops.input(str(node.target), size=read_size(node, self.modules))
             elif node.op == "get_attr":
                 known[node] = operator.attrgetter(str(node.target))(self.root)
             else:
                 known[node] = self.step(node, _filled(node.args, known), _filled(node.kwargs, known))
-        return self.ops.builder.finish(outputs)
+        return finish(self.ops, outputs)
 
     def step(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Apply one node of the graph."""
@@ -148,7 +149,7 @@ class _Reader:
             return self.ops.convolution(name, value, kernels, shift, groups=module.groups, mask=_optional(name, mask))
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             if module.running_mean is None or module.running_var is None:
-                return self.ops.builder.activate(value, "batch_norm")
+                return self.ops.apply(value, "batch_norm")
             return self.ops.normalise_batch(
                 name,
                 value,

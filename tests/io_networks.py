@@ -191,6 +191,10 @@ def write(net: Network, kind: str, folder: Path) -> Path:
             _use_new_zipfile_serialization=kind != "pt legacy",
         )
         return folder / "net.pt"
+    if kind == "pt2":
+        program = torch.export.export(torch_model(net), (torch.zeros(2, net.weights[0].shape[1]),))
+        torch.export.save(program, folder / "net.pt2")
+        return folder / "net.pt2"
     if kind.startswith("safetensors"):
         from safetensors.torch import save_file
 
@@ -241,6 +245,7 @@ FILES = (
     "pt",
     "pt with masks",
     "pt legacy",
+    "pt2",
     "checkpoint",
     "safetensors",
     "safetensors with masks",

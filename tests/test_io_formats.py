@@ -16,7 +16,7 @@ from tests import io_networks
 from tests.io_networks import FILES, assert_same, network
 from tests.networks import FOLDER, needs_published, published_dag, published_index
 
-NAMED = {"onnx", "torch's onnx", "keras", "h5", "skops", "joblib"}  # formats that know activations
+NAMED = {"pt2", "onnx", "torch's onnx", "keras", "h5", "skops", "joblib"}  # formats that know activations
 
 
 @pytest.mark.parametrize("kind", FILES)

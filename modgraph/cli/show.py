@@ -120,7 +120,7 @@ def report(
 def convert(
     options: HierarchyOptions,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .dot, .csv or .parquet.")
+        Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .csv or .parquet.")
     ],
     modules: Annotated[bool, typer.Option("--modules", help="Detect modules, write them with the network.")] = False,
     as_json: Json = False,

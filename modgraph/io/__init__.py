@@ -11,11 +11,8 @@ from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
     edge_table,
     save_graph,
-    to_clustering,
-    to_graph_tool,
     to_igraph,
     to_networkx,
-    to_scipy,
     unit_table,
 )
 from modgraph.io.graphs import from_igraph, from_networkx
@@ -37,10 +34,7 @@ __all__ = [
     "save_hierarchy",
     "save_network",
     "save_supernodes",
-    "to_clustering",
-    "to_graph_tool",
     "to_igraph",
     "to_networkx",
-    "to_scipy",
     "unit_table",
 ]

@@ -18,6 +18,7 @@ from modgraph.io.tensor import Tensors, check_threshold, from_array
 # module like these and one more name here.
 READERS = (
     "npz_file",
+    "torch_program",
     "torch_file",
     "estimator",
     "keras_file",
@@ -30,7 +31,7 @@ READERS = (
     "nnet_file",
 )
 _FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, .nnet, hierarchies and attribution "
+    ".npz, .safetensors, .pt and .pth (state dicts), .pt2, .onnx, .keras and .h5, .skops, .nnet, hierarchies and attribution "
     "graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, .joblib and whole "
     "torch models"
 )

@@ -40,7 +40,7 @@ ACTIVATIONS |= {"swish": "silu"}
 _CALLED = {
     "same": """identity dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise cast to
         activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
-        requiresgrad dropout1d dropout2d dropout3d""",
+        requiresgrad alias tocopy liftfreshcopy dropout1d dropout2d dropout3d""",
     "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
         instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
         simplifiedlayernormalization crossmaplrn2d""",
@@ -57,7 +57,7 @@ _CALLED = {
     "convolution": "conv1d conv2d conv3d",
     "concatenate": "concat cat concatenate hstack",
     "reduce": "mean amax reducemean reducemax reducesum",
-    "transpose": "t transpose permute swapaxes",
+    "transpose": "t numpyt transpose permute swapaxes",
     "reshape": "view reshape unflatten",
     "flatten": "flatten",
     "squeeze": "squeeze",

@@ -30,6 +30,7 @@ SUFFIXES = {
     "npz with masks": ".npz",
     "pt": ".pt",
     "pt legacy": ".pth",
+    "pt2": ".pt2",
     "safetensors": ".safetensors",
     "onnx Gemm": ".onnx",
     "onnx Constant": ".onnx",

@@ -17,7 +17,8 @@ from modgraph.io.export import (
 )
 from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
-from modgraph.io.load import load_network
+from modgraph.io.keras_file import from_keras
+from modgraph.io.load import list_blocks, load_network
 from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
@@ -26,8 +27,10 @@ __all__ = [
     "from_arrays",
     "from_estimator",
     "from_igraph",
+    "from_keras",
     "from_module",
     "from_networkx",
+    "list_blocks",
     "load_hierarchy",
     "load_network",
     "save_graph",

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,11 @@ from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
 from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
+from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "a Keras file"
 SUPPORTED = (
@@ -67,6 +71,35 @@ def read(request: Request) -> LayeredDAG:
         lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
         threshold=request.threshold,
     ).read()
+
+
+def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:
+    """Build the graph of a live Keras model; it is not run.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built: Sequential with an input, or functional.
+    threshold : float ≥ 0
+        Weights of at most this magnitude count as pruned.
+
+    Returns
+    -------
+    LayeredDAG
+        As from the model's ``.keras`` file.
+
+    Raises
+    ------
+    ValueError
+        If `model` is no such model, or holds a layer that isn't supported.
+    """
+    if not all(hasattr(model, name) for name in ("to_json", "get_layer", "layers")):
+        raise ValueError(f"`model` must be a keras.Model (got {type(model).__name__})")
+
+    def weights(name: str, _: str) -> list[NDArray[Any]]:
+        return [np.asarray(array) for array in model.get_layer(name).get_weights()]
+
+    return _Reader(json.loads(model.to_json()), weights, threshold=check_threshold(threshold)).read()
 
 
 # --- Weights ----------------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ ACTIVATIONS |= {"swish": "silu"}
 
 # What the operations of torch, ONNX and Keras are called, without underscores and capitals.
 _CALLED = {
-    "same": """identity dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise cast to
-        activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
+    "same": """identity zipmap dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise
+        cast to activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
         requiresgrad alias tocopy liftfreshcopy dropout1d dropout2d dropout3d""",
     "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
         instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
@@ -231,7 +231,7 @@ class Operations:
         if bias is not None and not is_value and bias.size == 1:
             bias = np.full(len(weights), bias.item())
         result = self.linear(name, value, weights, None if is_value else bias, factor=factor)
-        return self.join(name, [result, bias]) if is_value else result
+        return self.join(name, [result, bias]) if isinstance(bias, Value) else result
 
     def convolution(
         self,
@@ -242,8 +242,11 @@ class Operations:
         *,
         groups: int,
         mask: NDArray[Any] | None = None,
+        transposed: bool = False,
     ) -> Value:
         """Apply kernels, (out, in / groups, …): an edge where any weight of a kernel is."""
+        if transposed:  # (in, out / groups, …)
+            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
         is_input = len(value.views) == 1 and any(value.views[0].block is block for block in self.inputs)
         if value.flat or value.turned or not (value.maps or is_input):
             raise NotSupported("a convolution must read the input or feature maps")
@@ -573,6 +576,15 @@ def activation_name(
 
 def _bias(name: str, bias: NDArray[Any] | None, size: int) -> FloatArray | None:
     return None if bias is None else vector(f"the bias of {name!r}", bias, length=size)
+
+
+def _turned_kernel(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """Turn the kernel of a transposed convolution, (in, out / groups, …), to (out, in / groups, …)."""
+    if weight.ndim < 3 or groups < 1 or len(weight) % groups:
+        raise NotSupported(f"its weights of shape {weight.shape} are no kernels in {groups} groups")
+    n_in, n_out, *positions = weight.shape
+    parts = weight.reshape(groups, n_in // groups, n_out, *positions).swapaxes(1, 2)
+    return parts.reshape(groups * n_out, n_in // groups, *positions)
 
 
 def _new(name: str, sums: Sums, activations: tuple[str, ...] = ()) -> View:

@@ -141,11 +141,15 @@ class _Reader:
             shift = _optional(name, bias if bias_mask is None else bias * bias_mask)
             if isinstance(module, nn.Linear):
                 return self.ops.linear(name, value, array(name, weight), shift, mask=_optional(name, mask))
-            if module.transposed:
-                weight = _turned_kernel(weight, module.groups)
-                mask = None if mask is None else _turned_kernel(mask, module.groups)
-            kernels = array(name, weight)
-            return self.ops.convolution(name, value, kernels, shift, groups=module.groups, mask=_optional(name, mask))
+            return self.ops.convolution(
+                name,
+                value,
+                array(name, weight),
+                shift,
+                groups=module.groups,
+                mask=_optional(name, mask),
+                transposed=module.transposed,
+            )
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             if module.running_mean is None or module.running_var is None:
                 return self.ops.apply(value, "batch_norm")
@@ -187,13 +191,6 @@ def _kept(module: torch.nn.Module, kind: str) -> list[Any]:
     """Return weights or biases, and their mask; under a mask, ``weight_orig`` counts: ``weight`` may be older."""
     mask, values = getattr(module, f"{kind}_mask", None), getattr(module, kind)
     return [values if mask is None else getattr(module, f"{kind}_orig", values), mask]
-
-
-def _turned_kernel(weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """Turn the kernel of a transposed convolution, (in, out / groups, …), to (out, in / groups, …)."""
-    n_in, n_out = weight.shape[:2]
-    parts = weight.reshape(groups, n_in // groups, n_out, *weight.shape[2:])
-    return parts.transpose(1, 2).reshape(groups * n_out, n_in // groups, *weight.shape[2:])
 
 
 def _optional(name: str, tensor: torch.Tensor | None) -> NDArray[Any] | None:

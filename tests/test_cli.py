@@ -171,9 +171,16 @@ def test_blocks_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["separable", str(tmp_path), "--hidden", "8", "--seeds", "1", "--epochs", "2", "--json"]
+    arguments = ["separable", str(tmp_path), "--hidden", "8", "--seeds", "1", "--epochs", "10", "--json"]
     assert main(["sculpt", *arguments]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["networks"]
+    written = json.loads(capsys.readouterr().out)
+    (row,) = written["networks"]
+    agreed = written["consensus"]
+    assert (agreed["n_found"], agreed["n_trials"]) == (1, 1)
+    assert 0 < agreed["share"] <= 1
+    page = tmp_path / "page.html"
+    assert main(["report", agreed["file"], str(page)]) == 0
+    assert "found in 1 of 1 trial, with" in page.read_text()
     assert load_network(row["file"]).layer_sizes == (4, 8, published("separable").n_outputs)
     assert main(["sculpt", "separable", str(tmp_path), "--hidden", "8,x"]) == 2
 

@@ -11,12 +11,14 @@ import typer
 from modgraph.cli.options import Json, Target, parse_ints
 from modgraph.cli.output import print_json, progress_bar
 from modgraph.functions import published
+from modgraph.io.hierarchy import save_hierarchy
 from modgraph.io.npz_file import save_network
+from modgraph.names import counted
 
 
 def sculpt(
     target: Target,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to, one .npz a trial.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
     hidden: Annotated[str, typer.Option(help="Units of the hidden layers.")] = "24,24",
     seeds: Annotated[int, typer.Option(help="Number of trials, from seed 0.")] = 4,
     epochs: Annotated[int, typer.Option(help="Epochs of every training run.")] = 10,
@@ -40,11 +42,23 @@ def sculpt(
         file = out / f"{target}-{network.seed}.npz"
         save_network(network.dag, file)
         rows.append({"file": str(file), "accepted": network.accepted, "edges": int(network.dag.n_edges)})
+    agreed, file = result.consensus, out / f"{target}-consensus.json"
+    if agreed is not None:
+        save_hierarchy(agreed.hierarchy, file)
     if as_json:
-        print_json({"networks": rows})
+        facts = agreed and {
+            "file": str(file),
+            "modules": agreed.hierarchy.n_modules,
+            "share": agreed.share,
+            "n_found": agreed.n_found,
+            "n_trials": agreed.n_trials,
+        }
+        print_json({"networks": rows, "consensus": facts})
         return
     for row in rows:
         typer.echo(f"{row['file']}: {row['edges']} edges{'' if row['accepted'] else ', not accurate enough'}")
+    if agreed is not None:
+        typer.echo(f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}")
 
 
 def reproduce(

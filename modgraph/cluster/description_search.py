@@ -150,7 +150,7 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
     search = _Search(graph, free, hops)
     best, trivial = start, graph.length(start)
     shortest = trivial
-    for clusters, _ in search.starts(start):
+    for clusters in search.starts(start):
         clusters, length = search.improve(clusters)
         if length < shortest:
             best, shortest = clusters, length
@@ -215,11 +215,11 @@ class _Search:
         self.graph = graph
         self.trees: dict[int, LayerTree] = {level: layer_tree(graph.dag, level, hops=hops) for level in free}
 
-    def starts(self, held: IntArray) -> list[tuple[IntArray, int]]:
-        """Cut all trees into equally many clusters, for a range of numbers, and improve the more promising ones.
+    def starts(self, held: IntArray) -> list[IntArray]:
+        """Cut all trees into equally many clusters, for a range of numbers.
 
-        Every pass over the layers drops the half with the longer descriptions, until no more are left than
-        `START_EDGES` allows.
+        Where that makes more partitions than `START_EDGES` allows, they are improved by one pass each, those with the
+        shortest descriptions first, until one comes out no better than an earlier one.
         """
         n_pairs = sum(map(len, self.graph.edges_between)) / 2  # n_layers − 1 where no edge skips a layer
         work = self.graph.dag.n_edges * max(1.0, n_pairs / (self.graph.dag.n_layers - 1))
@@ -236,11 +236,15 @@ class _Search:
             for level in self.trees:
                 clusters[self.graph.layers[level]] = self.cut(level, number)
             cuts.setdefault(clusters.tobytes(), clusters)
-        found = [(clusters, self.graph.length(clusters)) for clusters in cuts.values()]
-        while len(found) > affordable:
-            found = [self.improve(clusters, passes=1) for clusters, _ in found]
-            found = sorted(found, key=operator.itemgetter(1))[: max(affordable, len(found) // 2)]
-        return found
+        if len(cuts) <= affordable:
+            return list(cuts.values())
+        found: list[tuple[IntArray, int]] = []
+        for clusters in sorted(cuts.values(), key=self.graph.length):
+            improved = self.improve(clusters, passes=1)
+            if len(found) >= affordable and improved[1] >= min(length for _, length in found):
+                break
+            found.append(improved)
+        return [clusters for clusters, _ in sorted(found, key=operator.itemgetter(1))[:affordable]]
 
     def cut(self, level: int, number: int) -> IntArray:
         """Cut a layer's tree into at most `number` clusters."""

@@ -128,6 +128,8 @@ def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str
                 accepted=network.accepted,
                 sizes=sizes,
                 masks=network.masks,
+                weights=network.weights,
+                biases=network.biases,
                 labels=detect_modules(network.dag).labels,
             )
         )

@@ -1,4 +1,4 @@
-"""The search: seeds × settings → the chosen network of each trial.
+"""The search: seeds × settings → the chosen network of each trial, and the hierarchy they agree on.
 
 A trial (one seed) is a tree. The dense network is trained once; from it one unit phase starts for each unit step; from
 the result of each, trained once more, one edge phase starts for each edge step. No branch is computed twice, and all
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from modgraph.arrays import FloatArray, read_only
 from modgraph.checks import check_ints
+from modgraph.dag import LayeredDAG
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
 from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
 from modgraph.sculpt.stack import initial_stack
 from modgraph.sculpt.tasks import HasTruthTable, as_task
 from modgraph.sculpt.train import TrainSettings
-
-if TYPE_CHECKING:
-    from modgraph.dag import LayeredDAG
 
 UNIT_STEPS: tuple[float, ...] = tuple(range(70, 0, -5))
 """The published unit steps P_u, in percent of the hidden units: 70, 65, …, 5."""
@@ -71,10 +70,13 @@ class SculptedNetwork:
     @property
     def dag(self) -> LayeredDAG:
         """The network as a layered graph."""
-        from modgraph.dag import LayeredDAG
-
         activations = ["relu"] * (len(self.masks) - 1) + ["sigmoid"]
         return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
+
+    @property
+    def hierarchy(self) -> ModuleHierarchy:
+        """Its modules; detected anew on each access."""
+        return detect_modules(self.dag)
 
     def __repr__(self) -> str:
         steps = f"unit_step={self.unit_step:g}, edge_step={self.edge_step:g}"
@@ -92,53 +94,25 @@ class SculptResult:
         The chosen network of each trial, in the order of the seeds.
     candidates : tuple of SculptedNetwork
         Every setting of every trial, by seed, then unit step, then edge step.
+    consensus : Consensus or None
+        The hierarchy that the accepted candidates of all trials agree on (see `modgraph.sculpt.consensus`), with its
+        share of the votes and the runners-up; None if no network was accepted.
     network_steps : int
         Optimiser steps × networks spent.
     """
 
     networks: tuple[SculptedNetwork, ...]
     candidates: tuple[SculptedNetwork, ...]
+    consensus: Consensus[SculptedNetwork] | None
     network_steps: int
 
     def __repr__(self) -> str:
         accepted = sum(network.accepted for network in self.networks)
+        agreed = "" if self.consensus is None else f"{self.consensus!r}, "
         return (
             f"SculptResult({len(self.networks)} trials, {accepted} accepted, "
-            f"{len(self.candidates)} candidates, {self.network_steps} network-steps)"
+            f"{len(self.candidates)} candidates, {agreed}{self.network_steps} network-steps)"
         )
-
-
-class _Candidate(Protocol):
-    """A `SculptedNetwork`, or one from a store."""
-
-    @property
-    def unit_step(self) -> float: ...
-    @property
-    def edge_step(self) -> float: ...
-    @property
-    def edges(self) -> int: ...
-    @property
-    def accuracy(self) -> float: ...
-
-
-AnyCandidate = TypeVar("AnyCandidate", bound=_Candidate)
-
-
-def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
-    """Choose the candidate with the fewest edges (the published choice).
-
-    Ties go to the higher accuracy, then the larger unit step, then the larger edge step.
-
-    Parameters
-    ----------
-    candidates : sequence of SculptedNetwork or StoredNetwork
-        The accepted networks of one trial, at least one.
-
-    Returns
-    -------
-    SculptedNetwork or StoredNetwork
-    """
-    return min(candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
 
 
 def sculpt(
@@ -149,7 +123,7 @@ def sculpt(
     unit_steps: Sequence[float] = UNIT_STEPS,
     edge_steps: Sequence[float] = EDGE_STEPS,
     settings: TrainSettings | None = None,
-    choose: Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = fewest_edges,
+    choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "fewest_edges",
     device: str | torch.device | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> SculptResult:
@@ -174,8 +148,10 @@ def sculpt(
         P_u and P_e of the settings that each trial tries: percentages in (0, 100], all different.
     settings : TrainSettings, optional
         How networks are trained and accepted; the defaults suit a function of four inputs.
-    choose : callable, optional
-        Gets the accepted candidates of a trial, at least one, and returns one of them.
+    choose : {"fewest_edges", "smallest_cones", "consensus"} or callable
+        How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
+        `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
+        them. No rule sees the target.
     device : str or torch.device, optional
         Device to compute on; by default a CUDA device if there is one, else the CPU.
     progress : callable, optional
@@ -198,6 +174,7 @@ def sculpt(
     >>> found.networks[0].accepted, found.networks[0].edges < 24
     (True, True)
     """
+    check_rule(choose)
     widths = check_ints("hidden", hidden, at_least=1)
     trials = check_ints("seeds", seeds, at_least=0)
     if len(set(trials)) < len(trials):
@@ -238,12 +215,15 @@ def sculpt(
         report(total)
     steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
     candidates = _unstacked(networks, engine, steps * n_seeds)
-    chosen = []
-    for start in range(0, len(candidates), len(steps)):
-        trial = candidates[start : start + len(steps)]
-        accepted = [candidate for candidate in trial if candidate.accepted]
-        chosen.append(choose(accepted) if accepted else trial[0])
-    return SculptResult(networks=tuple(chosen), candidates=tuple(candidates), network_steps=engine.network_steps)
+    by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
+    accepted = [[candidate for candidate in trial if candidate.accepted] for trial in by_trial]
+    chosen = iter(chosen_networks([trial for trial in accepted if trial], choose))
+    return SculptResult(
+        networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
+        candidates=tuple(candidates),
+        consensus=consensus(accepted),
+        network_steps=engine.network_steps,
+    )
 
 
 def _unstacked(networks: Population, engine: Engine, steps: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:

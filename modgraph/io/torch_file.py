@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,12 @@ def _content(path: Path, *, trust_pickle: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
 
 
-class _Nothing(dict[Any, Any]):
-    """Stands for every class and function that a checkpoint names beside its tensors; it does nothing."""
+class _Nothing:
+    """Stands for every class and function that a checkpoint names beside its tensors: calling it runs nothing."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        del state
+    def __new__(cls, *_: Any, **__: Any) -> Any:  # torch's unpickler fills mappings of this type
+        """Return an empty mapping."""
+        return OrderedDict()
 
 
 def _checkpoint(path: Path) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
 from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS, check_sizes
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.reach import reachability
 from modgraph.verify import verify
 
@@ -116,6 +116,7 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
     ValueError
         If the numbers of inputs or outputs differ.
     """
+    check_found(found)
     dag, labels = found.dag, found.labels
     check_sizes(dag, target)
     target_at_depth = target.at_depth(dag.n_layers - 2)
@@ -176,6 +177,7 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     >>> score(found, published("separable"))
     Score(exact; 2 modules of 2, ari 1.000)
     """
+    check_found(found)
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
 
     dag, labels = found.dag, found.labels

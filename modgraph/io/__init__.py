@@ -5,6 +5,7 @@
 LayeredDAG([2, 2, 1], 4 edges, density 0.667)
 """
 
+from modgraph.dag import READERS
 from modgraph.io.attribution import save_supernodes
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
@@ -18,7 +19,7 @@ from modgraph.io.export import (
 from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.io.keras_file import from_keras
-from modgraph.io.load import list_blocks, load_network
+from modgraph.io.load import list_blocks, load_network, read_any
 from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
@@ -41,3 +42,5 @@ __all__ = [
     "to_networkx",
     "unit_table",
 ]
+
+READERS.append(read_any)

@@ -6,14 +6,20 @@ import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file
 from modgraph.io.budget import budget
+from modgraph.io.chain import from_arrays
+from modgraph.io.estimator import from_estimator
+from modgraph.io.graphs import from_igraph, from_networkx
+from modgraph.io.keras_file import from_keras
 from modgraph.io.request import Masks, Request
 from modgraph.io.tensor import Tensors, check_threshold, from_array
+from modgraph.io.torch_module import from_module
 
 # The modules that read files, in the order in which they are asked whether they know one. A new format is one more
 # module like these and one more name here.
@@ -109,6 +115,28 @@ def load_network(
     with reading(file, reader):
         request = Request(path=file, threshold=limit, masks=_masks(masks), block=block, trust_pickle=bool(trust_pickle))
         return reader.read(request)
+
+
+def read_any(thing: Any) -> LayeredDAG:
+    """Build the graph of a file, a live model or arrays, by its type."""
+    if isinstance(thing, str | os.PathLike):
+        return load_network(thing)
+    room = {kind.__module__.partition(".")[0]: kind for kind in reversed(type(thing).__mro__)}
+    if isinstance(thing, Mapping | list | tuple) or (is_dataclass(thing) and "torch" not in room):
+        return from_arrays(thing)
+    for library, read in (
+        ("torch", from_module),
+        ("sklearn", from_estimator),
+        ("keras", from_keras),
+        ("networkx", from_networkx),
+        ("igraph", from_igraph),
+    ):
+        if library in room:
+            return read(thing)
+    raise ValueError(
+        f"`dag` must be a LayeredDAG, a file, a live model or weight arrays (got {type(thing).__name__}): "
+        "modgraph.io has readers for other things"
+    )
 
 
 def list_blocks(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> dict[str, tuple[int, ...]]:

@@ -135,7 +135,7 @@ class _Reader:
 
     def called(self, node: Any) -> list[str]:
         """List the names of a node: its own with dots, and those of the weights and values that belong to it."""
-        return [_dotted(name) for name in (node.name, *node.input, *node.output) if name]
+        return [_dotted(name) for name in (node.name, *filter(self.stored.get, node.input), *node.output)]
 
     def part(self, block: Any) -> set[int]:
         """Find the nodes below a name, or from one to another, and those on paths between them."""
@@ -143,9 +143,7 @@ class _Reader:
         starts = [_dotted(name) for name in names]
         nodes = list(enumerate(self.graph.node))
         if len(starts) == 1:
-            chosen = {
-                at for at, node in nodes if any(one.startswith(f"{starts[0]}.") for one in self.called(node)[:-1])
-            }
+            chosen = {at for at, node in nodes if any(one.startswith(f"{starts[0]}.") for one in self.called(node))}
         else:
             found = [[at for at, node in nodes if start in map(_dotted, (node.name, *node.output))] for start in starts]
             names = [name for name, where in zip(names, found, strict=True) if not where]

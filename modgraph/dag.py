@@ -539,7 +539,7 @@ class LayeredDAG:
 
 
 READERS: list[Callable[[Any], LayeredDAG]] = []
-"""What reads files, live models and arrays; `modgraph.io` adds its reader, so that the graph layer needn't import it."""
+"""What reads files, live models and arrays: `modgraph.io` adds its reader, and the graph layer needn't import it."""
 
 
 def as_dag(dag: Any) -> LayeredDAG:

@@ -154,6 +154,17 @@ def state_dict(net: Network) -> dict[str, Any]:
     return named
 
 
+def flax_bytes(tree: Any) -> bytes:
+    """Write what flax.serialization.to_bytes writes: arrays as extensions of kind 1."""
+    import msgpack
+
+    def kept(array: Any) -> Any:
+        return msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes()), use_bin_type=True))
+
+    written: bytes = msgpack.packb(tree, default=kept, strict_types=True)
+    return written
+
+
 def nnet_text(net: Network) -> str:
     """Write the weights as ACAS Xu's text format has them; nothing is normalised."""
     sizes = net.dag.layer_sizes
@@ -230,6 +241,11 @@ def write(net: Network, kind: str, folder: Path) -> Path:
 
         save_graph(net.dag, folder / f"net.{kind}")
         return folder / f"net.{kind}"
+    if kind == "msgpack":
+        layers = zip(net.weights, net.biases, strict=True)
+        tree = {f"Dense_{at}": {"kernel": weight.T.copy(), "bias": bias} for at, (weight, bias) in enumerate(layers)}
+        (folder / "net.msgpack").write_bytes(flax_bytes({"params": tree}))
+        return folder / "net.msgpack"
     if kind == "nnet":
         (folder / "net.nnet").write_text(nnet_text(net))
         return folder / "net.nnet"
@@ -249,6 +265,7 @@ FILES = (
     "checkpoint",
     "safetensors",
     "safetensors with masks",
+    "msgpack",
     "onnx Gemm",
     "onnx MatMul",
     "onnx Transpose",

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from modgraph.io import from_arrays, from_module, list_blocks, load_network
 from tests import io_networks
-from tests.io_networks import assert_same, network, state_dict
+from tests.io_networks import assert_same, flax_bytes, network, state_dict
 from tests.test_io_torch import Gated, masked
 
 
@@ -434,17 +434,6 @@ def test_real_modules_of_equinox_are_read() -> None:
     jax = pytest.importorskip("jax")
     dag = from_arrays(equinox.nn.MLP(4, 2, 8, 2, key=jax.random.key(0)))
     assert dag.layer_sizes == (4, 8, 8, 2)
-
-
-def flax_bytes(tree: Any) -> bytes:
-    """Write what flax.serialization.to_bytes writes: arrays as extensions of kind 1."""
-    import msgpack
-
-    def kept(array: Any) -> Any:
-        return msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes()), use_bin_type=True))
-
-    written: bytes = msgpack.packb(tree, default=kept, strict_types=True)
-    return written
 
 
 def test_msgpack_files_of_flax_are_read(tmp_path: Path) -> None:

@@ -159,18 +159,20 @@ def named(
 
 
 def blocks(tensors: Tensors, *, ordered: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the parts, by name, whose layers chain, and the sizes of their layers, from the outermost in."""
+    """Yield the innermost parts, by name, whose layers chain, and the sizes of their layers."""
     steps = [re.split("[./]", name)[:-1] for name in tensors]
     names = dict.fromkeys(".".join(step[:depth]) for step in steps for depth in range(1, len(step)))
-    for name in sorted(names, key=lambda name: name.count(".")):
+    found: dict[str, tuple[int, ...]] = {}
+    for name in sorted(names, key=lambda name: -name.count(".")):
         try:
             links = links_of(part_named(tensors, name))[0]
-            order = gated_mlp(links) or [links[at] for at in order_of(links, ordered=ordered)]
+            gated = gated_mlp(links)
+            order = gated or [links[at] for at in order_of(links, ordered=ordered)]
         except ValueError:
             continue
-        if len(order) > 1:
-            outputs = order[1:] if gated_mlp(links) else order
-            yield name, (order[0].shape[1], *(link.shape[0] for link in outputs))
+        if len(order) > 1 and not any(inner.startswith(f"{name}.") for inner in found):
+            found[name] = (order[0].shape[1], *(link.shape[0] for link in order[bool(gated) :]))
+    yield from ((name, found[name]) for name in names if name in found)
 
 
 def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:

@@ -91,14 +91,23 @@ class _Reader:
                 made = inside is None
                 self.known[entry.name] = self.ops.input(entry.name, size=size or None) if made else _OUTSIDE
         ends = {entry.name: None for entry in self.graph.output}
+        given: set[str] = set()
         for number, node in enumerate(self.graph.node):
             if inside is not None and number not in inside:
-                ends |= dict.fromkeys(name for name in node.input if isinstance(self.known.get(name), Value))
-                if any(self.known.get(name) is _OUTSIDE or name in ends for name in node.input):
+                ends |= dict.fromkeys(name for name in node.input if name in given)
+                if any(
+                    self.known.get(name) is _OUTSIDE or isinstance(self.known.get(name), Value) for name in node.input
+                ):
                     is_shape = node.op_type in ("Shape", "Size")
                     self.known |= dict.fromkeys(node.output, _UNKNOWN if is_shape else _OUTSIDE)
                     continue
+                try:
+                    self.walk(number, node)
+                except ValueError:
+                    self.known |= dict.fromkeys(node.output, _OUTSIDE)
+                continue
             self.walk(number, node)
+            given.update(node.output)
         outputs = [self.known.get(name) for name in ends]
         values = [output for output in outputs if isinstance(output, Value)]
         if not values or any(output is None for output in outputs):

@@ -43,6 +43,7 @@ SUFFIXES = {
     "gml": ".gml",
     "csv": ".csv",
     "nnet": ".nnet",
+    "msgpack": ".msgpack",
 }
 SECONDS = 30  # for one input; HDF5 files are given up after 8
 SLOW = {

@@ -118,6 +118,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"modgraph.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
+    if name == "detect_modules":
+        importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value
 

@@ -416,3 +416,16 @@ class LayeredDAG:
 
     def __repr__(self) -> str:
         return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
+
+
+READERS: list[Callable[[Any], LayeredDAG]] = []
+"""What reads files, live models and arrays: `modgraph.io` adds its reader, and the graph layer needn't import it."""
+
+
+def as_dag(dag: Any) -> LayeredDAG:
+    """Return a graph as it is; read anything else, where `modgraph.io` is loaded."""
+    if isinstance(dag, LayeredDAG):
+        return dag
+    if not READERS:
+        raise ValueError(f"`dag` must be a LayeredDAG (got {type(dag).__name__}): call `modgraph.load_network` first")
+    return READERS[-1](dag)

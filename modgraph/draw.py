@@ -17,7 +17,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
 from modgraph.marks import Marks, edge_strength, explain, marks, negative_edges, second_modules
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
 from modgraph.verify import Verification
@@ -94,6 +94,7 @@ def draw(
     '4–3–2 · density 50 % · 2 modules'
     >>> ax.figure.savefig("modules.png")  # doctest: +SKIP
     """
+    check_found(found)
     require("matplotlib", purpose="`draw`", extra="draw")
     from matplotlib.figure import Figure
 

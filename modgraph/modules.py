@@ -24,7 +24,7 @@ from modgraph.cluster.by_influence import (
 )
 from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
-from modgraph.dag import LayeredDAG
+from modgraph.dag import LayeredDAG, as_dag
 from modgraph.labels import by_first_unit
 from modgraph.merge import edge_counts, merge_clusters
 from modgraph.names import counted
@@ -264,8 +264,14 @@ class ModuleHierarchy:
         return f"ModuleHierarchy({counted(self.n_modules, 'module')}, {kept} of {counted(self.dag.n_units, 'unit')})"
 
 
+def check_found(found: object) -> None:
+    """Check that something is a hierarchy."""
+    if not isinstance(found, ModuleHierarchy):
+        raise ValueError(f"`found` must be a ModuleHierarchy (got {type(found).__name__}): call `detect_modules` first")
+
+
 def detect_modules(
-    dag: LayeredDAG,
+    dag: LayeredDAG | Any,
     *,
     features: str = "auto",
     clustering: str | Clustering = "linkage",
@@ -283,7 +289,9 @@ def detect_modules(
 
     Parameters
     ----------
-    dag : LayeredDAG
+    dag : LayeredDAG, path-like, live model or arrays
+        All but a graph are read first, with the defaults of `load_network`, `from_module`, `from_estimator` or
+        `from_arrays`.
     features : {"auto", "wiring", "influence", "attributes"}
         "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
         position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
@@ -329,6 +337,7 @@ def detect_modules(
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
+    dag = as_dag(dag)
     limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
     if features == "influence" and dag.weights is None:

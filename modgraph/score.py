@@ -14,7 +14,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
 from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS, check_sizes
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.reach import reachability
 from modgraph.verify import verify
 
@@ -104,6 +104,7 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
 
     Raises ValueError if `found` and `target` differ in their numbers of inputs or outputs.
     """
+    check_found(found)
     dag, labels = found.dag, found.labels
     check_sizes(dag, target)
     target_at_depth = target.at_depth(dag.n_layers - 2)
@@ -160,6 +161,7 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     >>> score(found, published("separable"))
     Score(exact; 2 modules of 2, ari 1.000)
     """
+    check_found(found)
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
 
     dag, labels = found.dag, found.labels

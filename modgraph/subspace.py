@@ -18,7 +18,7 @@ from modgraph.cluster.by_influence import N_SHUFFLED, in_order, module_bases, no
 from modgraph.cluster.coclusters import best_groups
 from modgraph.dag import LayeredDAG
 from modgraph.influence import path_sums, weight_blocks
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.null import shuffle_weights
 
 
@@ -141,6 +141,7 @@ def subspaces(
       LayerSubspaces(layer 1: [1, 1] dimensions read; overlap own 1.00, other 0.00; p = 1)
     )
     """
+    check_found(found)
     dag = found.dag
     if dag.weights is None:
         raise ValueError("`found` must be of a network with weights")

@@ -19,7 +19,7 @@ from modgraph.checks import check_int
 from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph
 from modgraph.interventions import Bench, Claim, check_sizes, entropy, sample_inputs
-from modgraph.modules import Module, ModuleHierarchy
+from modgraph.modules import Module, ModuleHierarchy, check_found
 
 N_CONTROL_PAIRS: Final = 256  # interchanges drawn for one random regrouping
 SAMPLED_SHARE: Final = 0.99  # on samples, a share holds if its 95 % Wilson bound reaches this
@@ -240,6 +240,7 @@ def verify(
     >>> checked.modules[0]
     ModuleCheck(0: certified as P; 2 states, 0.81 bits)
     """
+    check_found(found)
     check_int("n_controls", n_controls, at_least=0)
     rng = np.random.default_rng(random_state)
     dag = found.dag

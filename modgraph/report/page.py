@@ -19,7 +19,7 @@ from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
 from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
-from modgraph.modules import Module, ModuleHierarchy
+from modgraph.modules import Module, ModuleHierarchy, check_found
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
@@ -75,6 +75,7 @@ def report(
     >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
+    check_found(found)
     jinja2 = require("jinja2", purpose="`report`", extra="report")
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup

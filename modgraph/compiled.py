@@ -1,41 +1,78 @@
-"""Compilation by numba with a cache that works on any machine. Importing this room loads numba, which takes 0.5 s."""
+"""Functions that numba compiles when they are first called, with a cache that works on any machine.
+
+Numba, which takes half a second to load, is loaded with the first call. Small inputs need neither: inside `plain()`
+functions that this process hasn't compiled run as Python, with the same results.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import numba
-from numba.core.caching import FunctionCache
+import numpy as np
+
+announce: Callable[[str], None] | None = None
+"""Called once, with a sentence, before something is compiled that is not in the cache."""
+
+_plain = ContextVar("plain", default=False)
 
 
-class _ForgivingCache(FunctionCache):
-    """A cache on disk that compiles anew where a file is damaged or can't be written."""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load a compiled function; None where it isn't in the cache or its file is damaged."""
-        try:
-            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except Exception:  # a cut or empty file: unpickling it may raise anything
-            try:
-                self.flush()  # type: ignore[no-untyped-call]
-            except OSError:
-                self.disable()  # type: ignore[no-untyped-call]
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Save a compiled function, if the folder can be written (the disk may be full by now)."""
-        try:
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except OSError:
-            self.disable()  # type: ignore[no-untyped-call]
+@contextmanager
+def plain(when: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002 (reads as a sentence)
+    """Run functions that aren't compiled yet as plain Python."""
+    token = _plain.set(when)
+    try:
+        # Numba doesn't warn where an integer overflows or a float is divided by 0.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            yield
+    finally:
+        _plain.reset(token)
 
 
-def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+class Kernel:
+    """A function that is compiled when it is first called. Other attributes are those of numba's dispatcher."""
+
+    def __init__(self, function: Callable[..., Any], *, cache: bool, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._cached, self._options = function, cache, options
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        if self._dispatcher is None and _plain.get():
+            return self._function(*arguments)
+        return self.dispatcher(*arguments)
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's dispatcher."""
+        if self._dispatcher is None:
+            import numba
+
+            dispatcher = numba.njit(**self._options)(self._function)
+            if self._cached and hasattr(dispatcher, "enable_caching"):  # not if NUMBA_DISABLE_JIT is set
+                found = _cache_of(self._function)
+                if found is not None:
+                    dispatcher._cache = found
+            self._dispatcher = dispatcher
+        return self._dispatcher
+
+    def __getattr__(self, name: str) -> Any:
+        # Numba asks for `_numba_type_` where one compiled function calls another.
+        if name.startswith("__") or name == "_dispatcher":
+            raise AttributeError(name)
+        return getattr(self.dispatcher, name)
+
+
+def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Compile a function by ``numba.njit``, whatever folders can be written.
 
     Compiled code is cached beside the source, else in the user's cache folder (or ``NUMBA_CACHE_DIR``), as numba
@@ -62,32 +99,65 @@ def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]]
     >>> double(21)
     42
     """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**options)(function)
-        if cache and hasattr(dispatcher, "enable_caching"):  # not if NUMBA_DISABLE_JIT is set
-            found = _cache_of(function)
-            if found is not None:
-                dispatcher._cache = found
-        return dispatcher
-
-    return decorate
+    return lambda function: Kernel(function, cache=cache, options=options)
 
 
-def _cache_of(function: Callable[..., Any]) -> _ForgivingCache | None:
+def in_threads(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    """Call `function` for each part, in as many threads as numba may use; the results in the order of the parts."""
+    if len(parts) == 1:
+        return [function(parts[0])]
+    import numba
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        return list(pool.map(function, parts))
+
+
+@functools.cache
+def _cache_class() -> type:
+    """Return a cache on disk that compiles anew where a file is damaged or can't be written."""
+    from numba.core.caching import FunctionCache
+
+    class ForgivingCache(FunctionCache):  # type: ignore[misc]
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            global announce
+            found = None
+            try:
+                found = super().load_overload(sig, target_context)
+            except Exception:  # a cut or empty file: unpickling it may raise anything
+                try:
+                    self.flush()
+                except OSError:
+                    self.disable()
+            if found is None and announce is not None:
+                announce("compiling, once")
+                announce = None
+            return found
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError:  # the disk may be full by now
+                self.disable()
+
+    return ForgivingCache
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
     """Open the cache of a function in the first folder that can be written; None where there is none."""
     try:
-        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
+        return _cache_class()(function)
     except RuntimeError:  # "cannot cache function …: no locator available"
         pass
     folder = _temporary_folder()
     if folder is None:
         return None
+    import numba
+
     config: Any = numba.config
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
+        return _cache_class()(function)
     except RuntimeError:
         return None
     finally:

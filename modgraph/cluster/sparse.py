@@ -48,8 +48,7 @@ class LayerTree:
     Attributes
     ----------
     tree : MergeTree or None
-        Of the distinct rows; None where there is only one. Its `closest` is empty where no two rows are alike and there
-        are many.
+        Of the distinct rows; None where there is only one. Its `closest` is empty where it was grown on a sparse graph.
     row_of : ndarray of int, shape (n_units,)
         The row of the tree that each unit of the layer belongs to.
     hops : int
@@ -101,21 +100,31 @@ def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both
     >>> found.tree.n_rows, found.row_of.tolist(), found.capped
     (3, [0, 0, 1, 2], False)
     """
-    steps, start, stop = _steps(dag, level, direction)
-    within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
-    if not complete:
-        found = _packed_tree(steps, start, stop, hops=hops)
-        if found is not None:
-            return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
-    (tree, row_of), used, left_out = _affordable(within, _tree)
-    exact = complete and used == len(within) and left_out == 0
-    return LayerTree(
-        tree=tree,
-        row_of=read_only(row_of),
-        hops=hops if exact else used,
-        left_out=left_out,
-        capped=not exact,
-    )
+    return layer_trees(dag, [level], hops=hops, direction=direction)[0]
+
+
+def layer_trees(dag: LayeredDAG, levels: Sequence[int], *, hops: int, direction: str = "both") -> list[LayerTree]:
+    """Grow the trees of several layers, as `layer_tree` does."""
+    steps, skips_layers = _steps(dag, direction), dag.skips_layers
+
+    def tree(level: int) -> LayerTree:
+        start, stop = dag.layer_starts[level : level + 2].tolist()
+        within, complete = _within(steps, start, stop, hops=hops, skips_layers=skips_layers)
+        if not complete:
+            found = _packed_tree(steps, start, stop, hops=hops)
+            if found is not None:
+                return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
+        (tree, row_of), used, left_out = _affordable(within, _tree)
+        exact = complete and used == len(within) and left_out == 0
+        return LayerTree(
+            tree=tree,
+            row_of=read_only(row_of),
+            hops=hops if exact else used,
+            left_out=left_out,
+            capped=not exact,
+        )
+
+    return [tree(level) for level in levels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -162,7 +171,8 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     >>> found.pairs.tolist(), found.cosine.round(3).tolist(), found.copies.tolist()
     ([[0, 1], [1, 2]], [0.5, 0.707], [2, 1, 1])
     """
-    steps, start, stop = _steps(dag, level, direction)
+    steps = _steps(dag, direction)
+    start, stop = dag.layer_starts[level : level + 2].tolist()
     within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
 
     def similarities(rows: csr_array) -> tuple[_Similarities, IntArray, IntArray] | None:
@@ -183,16 +193,15 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     )
 
 
-def _steps(dag: LayeredDAG, level: int, direction: str) -> tuple[list[csr_array], int, int]:
-    """Return the adjacency to follow, one for each direction, and the units of the layer."""
+def _steps(dag: LayeredDAG, direction: str) -> list[csr_array]:
+    """Return the adjacency to follow, one for each direction."""
     if direction not in ("both", "outwards", "inwards"):
         raise ValueError(f'`direction` must be "both", "outwards" or "inwards" (got {direction!r})')
-    start, stop = dag.layer_starts[level : level + 2].tolist()
     forwards = dag.adjacency
     steps = [forwards] if direction != "inwards" else []
     if direction != "outwards":
         steps.append(forwards.T.tocsr())
-    return steps, start, stop
+    return steps
 
 
 def _affordable(within: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
@@ -314,7 +323,6 @@ def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
     distance_sums = one * copies * (copies.sum() - copies)
     filled = np.diff(starts) > 0
     distance_sums[filled] -= np.add.reduceat(similarity, starts[:-1][filled])
-    closest = _closest(starts, others, similarity, copies)
     pairs, average, between = reciprocal_merges(starts, others, similarity, copies, one)
     order = np.argsort(-average, kind="stable")
     average = average[order]
@@ -323,7 +331,7 @@ def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
         steps=np.concatenate([[1], 1 + np.cumsum(average[1:] != average[:-1])]),
         between=between[order].tolist(),
         distance_sums=distance_sums.tolist(),
-        closest=closest,
+        closest=np.zeros((0, 2), dtype=np.int64),
     )
 
 
@@ -348,11 +356,3 @@ def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
     one = 1 << min(30, 62 - 2 * int(copies.sum()).bit_length())
     others, similarity = similar_rows(pointers, columns, column_pointers, column_rows, copies, starts, one)
     return starts, others, similarity, one
-
-
-def _closest(starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray) -> IntArray:
-    """Return the pairs of rows with the largest similarity (all pairs are at distance 1 where there is none)."""
-    rows = np.repeat(np.arange(len(copies)), np.diff(starts))
-    single = similarity // (copies[rows] * copies[others])
-    nearest = np.flatnonzero(single == single.max(initial=0))
-    return np.column_stack([rows[nearest], others[nearest]])

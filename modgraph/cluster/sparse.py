@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray, IntArray, read_only
+from modgraph.cluster.sparse_kernels import (
+    count_similar,
+    equal_rows,
+    packed_overlaps,
+    packed_step,
+    reciprocal_merges,
+    similar_rows,
+)
 from modgraph.cluster.tree import MergeTree, tied_tree
 from modgraph.dag import LayeredDAG
 
@@ -254,8 +262,6 @@ def _packed_tree(
     steps: Sequence[csr_array], start: int, stop: int, *, hops: int
 ) -> tuple[MergeTree | None, IntArray] | None:
     """Grow the tree on packed rows; None where they take too much memory or too many are distinct."""
-    from modgraph.cluster.sparse_kernels import packed_overlaps, packed_step
-
     n_units = steps[0].shape[0]
     if len(steps) * n_units * n_units // 8 > PACKED_BYTES:
         return None
@@ -293,8 +299,6 @@ def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
 
 def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:
     """Collapse equal rows: the distinct ones, which of them each row is, and how often each occurs."""
-    from modgraph.cluster.sparse_kernels import equal_rows
-
     mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
     # Sums wrap around, differences of them as well: equal sets of columns have equal sums.
     running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
@@ -314,8 +318,6 @@ def _dense_tree(overlap: IntArray, copies: IntArray) -> MergeTree | None:
 
 def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
     """Grow the tree of distinct rows from the pairs that have a column in common; None if there are too many."""
-    from modgraph.cluster.sparse_kernels import reciprocal_merges
-
     found = _similarities(rows, copies)
     if found is None:
         return None
@@ -340,8 +342,6 @@ def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
 
     None if there are too many pairs.
     """
-    from modgraph.cluster.sparse_kernels import count_similar, similar_rows
-
     n_rows = rows.shape[0]
     frequency = np.bincount(rows.indices).astype(np.int64)
     if (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, FREE_STEPS):

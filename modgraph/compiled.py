@@ -1,7 +1,7 @@
 """Functions that numba compiles when they are first called, with a cache that works on any machine.
 
 Numba, which takes half a second to load, is loaded with the first call. Small inputs need neither: inside `plain()`
-functions that this process hasn't compiled run as Python, with the same results.
+functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import functools
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,19 +24,32 @@ import numpy as np
 announce: Callable[[str], None] | None = None
 """Called once, with a sentence, before something is compiled that is not in the cache."""
 
-_plain = ContextVar("plain", default=False)
+PLAIN_SECONDS = 5.0
+"""How long a process runs such functions as Python. Compiling takes about four times as long."""
+
+PLAIN_UNITS = 64
+"""Units of a layer from which on functions are always compiled."""
+
+_plain_until = ContextVar("plain_until", default=0.0)
+_plain_spent = 0.0
 
 
 @contextmanager
-def plain(when: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002 (reads as a sentence)
-    """Run functions that aren't compiled yet as plain Python."""
-    token = _plain.set(when)
+def plain(*, largest: int) -> Iterator[None]:
+    """Run functions that aren't compiled yet as plain Python if the largest layer has few units."""
+    global _plain_spent
+    if largest >= PLAIN_UNITS or _plain_until.get() or _plain_spent > PLAIN_SECONDS:
+        yield
+        return
+    start = time.process_time()
+    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent)
     try:
         # Numba doesn't warn where an integer overflows or a float is divided by 0.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             yield
     finally:
-        _plain.reset(token)
+        _plain_until.reset(token)
+        _plain_spent += time.process_time() - start
 
 
 class Kernel:
@@ -47,9 +62,19 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
-        if self._dispatcher is None and _plain.get():
-            return self._function(*arguments)
+        if self._dispatcher is None and time.process_time() < _plain_until.get():
+            return self.python(*arguments)
         return self.dispatcher(*arguments)
+
+    @functools.cached_property
+    def python(self) -> Callable[..., Any]:
+        """The same as plain Python; it calls what it calls as plain Python, too."""
+        function = self._function
+        names = dict(function.__globals__)
+        for name in function.__code__.co_names:
+            if isinstance(names.get(name), Kernel) and names[name] is not self:
+                names[name] = names[name].python
+        return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
     @property
     def dispatcher(self) -> Any:

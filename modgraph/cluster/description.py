@@ -55,6 +55,7 @@ from scipy.special import xlogy
 from modgraph.arrays import FloatArray, IndexArray, IntArray
 from modgraph.cluster import description_kernels as kernels
 from modgraph.cluster.degrees import degree_model
+from modgraph.compiled import plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
@@ -88,7 +89,8 @@ def description_length(dag: LayeredDAG, labels: IntArray) -> float:
     clusters = np.empty(dag.n_units, dtype=np.int64)
     for units in graph.layers:
         clusters[units] = by_first_unit(np.asarray(labels)[units])
-    return in_bits(graph.length(clusters))
+    with plain(largest=max(dag.layer_sizes)):
+        return in_bits(graph.length(clusters))
 
 
 def in_bits(length: int) -> float:
@@ -351,7 +353,8 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     for level, units in enumerate(graph.layers):
         if units.start == units.stop:
             continue
-        layer = LayerDescription(graph, clusters, level)
+        with plain(largest=max(dag.layer_sizes)):
+            layer = LayerDescription(graph, clusters, level)
         pairs = layer.pairs
         own = np.repeat(np.arange(len(layer.sizes)), np.diff(pairs.starts))
         places = layer.sizes[own] * layer.other_sizes[pairs.others]

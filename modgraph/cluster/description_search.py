@@ -17,7 +17,7 @@ from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.description_kernels import BlockPairs
 from modgraph.cluster.sparse import LayerTree, layer_trees
-from modgraph.compiled import in_threads
+from modgraph.compiled import in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
@@ -152,13 +152,14 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
             start[units] = by_first_unit(held[units])
         else:
             free.append(level)
-    search = _Search(graph, free, hops)
-    best, trivial = start, graph.length(start)
-    shortest = trivial
-    for clusters in search.starts(start):
-        clusters, length = search.improve(clusters)
-        if length < shortest:
-            best, shortest = clusters, length
+    with plain(largest=max(dag.layer_sizes)):
+        search = _Search(graph, free, hops)
+        best, trivial = start, graph.length(start)
+        shortest = trivial
+        for clusters in search.starts(start):
+            clusters, length = search.improve(clusters)
+            if length < shortest:
+                best, shortest = clusters, length
     offset = np.concatenate([[0], np.cumsum([best[units].max(initial=-1) + 1 for units in graph.layers])])
     return Description(
         labels=read_only(by_first_unit(best + offset[dag.layer])),
@@ -222,6 +223,7 @@ class _Search:
         n_pairs = sum(map(len, graph.edges_between)) / 2  # n_layers − 1 where no edge skips a layer
         work = graph.dag.n_edges * max(1.0, n_pairs / (graph.dag.n_layers - 1))
         self.affordable = max(1, int(START_EDGES / max(1.0, work)))
+        self.explored: set[bytes] = set()
 
     def starts(self, held: IntArray) -> list[IntArray]:
         """Cut all trees into equally many clusters, for a range of numbers.
@@ -282,6 +284,9 @@ class _Search:
             if not all_waited:
                 waiting[:] = True
                 continue
+            if clusters.tobytes() in self.explored:  # an earlier start went on from here
+                break
+            self.explored.add(clusters.tobytes())
             for level in self.trees:
                 clusters = self._replace(clusters, level, waiting)
             length = graph.length(clusters)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
 IntArray = NDArray[np.int64]
+IndexArray = NDArray[np.int32]  # of units, where there may be as many as edges
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 StrArray = NDArray[np.str_]

@@ -162,6 +162,21 @@ def test_info_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "layer0: 7 units" in capsys.readouterr().out
 
 
+def test_info_lists_the_parts_of_a_large_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    state = {f"layers.{at}.mlp.{name}": torch.ones(shape) for at in range(2) for name, shape in PARTS.items()}
+    torch.save(state | {"attn.q_proj.weight": torch.ones(4, 4)}, tmp_path / "net.pt")
+    assert main(["info", str(tmp_path / "net.pt")]) == 0
+    assert "2 parts can be read, each with --block NAME:\n  layers.0.mlp: 4 → 8 → 4\n" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "net.pt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["blocks"] == {f"layers.{at}.mlp": [4, 8, 4] for at in range(2)}
+    assert main(["info", str(tmp_path / "net.pt"), "--block", "layers.1.mlp"]) == 0
+
+
+PARTS = {"up.weight": (8, 4), "down.weight": (4, 8)}
+
+
 def test_blocks_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = network()
     file = io_networks.write(net, "pt", tmp_path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any
 
 import typer
@@ -181,19 +183,24 @@ def _sculpt_table(
 
 def reproduce(
     experiment: Annotated[
-        str, typer.Argument(metavar="EXPERIMENT", help="exemplars, reuse, overlap, levels, all, digits.")
+        str,
+        typer.Argument(metavar="EXPERIMENT", help="exemplars, reuse, overlap, levels, all, selection, random, digits."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write to; an interrupted run is continued.")] = Path(
         "out/reproduce"
     ),
-    seeds: Annotated[int | None, typer.Option(help="Trials of each function and size; by default 4, digits 2.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trials of each network; by default 4, digits 2, selection always 8.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1 = all cores.")] = -1,
     device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …; a GPU if any.")] = None,
     data: Annotated[str, typer.Option(help="digits: mnist (MODGRAPH_DATA says where) or digits8.")] = "digits8",
     task: Annotated[str, typer.Option(help="digits: hierarchical or classify.")] = "hierarchical",
     hidden_layers: Annotated[str, typer.Option(help="digits: numbers of hidden layers.")] = "2,3,4,5",
     width: Annotated[str | None, typer.Option(help="digits: units of a hidden layer, such as 392,784.")] = None,
+    functions: Annotated[int, typer.Option(help="random: number of functions.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell, to see that it works.")] = False,
+    all_settings: Annotated[bool, typer.Option("--all-settings", help="The paper's 70 settings, not 28.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the paper's experiments, and write success rates beside the published ones.
@@ -212,9 +219,15 @@ def reproduce(
             quick=quick,
         )
     else:
-        page, document, lines = _boolean(
-            experiment, out, seeds=4 if seeds is None else seeds, n_jobs=jobs, device=device, quick=quick
-        )
+        settings: dict[str, Any] = {"n_jobs": jobs, "device": device, "quick": quick}
+        if experiment != "selection":
+            settings["seeds"] = 4 if seeds is None else seeds
+        if experiment == "random":
+            settings["n_functions"] = functions
+        if experiment in ("selection", "random"):
+            page, document, lines = _study(experiment, out, **settings)
+        else:
+            page, document, lines = _boolean(experiment, out, all_settings=all_settings, **settings)
     if as_json:
         print_json(document | {"page": str(page)})
         return
@@ -236,18 +249,34 @@ def _boolean(experiment: str, out: Path, **settings: Any) -> tuple[Path, dict[st
             "experiment": name,
             "cell": rate.cell.name,
             "trials": rate.trials,
-            "right": rate.equal,
+            "right": rate.agreed,
+            "right_by_the_papers_rule": rate.equal,
             "published": rate.cell.rate,
         }
         for name, part in rates.items()
         for rate in part
     ]
     lines = [
-        f"{row['cell']}: {row['right']} of {row['trials']}"
+        f"{row['cell']}: {row['right']} of {row['trials']}, by the paper's rule {row['right_by_the_papers_rule']}"
         + ("" if row["published"] is None else f" (published {row['published']:.2f})")
         for row in rows
     ]
     return out / "reproduction.md", {"rates": rows}, lines
+
+
+def _study(name: str, out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]]:
+    """Run the study of rules of choice, or random functions; return the page, the results, and a line to print."""
+    from modgraph.experiments.random_functions import reproduce_random
+    from modgraph.experiments.selection import reproduce_selection
+
+    run: Callable[..., list[Any]] = reproduce_selection if name == "selection" else reproduce_random
+    with progress_bar() as progress:
+        results = run(out, progress=progress, **settings)
+    right, votes = sum(result.answer for result in results), mean(result.votes for result in results)
+    rows = [{field: getattr(result, field) for field in result.__slots__} for result in results]
+    for row in rows:
+        row.pop("resampled", None)
+    return out / f"{name}.md", {name: rows}, [f"{right} of {len(rows)} answers are right; votes {votes:.2f} on average"]
 
 
 def _digits(out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]]:

@@ -56,7 +56,7 @@ APPLIES: Final[dict[Kind, tuple[str, ...]]] = {
 ADAM: Final = ("learning_rate", "batch_size", "epochs", "weight_decay")
 """Parameters that are passed on to the engines."""
 
-TOLERANCE: Final = 0.02  # share of the metric, for samples
+TOLERANCE: Final = 0.01  # share of the metric, for samples
 LEARNING_RATE: Final = 0.002  # of Adam, for samples
 TRAINING: Final = 3000  # optimiser steps of a training run at most, for samples
 FEWEST_EPOCHS: Final = 30  # whatever the number of steps
@@ -94,7 +94,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     metric : str or callable, optional
         As in `WideSettings`; by default as above; not for *boolean*.
     tolerance : float, optional
-        Share of the dense network's metric that pruning may lose, in [0, 1), by default 0.02. For *boolean*: share of
+        Share of the dense network's metric that pruning may lose, in [0, 1), by default 0.01. For *boolean*: share of
         the bits that may be wrong, by default 0.
     unit_step, edge_step : float, optional
         P_u and P_e, percent in (0, 100]. By default those of `WideSettings`; for *boolean* all published ones.

@@ -5,7 +5,14 @@ function, and `sculpt_wide`, for one network on samples; `digit_pairs` makes the
 imports torch; ``modgraph`` imports it on first use only.
 """
 
-from modgraph.sculpt.choose import Consensus, by_consensus, consensus, fewest_edges, smallest_cones
+from modgraph.sculpt.choose import (
+    Consensus,
+    by_consensus,
+    consensus,
+    fewest_edges,
+    fewest_joined_inputs,
+    smallest_cones,
+)
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
@@ -46,6 +53,7 @@ __all__ = [
     "digit_pairs",
     "draw_history",
     "fewest_edges",
+    "fewest_joined_inputs",
     "load_digits8",
     "load_mnist",
     "sculpt",

@@ -15,7 +15,7 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.cluster import published_linkage
 from modgraph.cluster.methods import SMALL_GRAPH
 from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
-from modgraph.modules import merge_clusters
+from modgraph.merge import merge_clusters
 from tests.refit import refit_modules
 from tests.strategies import dags, permuted
 

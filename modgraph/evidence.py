@@ -52,6 +52,7 @@ CLEAR: Final = 6.0  # standard deviations that are clear
 ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end it (h of Besag and Clifford)
 MOST_NULL: Final = 199  # null networks at most
 
+SURE: Final = 0.9  # confidence from which on summaries count a module as sure
 EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
 MOST_DENSE: Final = 400  # units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method
 EIGENVALUE_ERROR: Final = 1e-11  # relative error of the eigenvalue by Lanczos' method
@@ -121,11 +122,11 @@ class Significance:
             return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with p ≤ {bound}"
         if not self.n_null:
             return f"evidence: p = {self.p_value:.2g} beside networks with {self.kind}"
-        sure = sum(module.confidence >= 0.9 for module in self.modules)
+        sure = sum(module.confidence >= SURE for module in self.modules)
         return (
             f"evidence: p = {self.p_value:.2g} beside {self.n_null} networks with {self.kind}, "
             f"{self.effect_size:.1f} standard deviations above them; {sure} of {len(self.modules)} modules "
-            "with confidence ≥ 0.9"
+            f"with confidence ≥ {SURE}"
         )
 
     def to_dict(self) -> dict[str, Any]:

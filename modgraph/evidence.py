@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import eigvalsh
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -631,6 +630,8 @@ def _compared(labels: IntArray, labelled: Sequence[IntArray]) -> Stability:
         module_sum[present] += overlap.max(axis=1)[present]
         module_count[present] += 1
         match = np.full(table.shape[1], -1)
+        from scipy.optimize import linear_sum_assignment  # loading it takes 0.2 s
+
         rows, columns = linear_sum_assignment(-overlap)
         match[columns] = rows
         named = match[two]

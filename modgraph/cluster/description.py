@@ -50,7 +50,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import xlogy
 
 from modgraph.arrays import FloatArray, IndexArray, IntArray
 from modgraph.cluster import description_kernels as kernels
@@ -345,6 +344,8 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     ndarray of float ≥ 0, shape (n_units,)
         In bits.
     """
+    from scipy.special import xlogy  # loading it takes 0.2 s
+
     graph = TwoWayGraph.of(dag)
     clusters = np.empty(dag.n_units, dtype=np.int64)
     for units in graph.layers:

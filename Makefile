@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow long bench docs lint types graph-tool check clean
+.PHONY: demo test coverage slow long bench docs lint types graph-tool check clean
 
 demo: $(READY)
 	$(BIN)/python examples/exemplars.py --out out
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# Which lines the tests run. Functions compiled by numba are not traced and count as not run.
+coverage: $(READY)
+	$(BIN)/pip install --quiet "pytest-cov>=6"
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov=modgraph --cov-branch --cov-report=term-missing:skip-covered
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow

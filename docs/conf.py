@@ -35,7 +35,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "_templates", "figures", "about/reproduction", "api/generated/command-line.md"]
+exclude_patterns = ["_build", "_templates", "figures", "paper", "about/reproduction", "api/generated/command-line.md"]
 templates_path = ["_templates"]
 smartquotes = False  # would turn the dashes of options into an en dash
 nitpicky = True

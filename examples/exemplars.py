@@ -52,6 +52,15 @@ def any_exact(out: SculptResult, network: SculptedNetwork, target: mg.functions.
     return any(mg.score(mg.detect_modules(candidate.dag), target).exact for candidate in equal)
 
 
+def agreement(out: SculptResult, target: mg.functions.FunctionGraph) -> str:
+    """Say whether the hierarchy that the networks agree on is exact, and in how many trials it was found."""
+    agreed = out.consensus
+    if agreed is None:
+        return "–"
+    right = "exact" if mg.score(agreed.hierarchy, target).exact else "not exact"
+    return f"{right}, in {agreed.n_found} of {agreed.n_trials} ({agreed.share:.0%})"
+
+
 def spread(numbers: Iterable[int]) -> str:
     """Write the smallest and the largest number, or one number if all are equal."""
     low, *_, high = sorted([*numbers] * 2)
@@ -75,7 +84,7 @@ def main() -> None:
     for heading in (
         "function",
         "trials",
-        *["acc.", "edges", "dens.", "mods", "chosen", "exact", "paper", "sec"],
+        *["acc.", "edges", "dens.", "mods", "chosen", "exact", "paper", "consensus", "sec"],
     ):
         table.add_column(heading, justify="left" if heading == "function" else "right", no_wrap=True)
     columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -102,12 +111,14 @@ def main() -> None:
                 f"{sum(score.exact for score in scores)}/{len(scores)}",
                 f"{sum(any_exact(out, network, target) for network in networks)}/{len(scores)}",
                 published,
+                agreement(out, target),
                 f"{time.perf_counter() - start:.1f}",
             )
     console.print(table)
     console.print(
         "chosen: the modules of the chosen network are exactly those of the function.\n"
-        "exact: so are those of some network with equally few edges; published trials are counted in this way."
+        "exact: so are those of some network with equally few edges; published trials are counted in this way.\n"
+        "consensus: the hierarchy that the networks of all trials agree on, the trials it was found in, its votes."
     )
     console.print(f"Pictures, hierarchies (JSON) and graphs (GraphML) are in {options.out}/")
 

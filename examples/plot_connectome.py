@@ -31,8 +31,8 @@ ends = np.array([[number[source], number[target]] for source, target, _ in rows]
 strong = rows[:, 2].astype(int) >= 5
 
 # %%
-# A layered graph has no connections within a layer or back to earlier layers, so these are left out. So are weak
-# connections, and cells that have only weak ones.
+# A layered graph has no connections within a layer or back to earlier layers, so this example leaves them out. It also
+# leaves out weak connections, and cells that have only weak ones.
 forward = level[ends[:, 0]] < level[ends[:, 1]]
 edges = ends[strong & forward]
 used = np.unique(edges)
@@ -56,10 +56,10 @@ print(f"{together:.0%} of {len(twins)} pairs of twins are in one cluster; by cha
 
 # %%
 # Modules are named after the most frequent kind of cell in their first layer. Several match known circuits: AVA with
-# the motor cells DA and VA moves the worm backwards, PVC with DB forwards; ASH, ADL and FLP sense harmful stimuli; AFD,
-# ASE and AWA, AWB, AWC sense warmth, taste and smell; ALM, AVM and PVD sense touch. These functions are known from the
-# work of others; the modules only say that these cells reach the same later cells. Motor cells that several modules
-# drive are modules of their own.
+# the motor cells DA and VA moves the worm backwards, and PVC with DB moves it forwards. ASH, ADL and FLP sense harmful
+# stimuli. AFD, ASE and AWA, AWB, AWC sense warmth, taste and smell. ALM, AVM and PVD sense touch. These functions are
+# known from the work of others. The modules only say that these cells reach the same later cells. Motor cells that
+# several modules drive are modules of their own.
 def kind(module: mg.Module) -> str:
     """Return the most frequent kind of cell in the module's first layer: a cell's name without its side."""
     first = module.units[level[module.units] == module.layers[0]]
@@ -71,7 +71,7 @@ for module in found.modules:
         print(f"{kind(module)}: {' '.join(cells[module.units])}")
 
 # %%
-# Names that don't fit are left out, and so are those of single motor cells.
+# The picture leaves out names that don't fit, and the names of single motor cells.
 names = [kind(module) if module.layers != (4,) else "" for module in found.modules]
 figure, ax = plt.subplots(figsize=(13, 7))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.94)

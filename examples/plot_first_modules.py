@@ -2,9 +2,9 @@
 First modules
 =============
 
-A pruned network is a list of masks, which say which edges are left. In these three masks, written by hand, two
-sub-functions of three inputs each are computed side by side and used more than once. The edges alone are enough to find
-them.
+A pruned network is a list of masks, which say which edges are left. The three masks of this example are written by
+hand. They compute two sub-functions of three inputs each, side by side, and use them more than once. The edges alone
+are enough to find the sub-functions.
 """
 
 import matplotlib.pyplot as plt

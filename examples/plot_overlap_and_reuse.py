@@ -32,9 +32,9 @@ def smallest(name: str) -> tuple[mg.ModuleHierarchy, mg.Score]:
 
 
 # %%
-# Every network drawn here computes its function without an error. Question marks mark modules whose inputs or outputs
-# differ from those of the closest sub-function. If two sub-functions read the same inputs, or neither is used more than
-# once, a few units can compute both, and pruning prefers fewer edges.
+# Every network drawn here computes its function without an error. A question mark means that the inputs or outputs of a
+# module differ from those of the closest sub-function. If two sub-functions read the same inputs, or neither is used
+# more than once, a few units can compute both, and pruning prefers fewer edges.
 figure, axes = plt.subplots(2, 3, figsize=(12, 7.4))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.95, wspace=0.02, hspace=0.14)
 for ax, (name, caption) in zip(axes.flat, (OVERLAP | REUSE).items(), strict=True):

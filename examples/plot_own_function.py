@@ -2,8 +2,9 @@
 A function of your own
 ======================
 
-A house alarm is described as a graph of sub-functions. Networks are trained on its truth table and pruned as long as
-every row stays right. Their modules are compared with the sub-functions, which the networks did not see.
+This example describes a house alarm as a graph of sub-functions. It trains networks on the truth table of the alarm,
+and prunes them as long as every row stays right. Then it compares their modules with the sub-functions, which the
+networks did not see.
 """
 
 import matplotlib.pyplot as plt
@@ -49,8 +50,8 @@ for match in scores[0].matching:
     print(f"module {match.module}: {match.sub_function}, similarity {match.similarity:.2f}")
 
 # %%
-# Modules are named after the matched sub-functions, with a question mark where inputs or outputs differ. Both networks
-# compute the alarm without an error; where modules and sub-functions differ, the network computes it in another way.
+# Modules are named after the matched sub-functions, with a question mark if inputs or outputs differ. Both networks
+# compute the alarm without an error. If modules and sub-functions differ, the network computes it in another way.
 figure, axes = plt.subplots(1, 2, figsize=(11, 5))
 figure.subplots_adjust(left=0, right=1, bottom=0.01, top=0.9, wspace=0.02)
 for ax, trial in zip(axes, (0, 1), strict=True):

@@ -2,9 +2,9 @@
 Any scikit-learn MLP
 ====================
 
-One perceptron learns two tasks at once: the species of an iris and the grower of a wine, from the measurements of both
-side by side. Its weights are pruned by magnitude in rounds, with some training after each, as long as it stays accurate
-on flowers and wines that it has not seen. The pruned network separates the two tasks.
+One perceptron learns two tasks at once: the species of an iris and the grower of a wine. It reads the measurements of
+both side by side. Its weights are pruned by magnitude in rounds, with some training after each round, as long as it
+stays accurate on flowers and wines that it has not seen. The pruned network separates the two tasks.
 """
 
 import copy
@@ -75,8 +75,8 @@ print(f"{kept:.0%} of the weights, right for {right[0]:.1%} of the flowers and {
 print(dag)
 
 # %%
-# The graph has the names of the columns; names of the outputs are added here. No module reads both a flower and a wine.
-# An output may have lost all its edges: that grower is predicted when neither of the others is likely.
+# The inputs have the names of the columns; names of the outputs are added here. No module reads both a flower and a
+# wine. An output may have lost all its edges. The network predicts that grower if neither of the others is likely.
 names = np.array(dag.unit_names)
 names[-6:] = [*iris.target_names, "grower 0", "grower 1", "grower 2"]
 dag = replace(dag, unit_names=names)

@@ -2,8 +2,8 @@
 Two digits side by side
 =======================
 
-A network reads an image of two digits and outputs the bits of one XOR the other. It is trained on these bits only.
-After pruning, does it process the two digits separately?
+A network reads an image of two digits and computes the bits of one XOR the other. It is trained on these bits only.
+Does it process the two digits separately after pruning?
 """
 
 import matplotlib.pyplot as plt
@@ -58,9 +58,9 @@ axes[1, 1].legend(loc="lower right", ncols=3)
 plt.show()
 
 # %%
-# Are the digits processed separately? First without modules: how many units of the first hidden layer have edges from
-# only one digit. Then with modules: how many pixels of each digit every module has. Neither the network nor the method
-# knows which pixel belongs to which digit.
+# Are the digits processed separately? First count without modules: how many units of the first hidden layer have edges
+# from only one digit? Then count with modules: how many pixels of each digit does each module have? Neither the network
+# nor the method knows which pixel belongs to which digit.
 hierarchies = [mg.detect_modules(out.network.dag) for out in results]
 for seed, found in enumerate(hierarchies):
     dag = found.dag
@@ -73,8 +73,8 @@ for seed, found in enumerate(hierarchies):
         print(f"  module {module}: {left} pixels of the left digit, {right} of the right")
 
 # %%
-# The first network is separated: one module reads the left digit, another the right digit and hardly anything else. In
-# the second network most units read both digits, and all pixels are in one module. Both outcomes occur, depending on
+# In the first network, one module reads the left digit, and another reads the right digit and hardly anything else. In
+# the second network, most units read both digits, and all pixels are in one module. Both outcomes occur, depending on
 # the initial weights; the second is more frequent.
 figure = plt.figure(figsize=(10, 5))
 grid = figure.add_gridspec(2, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.arrays import IntArray, read_only
+from modgraph.arrays import BoolArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy
 
@@ -31,12 +31,19 @@ CREATE TABLE IF NOT EXISTS candidates (
     accepted INTEGER NOT NULL,
     masks BLOB NOT NULL,            -- packed bits, layer by layer, (out, in) order
     labels BLOB NOT NULL,           -- int16, the module of every unit
+    weights BLOB NOT NULL,          -- float16, of the kept edges in the order of the masks
+    biases BLOB NOT NULL,           -- float16, of the units with an edge from below, layer by layer
     PRIMARY KEY (trial, unit_step, edge_step)
 ) WITHOUT ROWID;
 """
 _FACTS: Final = ("unit_step", "edge_step", "edges", "accuracy", "accepted")
-_COLUMNS: Final = {"trials": ["trial", "sizes"], "candidates": ["trial", *_FACTS, "masks", "labels"]}
+_COLUMNS: Final = {
+    "trials": ["trial", "sizes"],
+    "candidates": ["trial", *_FACTS, "masks", "labels", "weights", "biases"],
+}
 """The columns of each table of `_SCHEMA`."""
+
+_LARGEST: Final = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +66,8 @@ class StoredNetwork:
         (out, in), read-only.
     labels : ndarray of int
         The module of each unit with the default clustering; −1 where trimming removed it.
+    weights, biases : tuple of ndarray of float32
+        (out, in) and (out,), rounded to float16 in the store, read-only; exactly 0 where pruned.
     """
 
     unit_step: float
@@ -69,11 +78,14 @@ class StoredNetwork:
     sizes: tuple[int, ...]
     masks: tuple[NDArray[np.bool_], ...]
     labels: IntArray
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
 
     @property
     def dag(self) -> LayeredDAG:
-        """The network as a layered graph, without weights."""
-        return LayeredDAG.from_masks(self.masks)
+        """The network as a layered graph."""
+        activations = ["relu"] * (len(self.masks) - 1) + ["sigmoid"]
+        return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
 
     @property
     def hierarchy(self) -> ModuleHierarchy:
@@ -116,7 +128,7 @@ class Store:
                 sizes = " ".join(map(str, networks[0].sizes))
                 connection.execute("INSERT OR REPLACE INTO trials VALUES (?, ?)", (key, sizes))
                 rows = [(key, *_row(network)) for network in networks]
-                connection.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def candidates(self, key: str) -> list[StoredNetwork]:
         """Return every network of the trial with this `key` (see `Trial.key`), larger steps first.
@@ -162,13 +174,45 @@ def unpack_masks(packed: bytes, sizes: tuple[int, ...]) -> tuple[NDArray[np.bool
 def _row(network: StoredNetwork) -> tuple[object, ...]:
     """Return the columns of a candidate after its trial."""
     facts = [getattr(network, name) for name in _FACTS]
-    return (*facts, pack_masks(network.masks), network.labels.astype(np.int16).tobytes())
+    labels = network.labels.astype(np.int16).tobytes()
+    weights = _pack_kept(network.weights, network.masks)
+    return (*facts, pack_masks(network.masks), labels, weights, _pack_kept(network.biases, _fed(network.masks)))
 
 
 def _network(sizes: tuple[int, ...], *row: Any) -> StoredNetwork:
     """Undo `_row` for a network with the given layer sizes."""
-    *facts, masks, labels = row
+    *facts, packed, labels, weights, biases = row
     known = dict(zip(_FACTS, facts, strict=True))
     known["accepted"] = bool(known["accepted"])
-    labels = read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64))
-    return StoredNetwork(**known, sizes=sizes, masks=unpack_masks(masks, sizes), labels=labels)
+    masks = unpack_masks(packed, sizes)
+    return StoredNetwork(
+        **known,
+        sizes=sizes,
+        masks=masks,
+        labels=read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
+        weights=_unpack_kept(weights, masks),
+        biases=_unpack_kept(biases, _fed(masks)),
+    )
+
+
+def _fed(masks: Iterable[NDArray[np.bool_]]) -> list[BoolArray]:
+    """Return which units of each layer have an edge from below."""
+    return [np.asarray(mask.any(axis=1)) for mask in masks]
+
+
+def _pack_kept(values: Iterable[NDArray[np.float32]], kept: Iterable[NDArray[np.bool_]]) -> bytes:
+    """Pack the values where `kept` is True as float16, layer by layer."""
+    layers = [layer[where] for layer, where in zip(values, kept, strict=True)]
+    return np.concatenate(layers).clip(-_LARGEST, _LARGEST).astype(np.float16).tobytes()
+
+
+def _unpack_kept(packed: bytes, kept: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.float32], ...]:
+    """Undo `_pack_kept`."""
+    values = np.frombuffer(packed, dtype=np.float16)
+    ends = np.cumsum([np.count_nonzero(where) for where in kept])
+    layers = []
+    for part, where in zip(np.split(values, ends[:-1]), kept, strict=True):
+        layer = np.zeros(where.shape, dtype=np.float32)
+        layer[where] = part
+        layers.append(read_only(layer))
+    return tuple(layers)

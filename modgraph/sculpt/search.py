@@ -1,4 +1,4 @@
-"""The search: seeds × settings → the chosen network of each trial.
+"""The search: seeds × settings → the chosen network of each trial, and the hierarchy they agree on.
 
 A trial (one seed) is a tree. The dense network is trained once; from it one unit phase starts for each unit step; from
 the result of each, trained once more, one edge phase starts for each edge step. No branch is computed twice, and all
@@ -7,9 +7,9 @@ networks of a level are computed side by side.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from modgraph.arrays import FloatArray, read_only
 from modgraph.checks import check_ints
-from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
+from modgraph.dag import LayeredDAG
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
+from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.prune import Criterion, check_criterion
 from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.state import fingerprint, load_search, save_search
 from modgraph.sculpt.tasks import HasTruthTable, as_task
 from modgraph.sculpt.train import TrainSettings
-
-if TYPE_CHECKING:
-    from modgraph.dag import LayeredDAG
 
 UNIT_STEPS: tuple[float, ...] = tuple(range(70, 0, -5))
 """The published unit steps P_u, in percent of the hidden units: 70, 65, …, 5."""
@@ -49,9 +51,13 @@ class SculptedNetwork:
     biases : tuple of numpy.ndarray
         (out,) float32, read-only; exactly 0 where a unit has no incoming edge.
     accuracy : float
-        Share of correct output bits, in [0, 1], on the samples that decide: the clean table, or the validation samples.
+        The metric on the samples that decide: the clean table, or the validation samples.
     accepted : bool
         Whether `accuracy` reaches the threshold. Otherwise this is the dense network, unpruned.
+    metric : str
+        Name of the metric: for `sculpt` the share of correct output bits.
+    activation : str
+        Activation of the outputs.
     """
 
     seed: int
@@ -62,6 +68,8 @@ class SculptedNetwork:
     biases: tuple[NDArray[np.float32], ...]
     accuracy: float
     accepted: bool
+    metric: str = "bit accuracy"
+    activation: str = "sigmoid"
 
     @property
     def edges(self) -> int:
@@ -71,14 +79,17 @@ class SculptedNetwork:
     @property
     def dag(self) -> LayeredDAG:
         """The network as a layered graph."""
-        from modgraph.dag import LayeredDAG
-
-        activations = ["relu"] * (len(self.masks) - 1) + ["sigmoid"]
+        activations = ["relu"] * (len(self.masks) - 1) + [self.activation]
         return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
+
+    @property
+    def hierarchy(self) -> ModuleHierarchy:
+        """Its modules; detected anew on each access."""
+        return detect_modules(self.dag)
 
     def __repr__(self) -> str:
         steps = f"unit_step={self.unit_step:g}, edge_step={self.edge_step:g}"
-        result = f"edges={self.edges}, accuracy={self.accuracy:.4g}, accepted={self.accepted}"
+        result = f"edges={self.edges}, {self.metric} {self.accuracy:.4g}, accepted={self.accepted}"
         return f"SculptedNetwork(seed={self.seed}, {steps}, {result})"
 
 
@@ -92,53 +103,25 @@ class SculptResult:
         The chosen network of each trial, in the order of the seeds.
     candidates : tuple of SculptedNetwork
         Every setting of every trial, by seed, then unit step, then edge step.
+    consensus : Consensus or None
+        The hierarchy that the accepted candidates of all trials agree on (see `modgraph.sculpt.consensus`), with its
+        share of the votes and the runners-up; None if no network was accepted.
     network_steps : int
         Optimiser steps × networks spent.
     """
 
     networks: tuple[SculptedNetwork, ...]
     candidates: tuple[SculptedNetwork, ...]
+    consensus: Consensus[SculptedNetwork] | None
     network_steps: int
 
     def __repr__(self) -> str:
         accepted = sum(network.accepted for network in self.networks)
+        agreed = "" if self.consensus is None else f"{self.consensus!r}, "
         return (
             f"SculptResult({len(self.networks)} trials, {accepted} accepted, "
-            f"{len(self.candidates)} candidates, {self.network_steps} network-steps)"
+            f"{len(self.candidates)} candidates, {agreed}{self.network_steps} network-steps)"
         )
-
-
-class _Candidate(Protocol):
-    """A `SculptedNetwork`, or one from a store."""
-
-    @property
-    def unit_step(self) -> float: ...
-    @property
-    def edge_step(self) -> float: ...
-    @property
-    def edges(self) -> int: ...
-    @property
-    def accuracy(self) -> float: ...
-
-
-AnyCandidate = TypeVar("AnyCandidate", bound=_Candidate)
-
-
-def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
-    """Choose the candidate with the fewest edges (the published choice).
-
-    Ties go to the higher accuracy, then the larger unit step, then the larger edge step.
-
-    Parameters
-    ----------
-    candidates : sequence of SculptedNetwork or StoredNetwork
-        The accepted networks of one trial, at least one.
-
-    Returns
-    -------
-    SculptedNetwork or StoredNetwork
-    """
-    return min(candidates, key=lambda c: (c.edges, -c.accuracy, -c.unit_step, -c.edge_step))
 
 
 def sculpt(
@@ -149,7 +132,10 @@ def sculpt(
     unit_steps: Sequence[float] = UNIT_STEPS,
     edge_steps: Sequence[float] = EDGE_STEPS,
     settings: TrainSettings | None = None,
-    choose: Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = fewest_edges,
+    choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "fewest_edges",
+    unit_score: str | Criterion = "published",
+    edge_score: str | Criterion = "published",
+    checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> SculptResult:
@@ -174,8 +160,18 @@ def sculpt(
         P_u and P_e of the settings that each trial tries: percentages in (0, 100], all different.
     settings : TrainSettings, optional
         How networks are trained and accepted; the defaults suit a function of four inputs.
-    choose : callable, optional
-        Gets the accepted candidates of a trial, at least one, and returns one of them.
+    choose : {"fewest_edges", "smallest_cones", "consensus"} or callable
+        How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
+        `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
+        them. No rule sees the target.
+    unit_score, edge_score : {"published", "taylor", "random"} or callable
+        What is pruned first: the hidden units and the edges with the lowest scores. *published*: units by the mean of
+        ``|activation × gradient|``, edges by ``|weight|``. *taylor*: both by how much the mean loss changes without
+        them, to first order. *random*: random numbers. A callable gets a `StackedMLP` of B networks and a `Task`, and
+        returns scores ≥ 0, (B, hidden units of all layers) or (B, edges of all layers); what is pruned counts as 0.
+    checkpoint : path-like, optional
+        A file (.npz) that is written after every round. If it exists, the search continues from it and ends with the
+        same networks as an uninterrupted one.
     device : str or torch.device, optional
         Device to compute on; by default a CUDA device if there is one, else the CPU.
     progress : callable, optional
@@ -198,52 +194,54 @@ def sculpt(
     >>> found.networks[0].accepted, found.networks[0].edges < 24
     (True, True)
     """
+    check_rule(choose)
     widths = check_ints("hidden", hidden, at_least=1)
     trials = check_ints("seeds", seeds, at_least=0)
     if len(set(trials)) < len(trials):
         raise ValueError(f"`seeds` must be distinct (got {list(trials)})")
     unit, edge = _check_steps("unit_steps", unit_steps), _check_steps("edge_steps", edge_steps)
     device = _check_device(device)
-    task = as_task(target, device=device)
+    task, settings = as_task(target, device=device), settings or TrainSettings()
+    check_criterion("unit_score", unit_score)
+    check_criterion("edge_score", edge_score)
     sizes = (task.inputs.shape[1], *widths, task.n_outputs)
+    steps_of: dict[str, FloatArray] = {"units": unit, "edges": edge}
     n_seeds, n_units, n_edges = len(trials), len(unit), len(edge)
-    # Networks done at the end of each level of the trees: dense networks, unit phases, edge phases.
+    # Networks done before each level of the trees: dense networks, unit phases, edge phases.
     done_dense, done_units, total = np.cumsum([n_seeds, n_seeds * n_units, n_seeds * n_units * n_edges]).tolist()
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, total)
+    done_before = {"units": done_dense, "edges": done_units}
+    asked = fingerprint(sizes, trials, settings, unit, edge, unit_score, edge_score, task)
 
     with one_thread_per_operation() as threads:
-        engine = Engine(task=task, settings=settings or TrainSettings(), threads=threads)
-        networks = Population(
-            stack=initial_stack(sizes, seeds=trials, device=device),
-            seeds=np.array(trials, dtype=np.int64),
-            correct=np.full(n_seeds, -1, dtype=np.int64),
-        )
-        networks = engine.train_until_accepted(networks)
-        report(done_dense)
-        networks = networks.select(np.repeat(np.arange(n_seeds), n_units))
-        networks = engine.prune_and_train(
-            networks, phase="units", steps=np.tile(unit, n_seeds), progress=lambda ended: report(done_dense + ended)
-        )
-        networks = engine.train_once_more(networks)
-        networks = networks.select(np.repeat(np.arange(n_seeds * n_units), n_edges))
-        networks = engine.prune_and_train(
-            networks,
-            phase="edges",
-            steps=np.tile(edge, n_seeds * n_units),
-            progress=lambda ended: report(done_units + ended),
-        )
-        report(total)
+        engine = Engine(task=task, settings=settings, threads=threads, unit_score=unit_score, edge_score=edge_score)
+        search = None if checkpoint is None else load_search(checkpoint, asked=asked, device=device)
+        if search is None:
+            stack = initial_stack(sizes, seeds=trials, device=device)
+            seed_of, correct = np.array(trials, dtype=np.int64), np.full(n_seeds, -1, dtype=np.int64)
+            search = Search(networks=Population(stack=stack, seeds=seed_of, correct=correct))
+        while search.phase is not None:
+            phase = search.phase
+            while not engine.is_over(search):
+                search = engine.advance(search)
+                if checkpoint is not None:
+                    save_search(search, checkpoint, asked=asked)
+                if progress is not None and phase in done_before:
+                    progress(done_before[phase] + int((~search.schedule.running).sum()), total)
+            if progress is not None and phase in ("dense", "edges"):
+                progress(done_dense if phase == "dense" else total, total)
+            search = engine.start(NEXT_PHASE[phase], search, steps_of)
+    networks = search.networks
     steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
     candidates = _unstacked(networks, engine, steps * n_seeds)
-    chosen = []
-    for start in range(0, len(candidates), len(steps)):
-        trial = candidates[start : start + len(steps)]
-        accepted = [candidate for candidate in trial if candidate.accepted]
-        chosen.append(choose(accepted) if accepted else trial[0])
-    return SculptResult(networks=tuple(chosen), candidates=tuple(candidates), network_steps=engine.network_steps)
+    by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
+    accepted = [[candidate for candidate in trial if candidate.accepted] for trial in by_trial]
+    chosen = iter(chosen_networks([trial for trial in accepted if trial], choose))
+    return SculptResult(
+        networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
+        candidates=tuple(candidates),
+        consensus=consensus(accepted),
+        network_steps=search.network_steps,
+    )
 
 
 def _unstacked(networks: Population, engine: Engine, steps: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:

@@ -1,0 +1,144 @@
+"""Rules of choice and the vote, on hand-drawn networks whose cones and modules can be counted on paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modgraph import LayeredDAG, detect_modules
+from modgraph.reach import reachability
+from modgraph.sculpt import SculptedNetwork, by_consensus, consensus, fewest_edges, sculpt, smallest_cones
+from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
+from tests.strategies import masks as some_masks
+
+# Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 12 edges × 4 cones = 48.
+APART = ([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], [[1, 1, 0, 0], [0, 0, 1, 1]])
+# Mixed: three units that feed both outputs; 14 edges × 6 cones = 84; a fourth unit is not used.
+MIXED = ([[1, 1, 1, 0], [0, 1, 1, 1], [1, 0, 0, 1], [0, 0, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 0]])
+# Sparse: one unit that reads every input and feeds both outputs; 6 edges × 2 cones = 12.
+SPARSE = ([[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], [[1, 0, 0, 0], [1, 0, 0, 0]])
+
+
+def network(drawn: tuple[list[list[int]], ...], **fields: float) -> SculptedNetwork:
+    masks = tuple(np.array(layer, dtype=bool) for layer in drawn)
+    weights = tuple(mask.astype(np.float32) for mask in masks)
+    biases = tuple(mask.any(axis=1).astype(np.float32) for mask in masks)
+    chosen = {"seed": 0, "unit_step": 50.0, "edge_step": 2.0, "accuracy": 1.0, **fields}
+    return SculptedNetwork(masks=masks, weights=weights, biases=biases, accepted=True, **chosen)  # type: ignore[arg-type]
+
+
+@given(some_masks())
+def test_cones_are_what_hidden_units_reach(drawn: list[np.ndarray]) -> None:
+    masks = [mask.astype(bool) for mask in drawn]
+    dag = LayeredDAG.from_masks(masks)
+    fed = np.zeros(dag.n_units, dtype=bool)
+    fed[reachability(dag, 0).toarray().any(axis=0)] = True
+    reached = reachability(dag, dag.n_layers - 1, direction="inwards").toarray()
+    hidden = (dag.layer > 0) & (dag.layer < dag.n_layers - 1)
+    assert n_cones(masks) == reached[:, hidden & fed].sum()
+
+
+def test_a_trial_has_one_vote_however_many_networks_it_has() -> None:
+    found = consensus([[network(APART)], [network(APART)], [network(MIXED)] * 9])
+    assert found is not None
+    assert found.hierarchy.n_modules == 2
+    assert found.share == pytest.approx(2 / 3)
+    assert (found.n_found, found.n_trials) == (2, 3)
+    ((other, share),) = found.runners_up
+    assert other.n_modules == 1
+    assert share == pytest.approx(1 / 3)
+    assert str(found) == "found in 2 of 3 trials, with 67 % of the votes"
+
+
+def test_only_networks_with_a_low_cost_vote() -> None:
+    trial = [network(APART), network(MIXED), network(MIXED)]
+    strict, loose = consensus([trial]), consensus([trial], close=0.8)
+    assert strict is not None
+    assert loose is not None
+    assert strict.network is trial[0]
+    assert strict.share == 1
+    assert loose.network is trial[1]
+    assert loose.share == pytest.approx(2 / 3)
+
+
+def test_the_network_of_a_consensus_shows_it_best() -> None:
+    two_edges_more = ([*APART[0][:3], [1, 1, 1, 1]], [*APART[1]])
+    plain, dense = network(APART), network(two_edges_more, unit_step=70.0)
+    found = consensus([[dense], [plain, network(APART, accuracy=0.5)]])
+    assert found is not None
+    assert found.network is plain
+
+
+def test_a_tie_goes_to_the_lower_cost_whatever_the_order() -> None:
+    trials = [[network(MIXED)], [network(APART)]]
+    for some in (trials, trials[::-1]):
+        found = consensus(some)
+        assert found is not None
+        assert (found.hierarchy.n_modules, found.share) == (2, 0.5)
+
+
+def test_no_network_no_consensus() -> None:
+    assert consensus([]) is None
+    assert consensus([[], []]) is None
+    found = consensus([[], [network(APART)]])
+    assert found is not None
+    assert found.n_trials == 1
+
+
+@given(st.permutations(range(4)), st.sampled_from([APART, MIXED, SPARSE]))
+def test_the_order_of_hidden_units_changes_nothing(order: list[int], drawn: tuple[list[list[int]], ...]) -> None:
+    first, last = (np.array(layer) for layer in drawn)
+    other = network((first[order].tolist(), last[:, order].tolist()))
+    one = network(drawn)
+    assert hierarchy_key(one.hierarchy) == hierarchy_key(other.hierarchy)
+    assert n_cones(one.masks) == n_cones(other.masks)
+    found = consensus([[one], [other]])
+    assert found is not None
+    assert found.share == 1
+
+
+def test_an_input_that_was_removed_is_not_one_that_is_alone() -> None:
+    apart = detect_modules(LayeredDAG.from_masks([[[1, 0, 0], [0, 0, 1]], [[1, 0], [0, 1]]]))
+    kept = detect_modules(LayeredDAG.from_masks([[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1]]]))
+    three = detect_modules(LayeredDAG.from_masks([[[1, 0], [0, 1]], [[1, 0], [0, 1]]]))
+    assert hierarchy_key(apart) == hierarchy_key(kept)
+    assert hierarchy_key(apart) != hierarchy_key(three)
+
+
+def test_rules_by_name() -> None:
+    trial = [network(SPARSE, unit_step=20.0), network(APART), network(MIXED)]
+    assert chosen_networks([trial], "fewest_edges") == [fewest_edges(trial)] == [trial[0]]
+    assert chosen_networks([trial, trial[1:]], "smallest_cones") == [trial[0], trial[1]]
+    assert chosen_networks([trial], lambda some: some[2]) == [trial[2]]
+    with pytest.raises(ValueError, match=r"`choose` must be one of .* or a callable \(got 'best'\)"):
+        sculpt(([[0], [1]], [[0], [1]]), hidden=(2,), choose="best")
+
+
+def test_trials_choose_what_they_agree_on_if_they_have_it() -> None:
+    first, second = [network(APART), network(MIXED)], [network(MIXED), network(APART), network(SPARSE)]
+    third, fourth = [network(APART)], [network(SPARSE), network(MIXED)]
+    # `first` and `third` vote for two modules, the others for one. With two votes each, the lower cost wins: one.
+    assert by_consensus([first, second, third]) == [first[0], second[1], third[0]]
+    assert by_consensus([first, second, third, fourth]) == [first[1], second[2], third[0], fourth[0]]
+    assert chosen_networks([first, second, third], "consensus") == [first[0], second[1], third[0]]
+
+
+def test_ties_of_cones_go_to_fewer_edges() -> None:
+    fewer = ([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], APART[1])
+    trial = [network(APART), network(fewer)]
+    assert smallest_cones(trial) is trial[1]
+
+
+def test_sculpt_returns_what_its_networks_agree_on() -> None:
+    table = ([[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]])
+    out = sculpt(table, hidden=(8,), seeds=[0, 1, 2], unit_steps=[50, 25], edge_steps=[10])
+    assert out.consensus is not None
+    again = consensus([[c for c in out.candidates if c.seed == seed and c.accepted] for seed in (0, 1, 2)])
+    assert again is not None
+    assert again.network is out.consensus.network
+    assert repr(out.consensus) in repr(out)
+    assert out.consensus.network in out.candidates
+    hopeless = sculpt(table, hidden=(1,), seeds=[0], unit_steps=[50], edge_steps=[10])
+    assert hopeless.consensus is None

@@ -142,17 +142,17 @@ def _cache_class() -> type:
     """Return a cache on disk that compiles anew where a file is damaged or can't be written."""
     from numba.core.caching import FunctionCache
 
-    class ForgivingCache(FunctionCache):  # type: ignore[misc]
+    class ForgivingCache(FunctionCache):
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             global announce
             found = None
             try:
-                found = super().load_overload(sig, target_context)
+                found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             except Exception:  # a cut or empty file: unpickling it may raise anything
                 try:
-                    self.flush()
+                    self.flush()  # type: ignore[no-untyped-call]
                 except OSError:
-                    self.disable()
+                    self.disable()  # type: ignore[no-untyped-call]
             if found is None and announce is not None:
                 announce("compiling, once")
                 announce = None
@@ -160,9 +160,9 @@ def _cache_class() -> type:
 
         def save_overload(self, sig: Any, data: Any) -> None:
             try:
-                super().save_overload(sig, data)
+                super().save_overload(sig, data)  # type: ignore[no-untyped-call]
             except OSError:  # the disk may be full by now
-                self.disable()
+                self.disable()  # type: ignore[no-untyped-call]
 
     return ForgivingCache
 

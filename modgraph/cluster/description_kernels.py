@@ -1,4 +1,4 @@
-"""Compiled loops of `modgraph.cluster.description`. 
+"""Compiled loops of `modgraph.cluster.description`.
 
 Code lengths are whole numbers of 2⁻²⁰ nat. Sums of integers are the same in any order, so equal lengths compare
 equal whatever the order of the units.

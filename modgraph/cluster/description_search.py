@@ -320,7 +320,9 @@ class _Search:
         numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
         partitions = [self.cut(level, number) for number in numbers]
         joined = sorted(graph.edges_between[level].items(), key=lambda item: (-item[1], item[0]))
-        partitions += [by_first_unit(graph.named_after(clusters, level, other)) for other, _ in joined[:RELABELLED_FROM]]
+        partitions += [
+            by_first_unit(graph.named_after(clusters, level, other)) for other, _ in joined[:RELABELLED_FROM]
+        ]
         partitions.append(np.zeros_like(old.clusters))
         for partition in partitions:
             if (partition == old.clusters).all():
@@ -358,7 +360,9 @@ class _Search:
             layer.costs,
             layer.one_cluster_less,
         )
-        parts = in_threads(lambda part: kernels.best_moves(part, *facts), np.array_split(chosen, 1 + len(chosen) // THREAD_UNITS))
+        parts = in_threads(
+            lambda part: kernels.best_moves(part, *facts), np.array_split(chosen, 1 + len(chosen) // THREAD_UNITS)
+        )
         target, change = (np.concatenate(part) for part in zip(*parts, strict=True))
         waiting[layer.units] = False
         for use in _best_halves(change):

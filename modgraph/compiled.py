@@ -30,26 +30,30 @@ PLAIN_SECONDS = 5.0
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
 
-_plain_until = ContextVar("plain_until", default=0.0)
+_plain_until: ContextVar[float | None] = ContextVar("plain_until", default=None)
 _plain_spent = 0.0
 
 
 @contextmanager
 def plain(*, largest: int) -> Iterator[None]:
-    """Run functions that aren't compiled yet as plain Python if the largest layer has few units."""
+    """Run functions that aren't compiled yet as plain Python if the largest layer has few units.
+
+    Inside another `plain`, that one decides.
+    """
     global _plain_spent
-    if largest >= PLAIN_UNITS or _plain_until.get() or _plain_spent > PLAIN_SECONDS:
+    if _plain_until.get() is not None:
         yield
         return
     start = time.process_time()
-    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent)
+    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent if largest < PLAIN_UNITS else 0.0)
     try:
         # Numba doesn't warn where an integer overflows or a float is divided by 0.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             yield
     finally:
         _plain_until.reset(token)
-        _plain_spent += time.process_time() - start
+        if largest < PLAIN_UNITS:
+            _plain_spent += time.process_time() - start
 
 
 class Kernel:
@@ -62,7 +66,7 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
-        if self._dispatcher is None and time.process_time() < _plain_until.get():
+        if self._dispatcher is None and time.process_time() < (_plain_until.get() or 0.0):
             return self.python(*arguments)
         return self.dispatcher(*arguments)
 

@@ -143,7 +143,7 @@ def _reached(dag: LayeredDAG, network: IntArray, sizes: IntArray) -> BoolArray:
 
 
 def _within(labels: IntArray, network: IntArray) -> IntArray:
-    """Number the labels of each network 0, 1, …; no label is in two networks."""
+    """Renumber the labels of each network 0, 1, …; no label is in two networks."""
     distinct, first, label = np.unique(labels, return_index=True, return_inverse=True)
     # Labels are numbered by first unit, and the units of a network keep their order among those of others.
     owner = network[first]

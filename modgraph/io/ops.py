@@ -246,7 +246,7 @@ class Operations:
     ) -> Value:
         """Apply kernels, (out, in / groups, …): an edge where any weight of a kernel is."""
         if transposed:  # (in, out / groups, …)
-            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
+            weight, mask = _turned_kernel(weight, groups), None if mask is None else _turned_kernel(mask, groups)
         is_input = len(value.views) == 1 and any(value.views[0].block is block for block in self.inputs)
         if value.flat or value.turned or not (value.maps or is_input):
             raise NotSupported("a convolution must read the input or feature maps")
@@ -445,7 +445,7 @@ class Operations:
             return None
         return tuple(self._function(row[0].joined(row[1:], multiply=multiply)) for row in zip(*functions, strict=True))
 
-    def concatenate(self, name: str, values: Sequence[Any], axis: Any) -> Value:
+    def concatenate(self, name: str, values: Sequence[Value], axis: Any) -> Value:
         """Put values behind each other."""
         if not all(isinstance(value, Value) for value in values):
             raise NotSupported("it puts constants beside values")

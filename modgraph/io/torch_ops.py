@@ -79,9 +79,10 @@ class TorchOperations(Operations):
             raise NotSupported("the first argument, and no other, must be computed from the input")
         match operation:
             case "convolution":
-                if not isinstance(get("weight"), np.ndarray):
+                weight = get("weight")
+                if not isinstance(weight, np.ndarray):
                     raise NotSupported("its kernels are computed from the input")
-                return self.convolution(name, value, get("weight"), get("bias"), groups=get("groups") or 1)
+                return self.convolution(name, value, weight, get("bias"), groups=get("groups") or 1)
             case "batchnorm":
                 mean, variance = get("running_mean"), get("running_var")
                 if mean is None or variance is None or get("training"):

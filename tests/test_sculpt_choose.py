@@ -13,11 +13,11 @@ from modgraph.sculpt import SculptedNetwork, by_consensus, consensus, fewest_edg
 from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
 from tests.strategies import masks as some_masks
 
-# Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 8 + 4 edges, 4 cones.
+# Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 12 edges × 4 cones = 48.
 APART = ([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], [[1, 1, 0, 0], [0, 0, 1, 1]])
-# Mixed: three units that feed both outputs; 8 + 6 edges, 6 cones; a fourth unit is not used.
+# Mixed: three units that feed both outputs; 14 edges × 6 cones = 84; a fourth unit is not used.
 MIXED = ([[1, 1, 1, 0], [0, 1, 1, 1], [1, 0, 0, 1], [0, 0, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 0]])
-# Sparse: one unit that reads every input and feeds both outputs; 4 + 2 edges, 2 cones.
+# Sparse: one unit that reads every input and feeds both outputs; 6 edges × 2 cones = 12.
 SPARSE = ([[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], [[1, 0, 0, 0], [1, 0, 0, 0]])
 
 
@@ -52,9 +52,9 @@ def test_a_trial_has_one_vote_however_many_networks_it_has() -> None:
     assert str(found) == "found in 2 of 3 trials, with 67 % of the votes"
 
 
-def test_only_networks_with_the_smallest_cones_vote() -> None:
+def test_only_networks_with_a_low_cost_vote() -> None:
     trial = [network(APART), network(MIXED), network(MIXED)]
-    strict, loose = consensus([trial]), consensus([trial], close=0.5)
+    strict, loose = consensus([trial]), consensus([trial], close=0.8)
     assert strict is not None
     assert loose is not None
     assert strict.network is trial[0]
@@ -71,7 +71,7 @@ def test_the_network_of_a_consensus_shows_it_best() -> None:
     assert found.network is plain
 
 
-def test_a_tie_goes_to_the_smaller_cones_whatever_the_order() -> None:
+def test_a_tie_goes_to_the_lower_cost_whatever_the_order() -> None:
     trials = [[network(MIXED)], [network(APART)]]
     for some in (trials, trials[::-1]):
         found = consensus(some)
@@ -119,7 +119,7 @@ def test_rules_by_name() -> None:
 def test_trials_choose_what_they_agree_on_if_they_have_it() -> None:
     first, second = [network(APART), network(MIXED)], [network(MIXED), network(APART), network(SPARSE)]
     third, fourth = [network(APART)], [network(SPARSE), network(MIXED)]
-    # `first` and `third` vote for two modules, the others for one. With two votes each, the smaller cones win: one.
+    # `first` and `third` vote for two modules, the others for one. With two votes each, the lower cost wins: one.
     assert by_consensus([first, second, third]) == [first[0], second[1], third[0]]
     assert by_consensus([first, second, third, fourth]) == [first[1], second[2], third[0], fourth[0]]
     assert chosen_networks([first, second, third], "consensus") == [first[0], second[1], third[0]]

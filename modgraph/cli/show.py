@@ -79,8 +79,8 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         return
     typer.echo(f"{dag!r}; trimmed {trimmed!r}")
     for level, name in enumerate(facts["layers"]):
-        sizes = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
-        typer.echo(f"  {name}: {sizes}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+        in_layer = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
+        typer.echo(f"  {name}: {in_layer}{'' if activations is None else ', ' + ' '.join(activations[level])}")
 
 
 def draw(

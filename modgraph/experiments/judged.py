@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.experiments.store import Store, StoredNetwork
-from modgraph.experiments.sweep import Trial
-from modgraph.functions import published
+from modgraph.experiments.sweep import Trial, target_of
+from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
-from modgraph.sculpt.choose import CLOSE, hierarchy_key, n_cones, rank
+from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
 
-N_RESAMPLES = 1000
+CRITERIA: Final = ("inputs", "outputs", "hidden", "exact")
+"""The paper's criteria, as `modgraph.Criteria` names them."""
+
+N_RESAMPLES: Final = 1000
 """Resamples of the trials for an interval of the agreement's success rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedTrial:
-    """The accepted candidates of one trial, best first: by cones, then edges (see `modgraph.sculpt.choose`).
+    """The accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.choose`).
 
     Attributes
     ----------
     trial : Trial
-    networks : tuple of StoredNetwork
+    chosen : int
+        Position of the network that a rule of choice picks alone; −1 if no network was accepted.
     edges, cones : ndarray of int, shape (n,)
+    passing : ndarray of int, shape (n,)
+        Units of each that feed another module than their own.
     shown : tuple of hashable
         The hierarchy of each (see `modgraph.sculpt.choose.hierarchy_key`).
     right : mapping of str to ndarray of bool, shape (n,)
@@ -34,37 +41,47 @@ class JudgedTrial:
     """
 
     trial: Trial
-    networks: tuple[StoredNetwork, ...]
+    chosen: int
     edges: IntArray
     cones: IntArray
+    passing: IntArray
     shown: tuple[Hashable, ...]
     right: dict[str, BoolArray]
 
 
-def judge(store: Store, trial: Trial) -> JudgedTrial:
-    """Read one trial from the store and judge each different network once."""
+def judge(
+    store: Store, trial: Trial, *, choose: Callable[[Sequence[StoredNetwork]], StoredNetwork] = fewest_edges
+) -> JudgedTrial:
+    """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
-    target = published(trial.function)
-    known: dict[bytes, tuple[int, Hashable, dict[str, bool]]] = {}
+    target = target_of(trial.function)
+    known: dict[bytes, tuple[int, Hashable, dict[str, bool], int]] = {}
     facts = []
     for candidate in accepted:
         same = b"".join(mask.tobytes() for mask in candidate.masks)
         if same not in known:
             found = candidate.hierarchy
             met = criteria(found, target)
-            right = {name: bool(getattr(met, name)) for name in ("inputs", "outputs", "hidden", "exact")}
-            known[same] = n_cones(candidate.masks), hierarchy_key(found), right
+            right = {name: bool(getattr(met, name)) for name in CRITERIA}
+            known[same] = n_cones(candidate.masks), hierarchy_key(found), right, _n_passing(found)
         facts.append((known[same], candidate))
-    facts.sort(key=lambda fact: (fact[0][0], *rank(fact[1])))
-    names = ("inputs", "outputs", "hidden", "exact")
+    facts.sort(key=lambda fact: (fact[0][0] * fact[1].edges, *rank(fact[1])))
+    best = choose(accepted) if accepted else None
     return JudgedTrial(
         trial=trial,
-        networks=tuple(candidate for _, candidate in facts),
+        chosen=next((position for position, (_, candidate) in enumerate(facts) if candidate is best), -1),
         edges=read_only(np.array([candidate.edges for _, candidate in facts], dtype=np.int64)),
         cones=read_only(np.array([fact[0] for fact, _ in facts], dtype=np.int64)),
+        passing=read_only(np.array([fact[3] for fact, _ in facts], dtype=np.int64)),
         shown=tuple(fact[1] for fact, _ in facts),
-        right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in names},
+        right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in CRITERIA},
     )
+
+
+def _n_passing(found: ModuleHierarchy) -> int:
+    """Count the units that feed another module than their own."""
+    source, target = found.labels[found.dag.sources], found.labels[found.dag.targets]
+    return len(np.unique(found.dag.sources[(source >= 0) & (target >= 0) & (source != target)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,13 +92,16 @@ class Agreement:
     ----------
     right : ndarray of bool, shape (n_trials,)
         Whether the network of each trial is right.
+    answer : bool
+        Whether the hierarchy with most votes is right, in the network that shows it at the lowest cost.
     share : float
-        Share of the votes for the hierarchy with most votes; 0 if no trial votes.
+        Its share of the votes; 0 if no trial votes.
     resampled : ndarray of float, shape (N_RESAMPLES,)
         Share of right trials in resamples of the trials, each with a vote of its own.
     """
 
     right: BoolArray
+    answer: bool
     share: float
     resampled: FloatArray
 
@@ -102,21 +122,23 @@ def agreement(
         Of one function and depth.
     criterion : {"inputs", "outputs", "hidden", "exact"}
     costs : sequence of ndarray, each of shape (n,), optional
-        What the voting networks are near the least of in each trial; by default their cones.
+        In each trial the networks near the lowest cost vote; by default, edges × cones.
     close : float ≥ 0
         How near, as a share.
     seed : int
         Of the resamples.
     """
     if costs is None:
-        costs = [trial.cones for trial in trials]
+        costs = [trial.edges * trial.cones for trial in trials]
     best: dict[Hashable, tuple[int, int]] = {}
     for trial in trials:
-        for key, *size in zip(trial.shown, trial.cones.tolist(), trial.edges.tolist(), strict=True):
-            best[key] = min(best.get(key, (size[0], size[1])), (size[0], size[1]))
+        for key, cones, edges in zip(trial.shown, trial.cones.tolist(), trial.edges.tolist(), strict=True):
+            place = cones * edges, edges
+            best[key] = min(best.get(key, place), place)
     keys = {key: column for column, key in enumerate(sorted(best, key=lambda key: (best[key], repr(key))))}
     votes = np.zeros((len(trials), len(keys)))
     shows, right = np.zeros((2, *votes.shape), dtype=np.bool_)
+    lowest = np.full(votes.shape, np.inf)
     for row, (trial, cost) in enumerate(zip(trials, costs, strict=True)):
         if not trial.shown:
             continue
@@ -126,17 +148,20 @@ def agreement(
         shown, first = np.unique(columns, return_index=True)  # the first network is the best one
         shows[row, shown] = True
         right[row, shown] = trial.right[criterion][first]
+        lowest[row, shown] = cost[first]
     if not keys:
-        return Agreement(right=np.zeros(len(trials), dtype=np.bool_), share=0.0, resampled=np.zeros(N_RESAMPLES))
+        none = np.zeros(len(trials), dtype=np.bool_)
+        return Agreement(right=none, answer=False, share=0.0, resampled=np.zeros(N_RESAMPLES))
     drawn = np.random.default_rng(seed).multinomial(len(trials), [1 / len(trials)] * len(trials), size=N_RESAMPLES)
     counts = np.vstack([np.ones(len(trials), dtype=np.int64), drawn])
-    # A trial takes the hierarchy with most votes that it shows. Equally many votes: the smallest cones, by column.
+    # A trial takes the hierarchy with most votes that it shows. Equally many votes: the lowest cost, by column.
     preferred = counts @ votes - 1e-9 * np.arange(len(keys))  # (1 + N_RESAMPLES, keys)
     taken = np.where(shows, preferred[:, None, :], -np.inf).argmax(axis=2)  # (…, trials)
     is_right = right[np.arange(len(trials)), taken]
-    voting = max(1, int(shows.any(axis=1).sum()))
+    winner = int(preferred[0].argmax())
     return Agreement(
         right=read_only(is_right[0]),
-        share=float((votes.sum(axis=0)).max() / voting),
+        answer=bool(right[lowest[:, winner].argmin(), winner]),
+        share=float(votes[:, winner].sum() / shows.any(axis=1).sum()),
         resampled=read_only((is_right[1:] * drawn).sum(axis=1) / len(trials)),
     )

@@ -12,13 +12,16 @@ from typing import Final
 import joblib
 
 from modgraph.experiments.store import Store, StoredNetwork
-from modgraph.functions import published
+from modgraph.functions import FunctionGraph, published, random
 from modgraph.modules import detect_modules
 from modgraph.sculpt import EDGE_STEPS, UNIT_STEPS, TrainSettings, sculpt
 from modgraph.sculpt.stack import n_dense_edges
 
 METHOD: Final = 1
 """Version of the method; raised when sculpting or detection may give other results for the same trial."""
+
+RANDOM: Final = "random "
+"""How the name of a random function starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Trial:
     Attributes
     ----------
     function : str
-        A name of the published catalogue.
+        A name of the published catalogue, or of a random function; see `target_of`.
     hidden : tuple of int
         Units of the hidden layers.
     seed : int
@@ -53,6 +56,24 @@ class Trial:
     def n_candidates(self) -> int:
         """Number of networks that the trial sculpts."""
         return len(self.unit_steps) * len(self.edge_steps)
+
+
+def target_of(function: str) -> FunctionGraph:
+    """Return the function of this name.
+
+    Parameters
+    ----------
+    function : str
+        A name of the published catalogue, or "random " and the arguments of `modgraph.functions.random` as JSON.
+
+    Examples
+    --------
+    >>> target_of('random {"n_inputs": 6, "levels": 1, "overlap": 0, "random_state": 3}').n_inputs
+    6
+    """
+    if function.startswith(RANDOM):
+        return random(**json.loads(function.removeprefix(RANDOM)))
+    return published(function)
 
 
 def sweep(
@@ -106,7 +127,7 @@ def sweep(
 def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str, list[StoredNetwork]]:
     """Sculpt trials that differ only in their seeds; return the candidates of each, with their modules, by its key."""
     first = trials[0]
-    target = published(first.function)
+    target = target_of(first.function)
     sizes = (target.n_inputs, *first.hidden, target.n_outputs)
     out = sculpt(
         target,
@@ -143,7 +164,7 @@ def _chunks(trials: Iterable[Trial]) -> list[list[Trial]]:
         groups[trial.function, trial.hidden, trial.settings, trial.unit_steps, trial.edge_steps].append(trial)
 
     def work(chunk: list[Trial]) -> int:
-        target, hidden = published(chunk[0].function), chunk[0].hidden
+        target, hidden = target_of(chunk[0].function), chunk[0].hidden
         sizes = (target.n_inputs, *hidden, target.n_outputs)
         candidates = sum(trial.n_candidates for trial in chunk)
         return int(n_dense_edges(sizes) * 2**target.n_inputs * chunk[0].settings.epochs * candidates)

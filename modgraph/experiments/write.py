@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,8 @@ HERE: Final = "#0072B2"
 """Colour of our results."""
 HERE_PAPERS_RULE: Final = "#56B4E9"
 """Colour of our networks judged by the paper's rule."""
+ANY: Final = "#BBBBBB"
+"""Colour of what the best choice could reach."""
 PUBLISHED: Final = "#E69F00"
 """Colour of published results."""
 DPI: Final = 150
@@ -54,6 +57,11 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, lef
     """
     rule = ["---" if column in set(left) else "---:" for column in range(len(head))]
     return [f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+
+def paragraph(text: str) -> list[str]:
+    """Wrap a paragraph of a page into lines of at most 120 characters."""
+    return textwrap.wrap(text, 120)
 
 
 def rate_or_dash(rate: float | None) -> str:

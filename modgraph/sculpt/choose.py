@@ -2,7 +2,7 @@
 
 The sparsest network is not always the one with the right structure: among equally accurate networks a difference of
 one or two edges is chance. A right structure keeps apart what can be kept apart, so few pairs of a unit and an output
-are joined, and many settings and seeds end at it. Both can be seen without knowing the target.
+are joined (small *cones*), and many settings and seeds end at it. Both can be seen without knowing the target.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from modgraph.names import counted
 if TYPE_CHECKING:
     from modgraph.modules import ModuleHierarchy
 
-CLOSE: Final = 0.05
-"""Networks vote that have at most this share more cones than the network of their trial with the fewest."""
+CLOSE: Final = 0.1
+"""Networks vote whose cost is at most this share above the lowest of their trial (`modgraph reproduce selection`)."""
 
 
 class _Candidate(Protocol):
@@ -54,7 +54,7 @@ class Consensus(Generic[AnyCandidate]):
     hierarchy : ModuleHierarchy
         The modules of `network`; ``settings["consensus"]`` says how many trials agree, so a report of it does too.
     network : SculptedNetwork or StoredNetwork
-        The network that shows the hierarchy with the smallest cones, and among equal ones with the fewest edges.
+        The network that shows the hierarchy at the lowest cost.
     share : float
         Its share of the votes, in (0, 1]: a measure of confidence.
     n_trials : int
@@ -82,11 +82,12 @@ class Consensus(Generic[AnyCandidate]):
 def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE) -> Consensus[AnyCandidate] | None:
     """Find the hierarchy that the networks of one or more trials agree on.
 
-    In each trial the networks with the smallest cones vote (see `n_cones`): those with at most `close` more than the
-    fewest, as a share. A trial has one vote, divided equally among them. Two networks show the same hierarchy if they
-    agree on the partition of the inputs, the partition of the outputs and the number of modules (see `same_hierarchy`);
-    so networks of different widths can vote together. Of hierarchies with equally many votes the one with the smaller
-    cones wins, then the one with fewer edges.
+    In each trial the networks with the lowest cost vote, those at most `close` above the lowest, as a share. A trial
+    has one vote, divided equally among them. The cost is edges × cones, where *cones* counts the pairs of a hidden unit
+    and an output that it reaches (`n_cones`): saving a share of either counts alike. Two networks show the same
+    hierarchy if they agree on the partition of the inputs, the partition of the outputs and the number of modules; so
+    networks of different widths can vote together. Of hierarchies with equally many votes the one at the lower cost
+    wins, then the one with fewer edges.
 
     Parameters
     ----------
@@ -116,16 +117,18 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
         if not candidates:
             continue
         n_trials += 1
-        voters = smallest_cones_within(candidates, close=close)
+        costs = [cost(candidate) for candidate in candidates]
+        limit = (1 + close) * min(costs)
+        voters = [pair for pair in zip(costs, candidates, strict=True) if pair[0] <= limit]
         shown = set()
-        for cones, candidate in voters:
+        for price, candidate in voters:
             same = _identity(candidate)
             if same not in hierarchies:  # many settings end at the same network
                 hierarchies[same] = candidate.hierarchy
             key = hierarchy_key(hierarchies[same])
             votes[key] += 1 / len(voters)
             shown.add(key)
-            place = (cones, *rank(candidate))
+            place = (price, *rank(candidate))
             if key not in shown_by or place < shown_by[key][0]:
                 shown_by[key] = place, candidate
         for key in shown:
@@ -205,11 +208,9 @@ def n_cones(masks: Sequence[NDArray[np.bool_]]) -> int:
     return total
 
 
-def smallest_cones_within(candidates: Sequence[AnyCandidate], *, close: float) -> list[tuple[int, AnyCandidate]]:
-    """Return the candidates with at most `close` more cones than the fewest, each with its number of cones."""
-    cones = [n_cones(candidate.masks) for candidate in candidates]
-    limit = (1 + close) * min(cones)
-    return [(number, candidate) for number, candidate in zip(cones, candidates, strict=True) if number <= limit]
+def cost(candidate: _Candidate) -> int:
+    """Return edges × cones, the lower the better; see `consensus`."""
+    return candidate.edges * n_cones(candidate.masks)
 
 
 def fewest_edges(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
@@ -248,8 +249,8 @@ def by_consensus(trials: Sequence[Sequence[AnyCandidate]], *, close: float = CLO
     """Choose a network for each trial so that the trials agree as far as they can.
 
     A second pass after `consensus`: each trial takes its network that shows the hierarchy with most votes, or if it has
-    none, the hierarchy with the next most votes. If several networks show it, the one with the smallest cones is taken;
-    ties as in `smallest_cones`.
+    none, the hierarchy with the next most votes. If several networks show it, the one at the lowest cost is taken; ties
+    as in `fewest_edges`.
 
     Parameters
     ----------
@@ -269,7 +270,7 @@ def by_consensus(trials: Sequence[Sequence[AnyCandidate]], *, close: float = CLO
     chosen = []
     for candidates in trials:
         shown: dict[Hashable, AnyCandidate] = {}
-        for candidate in sorted(candidates, key=lambda one: (n_cones(one.masks), *rank(one))):
+        for candidate in sorted(candidates, key=lambda one: (cost(one), *rank(one))):
             shown.setdefault(hierarchy_key(candidate.hierarchy), candidate)
             if order[0] in shown:
                 break

@@ -19,7 +19,8 @@ from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.ops import Operations
 from modgraph.io.request import Request
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value

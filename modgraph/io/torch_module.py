@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
-from modgraph.io.ops import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
 from modgraph.io.tensor import check_threshold
 from modgraph.io.torch_ops import UNKNOWN, TorchOperations, array, flat
 from modgraph.io.values import Value

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of
+from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of
+from modgraph.io.ops import Operations
 from modgraph.io.tensor import from_torch
 from modgraph.io.values import Value
 

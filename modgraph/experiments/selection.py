@@ -319,7 +319,7 @@ def page(cells: Sequence[SelectionCell], wrong: Iterable[Sequence[str]], publish
     lines += ["", "## Beside the published rates", ""]
     lines += write.paragraph(
         "Cells of the paper whose published rate is above the 95 % interval of ours, by the paper's rule (fewest "
-        "edges, one right network of several is enough) and by agreement. Cells with a published rate of 0 are left out."
+        "edges, one right network is enough) and by agreement. Cells with a published rate of 0 are left out."
     )
     head = ["cells", "number", "below by the paper's rule", "below by agreement", "these"]
     lines += ["", *write.markdown_table(head, published, left=(0, 4))]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modgraph.compare import ClusteringComparison, compare_clusterings
     from modgraph.dag import LayeredDAG
     from modgraph.draw import draw
-    from modgraph.evidence import ModuleEvidence, Significance, Stability, significance, stability
+    from modgraph.evidence import ModuleEvidence, Significance, significance
     from modgraph.forward import forward
     from modgraph.influence import influence
     from modgraph.io import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modgraph.pixels import draw_pixels
     from modgraph.report import report
     from modgraph.score import Criteria, Score, criteria, score
+    from modgraph.stability import Stability, stability
     from modgraph.subspace import subspaces
     from modgraph.verify import Verification, verify
 
@@ -88,7 +89,7 @@ _ROOMS = {
     "compare": ("ClusteringComparison", "compare_clusterings"),
     "dag": ("LayeredDAG",),
     "draw": ("draw",),
-    "evidence": ("ModuleEvidence", "Significance", "Stability", "significance", "stability"),
+    "evidence": ("ModuleEvidence", "Significance", "significance"),
     "forward": ("forward",),
     "influence": ("influence",),
     "io": (
@@ -105,6 +106,7 @@ _ROOMS = {
     "pixels": ("draw_pixels",),
     "report": ("report",),
     "score": ("Criteria", "Score", "criteria", "score"),
+    "stability": ("Stability", "stability"),
     "subspace": ("subspaces",),
     "verify": ("Verification", "verify"),
 }
@@ -116,6 +118,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"modgraph.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
+    if name == "detect_modules":
+        importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value
 

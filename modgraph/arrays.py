@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
 IntArray = NDArray[np.int64]
+IndexArray = NDArray[np.int32]  # of units, where there may be as many as edges
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 StrArray = NDArray[np.str_]
@@ -18,15 +19,7 @@ Matrix = Any  # array_like, a scipy sparse matrix, or a torch tensor
 def as_matrix(matrix: Matrix) -> Any:
     """Convert a matrix of any kind to a numpy array, or a scipy sparse one to a `csr_array` without duplicates.
 
-    Parameters
-    ----------
-    matrix : array_like, scipy sparse matrix, or torch tensor
-        A tensor may be on any device, of any dtype and layout, and may require gradients.
-
-    Returns
-    -------
-    ndarray or csr_array
-        Shares memory with `matrix` where that is possible.
+    A tensor may be on any device, of any dtype and layout, and may require gradients. Memory is shared where possible.
     """
     if issparse(matrix):
         rows = csr_array(matrix)
@@ -44,16 +37,6 @@ def as_matrix(matrix: Matrix) -> Any:
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array` itself, made read-only.
-
-    Parameters
-    ----------
-    array : ndarray
-        Must not be used for writing elsewhere: it is not copied.
-
-    Returns
-    -------
-    ndarray
-    """
+    """Return `array` itself, made read-only; it must not be used for writing elsewhere."""
     array.flags.writeable = False
     return array

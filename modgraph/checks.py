@@ -29,14 +29,7 @@ def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = Non
 
 
 def check_ints(name: str, values: Iterable[int], *, at_least: int) -> tuple[int, ...]:
-    """Return `values` as a tuple of one or more ints, none below `at_least`.
-
-    Examples
-    --------
-    >>> check_ints("hidden", [24, 0], at_least=1)
-    Traceback (most recent call last):
-    ValueError: `hidden` must be a sequence of ints ≥ 1, at least one of them (got [24, 0])
-    """
+    """Return `values` as a tuple of one or more ints, none below `at_least`."""
     wanted = f"`{name}` must be a sequence of ints ≥ {at_least}, at least one of them"
     try:
         numbers = tuple(values)
@@ -49,14 +42,7 @@ def check_ints(name: str, values: Iterable[int], *, at_least: int) -> tuple[int,
 
 
 def check_number(name: str, value: Any, accepts: Callable[[float], bool], *, wanted: str) -> float:
-    """Return `value` as a number for which `accepts` is true; `wanted` says in words which these are.
-
-    Examples
-    --------
-    >>> check_number("learning_rate", 0, lambda x: x > 0, wanted="a number > 0")
-    Traceback (most recent call last):
-    ValueError: `learning_rate` must be a number > 0 (got 0)
-    """
+    """Return `value` as a number for which `accepts` is true; `wanted` says in words which these are."""
     number = not isinstance(value, bool | np.bool_) and isinstance(value, int | float | np.integer | np.floating)
     if not number or not accepts(value):
         raise ValueError(f"`{name}` must be {wanted} (got {value!r})")
@@ -64,50 +50,23 @@ def check_number(name: str, value: Any, accepts: Callable[[float], bool], *, wan
 
 
 def check_share(name: str, value: Any, *, above_zero: bool = False) -> float:
-    """Return `value` as a number from 0 (or above it) to 1.
-
-    Examples
-    --------
-    >>> check_share("merge_threshold", 1.5, above_zero=True)
-    Traceback (most recent call last):
-    ValueError: `merge_threshold` must be a number in (0, 1] (got 1.5)
-    """
+    """Return `value` as a number from 0 (or above it) to 1."""
     wanted = f"a number in {'(0' if above_zero else '[0'}, 1]"
     return check_number(name, value, lambda x: (0 < x <= 1) or (x == 0 and not above_zero), wanted=wanted)
 
 
 def check_hops(hops: int | None, *, n_layers: int) -> int:
-    """Return `hops` as a number of steps that can differ from fewer ones: at most ``n_layers − 1``, also for None.
-
-    Examples
-    --------
-    >>> check_hops(None, n_layers=4), check_hops(2, n_layers=4), check_hops(9, n_layers=4)
-    (3, 2, 3)
-    """
+    """Return `hops` as a number of steps that can differ from fewer ones: at most ``n_layers − 1``, also for None."""
     return n_layers - 1 if hops is None else min(check_int("hops", hops, at_least=1), n_layers - 1)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return `value` as a finite number above 0.
-
-    Examples
-    --------
-    >>> check_positive("resolution", 0)
-    Traceback (most recent call last):
-    ValueError: `resolution` must be a number > 0 (got 0)
-    """
+    """Return `value` as a finite number above 0."""
     return check_number(name, value, lambda x: 0 < x < np.inf, wanted="a number > 0")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`.
-
-    Examples
-    --------
-    >>> check_choice("direction", "up", ["outwards", "inwards"])
-    Traceback (most recent call last):
-    ValueError: `direction` must be "outwards" or "inwards" (got 'up')
-    """
+    """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         *first, last = (f'"{choice}"' for choice in choices)
         raise ValueError(f"`{name}` must be {', '.join(first)} or {last} (got {value!r})")
@@ -115,14 +74,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def check_mask(name: str, mask: ArrayLike, *, length: int, item: str) -> BoolArray:
-    """Return `mask` as an array with one boolean for each item.
-
-    Examples
-    --------
-    >>> check_mask("kept", [0, 1], length=2, item="unit")
-    Traceback (most recent call last):
-    ValueError: `kept` must be 2 booleans, one for each unit (got shape (2,), int64)
-    """
+    """Return `mask` as an array with one boolean for each item."""
     array = np.asarray(mask)
     if array.dtype != np.bool_ or array.shape != (length,):
         raise ValueError(
@@ -162,14 +114,7 @@ def check_int_vector(name: str, values: ArrayLike, *, length: int) -> IntArray:
 
 
 def require(library: str, *, purpose: str, extra: str) -> Any:
-    """Import an optional library, or say what needs it and which extra brings it.
-
-    Examples
-    --------
-    >>> require("no_such_library", purpose="`draw`", extra="draw")
-    Traceback (most recent call last):
-    ImportError: `draw` needs no_such_library: pip install 'modgraph-nn[draw]'
-    """
+    """Import an optional library, or say what needs it and which extra brings it."""
     try:
         return importlib.import_module(library)
     except ImportError as error:

@@ -49,13 +49,7 @@ class ClusteringComparison:
     found: tuple[ModuleHierarchy, ...]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table as a pandas ``DataFrame``: a row a method, with a column ``ami_…`` for each method.
-
-        Raises
-        ------
-        ImportError
-            If pandas is missing.
-        """
+        """Return the table as a pandas ``DataFrame``: a row a method, with a column ``ami_…`` for each method."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -107,14 +101,8 @@ def compare_clusterings(
     dag : LayeredDAG
     methods : sequence of str or callable
         As `clustering` of `detect_modules`; a callable goes by its name.
-    hops, merge_threshold
-        As for `detect_modules`.
-    random_state : int, Generator or None
-        Seed of the methods that draw at random; an int seeds each of them anew.
-
-    Returns
-    -------
-    ClusteringComparison
+    hops, merge_threshold, random_state
+        As for `detect_modules`; an int as `random_state` seeds each method anew.
 
     Raises
     ------

@@ -1,41 +1,103 @@
-"""Compilation by numba with a cache that works on any machine. Importing this room loads numba, which takes 0.5 s."""
+"""Functions that numba compiles when they are first called, with a cache that works on any machine.
+
+Numba, which takes half a second to load, is loaded with the first call. Small inputs need neither: inside `plain()`
+functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
-import numba
-from numba.core.caching import FunctionCache
+import numpy as np
+
+announce: Callable[[str], None] | None = None
+"""Called once, with a sentence, before something is compiled that is not in the cache."""
+
+PLAIN_SECONDS = 5.0
+"""How long a process runs such functions as Python. Compiling takes about four times as long."""
+
+PLAIN_UNITS = 64
+"""Units of a layer from which on functions are always compiled."""
+
+_plain_until = ContextVar("plain_until", default=0.0)
+_plain_spent = 0.0
 
 
-class _ForgivingCache(FunctionCache):
-    """A cache on disk that compiles anew where a file is damaged or can't be written."""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load a compiled function; None where it isn't in the cache or its file is damaged."""
-        try:
-            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except Exception:  # a cut or empty file: unpickling it may raise anything
-            try:
-                self.flush()  # type: ignore[no-untyped-call]
-            except OSError:
-                self.disable()  # type: ignore[no-untyped-call]
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Save a compiled function, if the folder can be written (the disk may be full by now)."""
-        try:
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except OSError:
-            self.disable()  # type: ignore[no-untyped-call]
+@contextmanager
+def plain(*, largest: int) -> Iterator[None]:
+    """Run functions that aren't compiled yet as plain Python if the largest layer has few units."""
+    global _plain_spent
+    if largest >= PLAIN_UNITS or _plain_until.get() or _plain_spent > PLAIN_SECONDS:
+        yield
+        return
+    start = time.process_time()
+    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent)
+    try:
+        # Numba doesn't warn where an integer overflows or a float is divided by 0.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            yield
+    finally:
+        _plain_until.reset(token)
+        _plain_spent += time.process_time() - start
 
 
-def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+class Kernel:
+    """A function that is compiled when it is first called. Other attributes are those of numba's dispatcher."""
+
+    def __init__(self, function: Callable[..., Any], *, cache: bool, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._cached, self._options = function, cache, options
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        if self._dispatcher is None and time.process_time() < _plain_until.get():
+            return self.python(*arguments)
+        return self.dispatcher(*arguments)
+
+    @functools.cached_property
+    def python(self) -> Callable[..., Any]:
+        """The same as plain Python; it calls what it calls as plain Python, too."""
+        function = self._function
+        names = dict(function.__globals__)
+        for name in function.__code__.co_names:
+            if isinstance(names.get(name), Kernel) and names[name] is not self:
+                names[name] = names[name].python
+        return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's dispatcher."""
+        if self._dispatcher is None:
+            import numba
+
+            dispatcher = numba.njit(**self._options)(self._function)
+            if self._cached and hasattr(dispatcher, "enable_caching"):  # not if NUMBA_DISABLE_JIT is set
+                found = _cache_of(self._function)
+                if found is not None:
+                    dispatcher._cache = found
+            self._dispatcher = dispatcher
+        return self._dispatcher
+
+    def __getattr__(self, name: str) -> Any:
+        # Numba asks for `_numba_type_` where one compiled function calls another.
+        if name.startswith("__") or name == "_dispatcher":
+            raise AttributeError(name)
+        return getattr(self.dispatcher, name)
+
+
+def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Compile a function by ``numba.njit``, whatever folders can be written.
 
     Compiled code is cached beside the source, else in the user's cache folder (or ``NUMBA_CACHE_DIR``), as numba
@@ -62,32 +124,65 @@ def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]]
     >>> double(21)
     42
     """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**options)(function)
-        if cache and hasattr(dispatcher, "enable_caching"):  # not if NUMBA_DISABLE_JIT is set
-            found = _cache_of(function)
-            if found is not None:
-                dispatcher._cache = found
-        return dispatcher
-
-    return decorate
+    return lambda function: Kernel(function, cache=cache, options=options)
 
 
-def _cache_of(function: Callable[..., Any]) -> _ForgivingCache | None:
+def in_threads(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    """Call `function` for each part, in as many threads as numba may use; the results in the order of the parts."""
+    if len(parts) == 1:
+        return [function(parts[0])]
+    import numba
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        return list(pool.map(function, parts))
+
+
+@functools.cache
+def _cache_class() -> type:
+    """Return a cache on disk that compiles anew where a file is damaged or can't be written."""
+    from numba.core.caching import FunctionCache
+
+    class ForgivingCache(FunctionCache):  # type: ignore[misc]
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            global announce
+            found = None
+            try:
+                found = super().load_overload(sig, target_context)
+            except Exception:  # a cut or empty file: unpickling it may raise anything
+                try:
+                    self.flush()
+                except OSError:
+                    self.disable()
+            if found is None and announce is not None:
+                announce("compiling, once")
+                announce = None
+            return found
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError:  # the disk may be full by now
+                self.disable()
+
+    return ForgivingCache
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
     """Open the cache of a function in the first folder that can be written; None where there is none."""
     try:
-        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
+        return _cache_class()(function)
     except RuntimeError:  # "cannot cache function …: no locator available"
         pass
     folder = _temporary_folder()
     if folder is None:
         return None
+    import numba
+
     config: Any = numba.config
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return _ForgivingCache(function)  # type: ignore[no-untyped-call]
+        return _cache_class()(function)
     except RuntimeError:
         return None
     finally:

@@ -7,17 +7,18 @@ layer (layer 0 = inputs, last layer = outputs); an edge always leads to a later 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
-from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, as_matrix, read_only
+from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, read_only
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 from modgraph.digraph import chosen_nodes, layered
+from modgraph.edges import check_layers, dense_places, join_biases, mask_edges, sorted_edges
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
@@ -93,58 +94,34 @@ class LayeredDAG:
         Parameters
         ----------
         masks : sequence of array_like, scipy sparse matrices or torch tensors, shapes (out, in)
-            One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks,
-            or the pruned weights themselves.
-        weights : sequence of the same kinds, shapes as `masks`, optional
-            The weight of every edge; entries where the mask is zero are ignored, but must be finite.
+            One per weight layer, in the order of ``torch.nn.Linear.weight``; nonzero = edge. Boolean masks, or the
+            pruned weights themselves.
+        weights : sequence of the same kinds and shapes, optional
+            The weight of every edge, finite; entries where the mask is zero are ignored.
         biases : sequence of array_like, shapes (out,), optional
-            One vector per weight layer.
         activations : sequence of str, optional
             One name per weight layer, such as "relu" (see `forward`).
         unit_names : sequence of str, length n_units, optional
         layer_names : sequence of str, length n_layers, optional
             One more than there are masks: inputs first.
 
-        Returns
-        -------
-        LayeredDAG
-
         Raises
         ------
         ValueError
-            If there is no mask or a layer has no units; if shapes do not chain, or an entry is not finite as a
-            64-bit float; if the number of biases or names is wrong.
+            If there is no mask, a layer has no units, shapes do not chain, an entry is not finite as a 64-bit float,
+            or the number of biases or names is wrong.
         """
-        matrices = _matrices("masks", masks)
-        sizes = [matrices[0].shape[1], *(m.shape[0] for m in matrices)]
-        if weights is not None:
-            values = _matrices("weights", weights)
-            if [m.shape for m in values] != [m.shape for m in matrices]:
-                raise ValueError(
-                    "`weights` must have the shapes of `masks` "
-                    f"(got {[m.shape for m in values]} for {[m.shape for m in matrices]})"
-                )
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        names = None if activations is None else check_texts("activations", activations, length=len(matrices))
-        sources, targets = [], []
-        kept = []
-        for position, matrix in enumerate(matrices):
-            # Transposed, so that edges are sorted by source, then target.
-            source, target = np.nonzero(matrix.T) if not issparse(matrix) else _sorted_entries(matrix)
-            sources.append(source + starts[position])
-            targets.append(target + starts[position + 1])
-            if weights is not None:
-                picked = values[position][target, source]
-                picked = picked.toarray().reshape(-1) if issparse(picked) else picked
-                kept.append(np.asarray(picked, dtype=np.float64))
+        found = mask_edges(masks, weights)
+        sizes = found.sizes
+        names = None if activations is None else check_texts("activations", activations, length=len(sizes) - 1)
         return cls.from_sorted_edges(
-            np.concatenate(sources),
-            np.concatenate(targets),
+            found.sources,
+            found.targets,
             layer=np.repeat(np.arange(len(sizes)), sizes),
             n_layers=len(sizes),
-            dense_edges=sum(m.shape[0] * m.shape[1] for m in matrices),
-            weights=None if weights is None else np.concatenate(kept),
-            biases=None if biases is None else _all_biases(biases, sizes=sizes),
+            dense_edges=found.dense_edges,
+            weights=found.weights,
+            biases=None if biases is None else join_biases(biases, sizes=sizes),
             activations=None if names is None else np.repeat(np.array(["identity", *names]), sizes),
             unit_names=unit_names,
             layer_names=layer_names,
@@ -178,67 +155,22 @@ class LayeredDAG:
         dense_edges : int ≥ n_edges, optional
             Edges of the network before pruning; by default all pairs of units in the pairs of layers that are
             next to each other or joined by an edge.
-        biases : array_like of float, shape (n_units,), optional
-            Finite; 0 for inputs.
-        activations, unit_names : sequence of str, length n_units, optional
-        layer_names : sequence of str, length n_layers, optional
-        positions : array_like of int, shape (n_units,), optional
-            The token position of each unit.
-        notes : sequence of str
-            What reading could not know or left out.
-
-        Returns
-        -------
-        LayeredDAG
+        biases, activations, unit_names, layer_names, positions, notes
+            As the attributes of `LayeredDAG`; biases finite.
 
         Raises
         ------
         ValueError
             If an argument is not of that form.
         """
-        layers = np.asarray(layer)
-        if layers.ndim != 1 or layers.size == 0 or not np.issubdtype(layers.dtype, np.integer):
-            raise ValueError(f"`layer` must be a non-empty vector of ints (got shape {layers.shape}, {layers.dtype})")
-        steps = np.diff(layers)
-        if layers[0] != 0 or (steps < 0).any() or (steps > 1).any() or layers[-1] == 0:
-            raise ValueError(
-                "`layer` must start at 0 and never decrease or skip a number, with at least two layers "
-                f"(got {layers.tolist() if layers.size <= 20 else layers})"
-            )
-        pairs = np.asarray(edges)
-        pairs = pairs.reshape(0, 2).astype(np.int64) if pairs.size == 0 else pairs
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
-            raise ValueError(f"`edges` must be ints of shape (n_edges, 2) (got {pairs.shape}, {pairs.dtype})")
-        if pairs.size and (pairs.min() < 0 or pairs.max() >= layers.size):
-            raise ValueError(f"`edges` must name units from 0 to {layers.size - 1} (got {pairs.min()} … {pairs.max()})")
-        backwards = np.flatnonzero(layers[pairs[:, 0]] >= layers[pairs[:, 1]])
-        if backwards.size:
-            source, target = pairs[backwards[0]].tolist()
-            raise ValueError(
-                f"`edges` must lead to a later layer (got {source} → {target}, "
-                f"layers {layers[source]} → {layers[target]})"
-            )
-        sizes = np.bincount(layers)
-        joined = {(level, level + 1) for level in range(sizes.size - 1)}
-        joined |= {divmod(both, sizes.size) for both in np.unique(layers[pairs] @ [sizes.size, 1]).tolist()}
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        pairs = pairs[order]
-        repeated = (pairs[1:] == pairs[:-1]).all(axis=1)
-        values = None
-        if weights is not None:
-            values = check_finite_vector("weights", weights, length=order.size)
-            if repeated.any():
-                source, target = pairs[1:][repeated][0].tolist()
-                raise ValueError(f"`edges` must not repeat an edge that has a weight (got {source} → {target} twice)")
-            values = values[order]
-        elif repeated.any():
-            pairs = pairs[np.concatenate([[True], ~repeated])]
+        layers = check_layers(layer)
+        pairs, values = sorted_edges(edges, layers, weights)
         return cls.from_sorted_edges(
             pairs[:, 0],
             pairs[:, 1],
             layer=layers,
-            n_layers=int(sizes.size),
-            dense_edges=int(sum(sizes[a] * sizes[b] for a, b in joined)) if dense_edges is None else dense_edges,
+            n_layers=int(layers[-1]) + 1,
+            dense_edges=dense_places(pairs, layers) if dense_edges is None else dense_edges,
             weights=values,
             biases=biases,
             activations=activations,
@@ -260,24 +192,18 @@ class LayeredDAG:
         """Build a graph from the edges of any directed graph, cycles too.
 
         Nodes on a common cycle become one unit. A unit's layer is the longest path that leads to it; outputs are in
-        the last layer.
+        the last layer. Unit names are the nodes; notes say what became of cycles and what was left out.
 
         Parameters
         ----------
         edges : sequence of pairs of nodes, or array_like of int, shape (n_edges, 2)
-            Source and target of each edge. Nodes are any hashable values; repeats count once, with the sum of their
-            weights.
+            Source and target of each edge, any hashable values; repeats count once, with the sum of their weights.
         inputs : "sources", nodes, or function of a node
             Layer 0. Edges that enter inputs are left out.
         outputs : "sinks", nodes, or function of a node
             The last layer. An output that has successors is shown there by a copy with one edge.
         weights : array_like of float, shape (n_edges,), optional
             Finite.
-
-        Returns
-        -------
-        LayeredDAG
-            Its unit names are the nodes, its notes say what became of cycles and what was left out.
 
         Raises
         ------
@@ -329,39 +255,19 @@ class LayeredDAG:
     ) -> LayeredDAG:
         """Build a graph from edges that are known to be valid, unique and sorted; they are not checked.
 
-        For code that produces edges in this order. `from_edges` checks and sorts them.
+        `from_edges` checks and sorts edges.
 
         Parameters
         ----------
-        sources, targets : ndarray of int, shape (n_edges,)
-            Source and target unit of each edge, sorted by source, then target, without repeats; the target's layer
-            is later than the source's.
-        layer : ndarray of int, shape (n_units,)
-            The layer of every unit, never decreasing, from 0 to ``n_layers − 1``; layers may be empty.
-        n_layers : int
-        dense_edges : int ≥ 1 and ≥ n_edges
-            Edges of the network before pruning.
-        weights : ndarray of float, shape (n_edges,), or None
-            Finite.
-        unit_index : ndarray of int, shape (n_units,), optional
-            Number of each unit in the graph as first built; by default 0 … n_units − 1.
-        biases : array_like of float, shape (n_units,), optional
-            Finite; 0 for inputs.
-        activations, unit_names : sequence of str, length n_units, optional
-        layer_names : sequence of str, length n_layers, optional
-        positions : array_like of int, shape (n_units,), optional
-            The token position of each unit.
-        notes : sequence of str, optional
-            What could not be known when the network was read, or was left out.
-
-        Returns
-        -------
-        LayeredDAG
+        sources, targets, layer, n_layers, dense_edges, weights, unit_index
+            As the attributes of `LayeredDAG`; layers may be empty. `unit_index` is 0 … n_units − 1 by default.
+        biases, activations, unit_names, layer_names, positions, notes
+            As in `from_edges`.
 
         Raises
         ------
         ValueError
-            If `dense_edges` is below its bounds, `biases` are not finite, or names are not as many as needed.
+            If `dense_edges` is below 1 or n_edges, biases are not finite, or names are not as many as needed.
 
         Examples
         --------
@@ -443,27 +349,29 @@ class LayeredDAG:
         """The first unit of each layer, and at the end `n_units`; shape (n_layers + 1,)."""
         return read_only(np.searchsorted(self.layer, np.arange(self.n_layers + 1)))
 
+    @property
+    def layer_pair(self) -> IntArray:
+        """The number of the pair of layers that each edge joins, ``source layer · n_layers + target layer``."""
+        return self.layer[self.sources] * self.n_layers + self.layer[self.targets]
+
+    def edges_by_layers(self) -> Iterator[tuple[int, int, IntArray]]:
+        """Yield each pair of layers that edges join, sorted, and the numbers of these edges in order."""
+        layer_pair = self.layer_pair
+        order = np.argsort(layer_pair, kind="stable")
+        pairs, first = np.unique(layer_pair[order], return_index=True)
+        for pair, edges in zip(pairs.tolist(), np.split(order, first[1:]), strict=False):
+            yield *divmod(pair, self.n_layers), edges
+
     def trim(self) -> LayeredDAG:
-        """Drop the units that lie on no path from an input to an output.
+        """Drop the units that lie on no path from an input to an output; outputs always stay.
 
-        Outputs always stay. The result is the same as dropping units without incoming or without outgoing edges
-        until nothing changes (paper, section 3.1). It takes O(edges): a unit is kept if it can be reached from layer 0
-        and can reach the last layer.
-
-        Returns
-        -------
-        LayeredDAG
-            Its `unit_index` has the former number of each unit. Layers keep their numbers, also empty ones.
+        The same as dropping units without incoming or without outgoing edges until nothing changes (paper, section
+        3.1), in O(edges). Layers keep their numbers, also empty ones; `unit_index` has the former number of each unit.
         """
         return self.subgraph(self.on_path())
 
     def on_path(self) -> BoolArray:
-        """Find the units that `trim` keeps: outputs, and units on a path from an input to an output.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_units,)
-        """
+        """Find the units that `trim` keeps; ndarray of bool, shape (n_units,)."""
         last = self.layer == self.n_layers - 1
         forwards, backwards = self.layer == 0, last.copy()
         sources, targets = self.sources, self.targets
@@ -477,21 +385,7 @@ class LayeredDAG:
         return read_only((forwards & backwards) | last)
 
     def subgraph(self, kept: BoolArray) -> LayeredDAG:
-        """Keep the units where `kept` is True, and the edges between them.
-
-        Parameters
-        ----------
-        kept : ndarray of bool, shape (n_units,)
-
-        Returns
-        -------
-        LayeredDAG
-
-        Raises
-        ------
-        ValueError
-            If `kept` is not of that form.
-        """
+        """Keep the units where `kept`, ndarray of bool (n_units,), is True, and the edges between them."""
         kept = check_mask("kept", kept, length=self.n_units, item="unit")
         new_number = np.cumsum(kept) - 1
         part = self.keep_edges(kept[self.sources] & kept[self.targets])
@@ -503,21 +397,7 @@ class LayeredDAG:
         )
 
     def keep_edges(self, kept: BoolArray) -> LayeredDAG:
-        """Keep the edges where `kept` is True, and all units and everything known about them.
-
-        Parameters
-        ----------
-        kept : ndarray of bool, shape (n_edges,)
-
-        Returns
-        -------
-        LayeredDAG
-
-        Raises
-        ------
-        ValueError
-            If `kept` is not of that form.
-        """
+        """Keep the edges where `kept`, ndarray of bool (n_edges,), is True, and all units and what is known of them."""
         kept = check_mask("kept", kept, length=self.n_edges, item="edge")
         return replace(self, **self._selected(_EDGE_FIELDS, kept))
 
@@ -538,46 +418,14 @@ class LayeredDAG:
         return f"LayeredDAG({list(self.layer_sizes)}, {self.n_edges} edges, density {self.density:.3g})"
 
 
-def _matrices(name: str, arrays: Sequence[Matrix]) -> list[Matrix]:
-    """Return `arrays` as finite numpy or CSR matrices whose shapes chain."""
-    matrices = [as_matrix(array) for array in arrays]
-    if not matrices:
-        raise ValueError(f"`{name}` must hold at least one (out, in) array (got none)")
-    for position, matrix in enumerate(matrices):
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise ValueError(f"`{name}[{position}]` must be a non-empty (out, in) array (got shape {matrix.shape})")
-        if matrix.dtype.kind not in "biuf":
-            raise ValueError(f"`{name}[{position}]` must hold real numbers (got dtype {matrix.dtype})")
-        # Sparse matrices list the entries that are not zero, dense ones all entries.
-        entries = matrix.tocoo().data if issparse(matrix) else matrix.ravel()
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(entries.astype(np.float64, copy=False))
-        if not finite.all():
-            place = int(np.argmin(finite))
-            row, column = (
-                [int(at[place]) for at in matrix.tocoo().coords] if issparse(matrix) else divmod(place, matrix.shape[1])
-            )
-            raise ValueError(f"`{name}[{position}]` must be finite (got {entries[place]} at ({row}, {column}))")
-    for position, (one, two) in enumerate(itertools.pairwise(matrices)):
-        if two.shape[1] != one.shape[0]:
-            raise ValueError(
-                f"`{name}` must chain: `{name}[{position + 1}]` must have {one.shape[0]} columns, "
-                f"one for each row of `{name}[{position}]` (got shape {two.shape})"
-            )
-    return matrices
+READERS: list[Callable[[Any], LayeredDAG]] = []
+"""What reads files, live models and arrays: `modgraph.io` adds its reader, and the graph layer needn't import it."""
 
 
-def _sorted_entries(matrix: csr_array) -> tuple[IntArray, IntArray]:
-    """Return column and row of each nonzero entry of a sparse matrix, sorted by column, then row."""
-    by_column = matrix.tocsc()
-    by_column.eliminate_zeros()
-    columns = np.repeat(np.arange(matrix.shape[1]), np.diff(by_column.indptr))
-    return columns, by_column.indices.astype(np.int64)
-
-
-def _all_biases(biases: Sequence[ArrayLike], *, sizes: Sequence[int]) -> FloatArray:
-    """Join the biases of all layers; inputs have 0."""
-    if len(biases) != len(sizes) - 1:
-        raise ValueError(f"`biases` must be {len(sizes) - 1} vectors, one a weight layer (got {len(biases)})")
-    vectors = [check_finite_vector(f"biases[{at}]", vector, length=sizes[at + 1]) for at, vector in enumerate(biases)]
-    return np.concatenate([np.zeros(sizes[0]), *vectors])
+def as_dag(dag: Any) -> LayeredDAG:
+    """Return a graph as it is; read anything else, where `modgraph.io` is loaded."""
+    if isinstance(dag, LayeredDAG):
+        return dag
+    if not READERS:
+        raise ValueError(f"`dag` must be a LayeredDAG (got {type(dag).__name__}): call `modgraph.load_network` first")
+    return READERS[-1](dag)

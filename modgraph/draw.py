@@ -16,8 +16,8 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
-from modgraph.marks import CERTIFIED, Marks, edge_strength, explain, marks, negative_edges, second_modules
-from modgraph.modules import ModuleHierarchy
+from modgraph.marks import Marks, edge_strength, explain, marks, negative_edges, second_modules
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
 from modgraph.verify import Verification
@@ -66,7 +66,7 @@ def draw(
     target : FunctionGraph, optional
         The function that the network was trained on. Inputs get its names, outputs the names of the bits they show,
         and modules the name of the sub-function that `modgraph.score` matches them with (``?`` marks an inexact
-        match). Without a target inputs and outputs are named as in `modgraph.report`, and a module is ``#`` and its id.
+        match). Without a target a module is ``#`` and its id.
     names : sequence of str, optional
         Names of the modules by id, instead of the above.
     image_shape : (int, int), optional
@@ -74,23 +74,16 @@ def draw(
         colours of their modules, pale where trimming removed them. The pixels of a module share a box above the image;
         a line from there stands for all their edges to a unit, thicker for more edges.
     evidence : Significance, optional
-        A result of `modgraph.significance`: the title has its p-value, and modules with weak evidence (p > 0.05 or
-        confidence < 0.5) have a pale box with a dashed outline.
+        The title has its p-value, and modules with weak evidence (p > 0.05 or confidence < 0.5) have a pale box with a
+        dashed outline.
     verification : Verification, optional
-        A result of `modgraph.verify`: certified modules are marked ``✓``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+        Certified modules are marked ``✓``.
 
     Raises
     ------
     ValueError
-        If `target` has another number of inputs or outputs than the network, `names` another number of names than
-        there are modules, `image_shape` another number of pixels than there are inputs, or `evidence` or
-        `verification` another number of modules.
-    ImportError
-        If matplotlib is not installed.
+        If `target`, `names`, `image_shape`, `evidence` or `verification` is for another number of inputs, outputs or
+        modules.
 
     Examples
     --------
@@ -101,51 +94,16 @@ def draw(
     '4–3–2 · density 50 % · 2 modules'
     >>> ax.figure.savefig("modules.png")  # doctest: +SKIP
     """
+    check_found(found)
     require("matplotlib", purpose="`draw`", extra="draw")
     from matplotlib.figure import Figure
 
-    texts = layout.module_names(found, target, names)
     known = marks(found, evidence=evidence, verification=verification)
-    texts = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
-    kept = found.labels >= 0
-    dag, labels = found.dag.subgraph(kept), found.labels[kept]
-    shown = np.array(unit_names(found.dag, **layout.end_names(target)))[kept].tolist()
-    density, n_inputs = dag.density, dag.layer_sizes[0]
-    title = f"{'–'.join(map(str, dag.layer_sizes))} · density {100 * density:.3g} % · "
-    title += counted(found.n_modules, "module")
-    n_pixels = n_edges = np.ones(0, dtype=np.int64)
-    if image_shape is not None:
-        layout.check_image_shape(found.dag, image_shape)
-        columns = np.flatnonzero(kept)[:n_inputs] % image_shape[1]
-        dag, labels, n_pixels, n_edges = layout.merge_inputs(dag, labels, columns)
-        shown = dag.layer_sizes[0] * [""] + shown[n_inputs:]
-    text_widths = [_text_width(text, _MODULE, bold=True) + 0.04 for text in texts]
-    at_end = dag.layer % (dag.n_layers - 1) == 0
-    name_widths = np.array([_text_width(n, _NAME) if end else 0.0 for n, end in zip(shown, at_end, strict=True)])
-    rows = layout.boxes(dag, labels, layout.order(dag, labels), texts, text_widths)
-    width, height = (
-        (layout.MAX_WIDTH, None) if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
-    )
-    if image_shape is not None:
-        _count_pixels(rows[0], n_pixels, width=width)
-    if ax is None:
-        width = layout.figure_width(rows, image=layout.image_size(image_shape)[0])
-    image = layout.image_size(image_shape, width=width, height=height)
-    height, angles = layout.arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
-    if _text_width(title, _TITLE) > width - 0.2:
-        title = title.replace(" · ", "\n", 1)
-    drawing = _Drawing(
-        dag=dag,
-        labels=labels,
-        rows=rows,
-        colours=layout.colours(found.n_modules),
-        second=second_modules(found)[kept] if image_shape is None else np.full(dag.n_units, -1),
-        marks=known,
-        size=(width, height),
-    )
-    lines = explain(negative=bool(negative_edges(dag).any()), shared=bool((drawing.second >= 0).any()))
-    notes = [*known.notes, lines] if lines else known.notes
-    title = "\n".join([title, *itertools.chain(*(_wrapped(note, width - 0.2) for note in notes))])
+    texts = known.named(layout.module_names(found, target, names))
+    size = None if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
+    drawing = _place(found, target, texts, known, image_shape=image_shape, size=size)
+    width, height = drawing.size
+    title = _title(found, drawing)
     if ax is None:
         total = height + _TITLE_HEIGHT + _LINE_HEIGHT * title.count("\n")
         ax = Figure(figsize=(width, total)).add_axes((0, 0, 1, height / total))
@@ -153,24 +111,13 @@ def draw(
     ax.set_axis_off()
     ax.set_title(title, fontsize=_TITLE)
     if image_shape is not None:
-        corner, pixel = ((width - image[0]) / 2, layout.EDGE), image[0] / image_shape[1]
+        pixel = drawing.image_width / image_shape[1]
+        corner = ((width - drawing.image_width) / 2, layout.EDGE)
         ax.add_collection(squares(image_shape, pixel_colours(found), corner=corner, pixel=pixel), autolim=False)
-    _draw_boxes(ax, drawing, image=image_shape is not None)
-    _draw_edges(ax, drawing, n_edges)
-    _draw_units(ax, drawing, inputs=image_shape is None)
-    _draw_names(ax, drawing, shown, angles)
-    if layout.names_layers(width) and height > 0.15 * dag.n_layers:
-        for row, name in zip(rows, layer_names(found.dag), strict=True):
-            if row:
-                ax.text(
-                    layout.EDGE,
-                    row[0].y,
-                    short(name, longest=layout.LONGEST_LAYER),
-                    fontsize=_LAYER,
-                    va="center",
-                    color="0.45",
-                    **_TEXT,
-                )
+    _draw_boxes(ax, drawing)
+    _draw_edges(ax, drawing)
+    _draw_units(ax, drawing)
+    _draw_names(ax, drawing, layer_names(found.dag))
     return ax
 
 
@@ -183,14 +130,78 @@ class _Drawing:
 
     dag: LayeredDAG
     labels: IntArray  # module of each unit, (n_units,)
-    rows: list[list[layout.Box]]
-    colours: FloatArray  # of the modules, (n_modules, 3)
     second: IntArray  # module with the second largest share of each shared unit, else −1, (n_units,)
+    names: list[str]  # of the units
+    n_edges: IntArray  # with an image, how many edges each line stands for
+    rows: list[list[layout.Box]]
+    angles: list[int | None]  # of the names of inputs and outputs
+    colours: FloatArray  # of the modules, (n_modules, 3)
     marks: Marks
+    image_width: float  # inches, 0 without an image
     size: tuple[float, float]  # width and height in inches
 
 
-def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
+def _place(
+    found: ModuleHierarchy,
+    target: FunctionGraph | None,
+    texts: Sequence[str],
+    known: Marks,
+    *,
+    image_shape: tuple[int, int] | None,
+    size: tuple[float, float] | None,
+) -> _Drawing:
+    """Place the trimmed network in a figure of this size, by default as large as it needs."""
+    kept = found.labels >= 0
+    dag, labels = found.dag.subgraph(kept), found.labels[kept]
+    second = second_modules(found)[kept]
+    names = np.array(unit_names(found.dag, **layout.target_names(target)))[kept].tolist()
+    n_pixels = n_edges = np.ones(0, dtype=np.int64)
+    if image_shape is not None:
+        layout.check_image_shape(found.dag, image_shape)
+        n_inputs = dag.layer_sizes[0]
+        columns = np.flatnonzero(kept)[:n_inputs] % image_shape[1]
+        dag, labels, n_pixels, n_edges = layout.merge_inputs(dag, labels, columns)
+        names = dag.layer_sizes[0] * [""] + names[n_inputs:]
+        second = np.full(dag.n_units, -1)
+    text_widths = [_text_width(text, _MODULE, bold=True) + 0.04 for text in texts]
+    at_end = dag.layer % (dag.n_layers - 1) == 0
+    name_widths = np.array([_text_width(n, _NAME) if end else 0.0 for n, end in zip(names, at_end, strict=True)])
+    rows = layout.boxes(dag, labels, layout.order(dag, labels), texts, text_widths)
+    width, height = size or (layout.MAX_WIDTH, None)
+    if image_shape is not None:
+        _count_pixels(rows[0], n_pixels, width=width)
+    if size is None:
+        width = layout.figure_width(rows, image=layout.image_size(image_shape)[0])
+    image = layout.image_size(image_shape, width=width, height=height)
+    height, angles = layout.arrange(dag, rows, name_widths, width=width, height=height, below=image[1])
+    return _Drawing(
+        dag=dag,
+        labels=labels,
+        second=second,
+        names=names,
+        n_edges=n_edges,
+        rows=rows,
+        angles=angles,
+        colours=layout.colours(found.n_modules),
+        marks=known,
+        image_width=image[0],
+        size=(width, height),
+    )
+
+
+def _title(found: ModuleHierarchy, drawing: _Drawing) -> str:
+    """Describe the trimmed network in one or two lines, and the marks in one each."""
+    width, dag = drawing.size[0] - 0.2, found.dag.subgraph(found.labels >= 0)
+    title = f"{'–'.join(map(str, dag.layer_sizes))} · density {100 * dag.density:.3g} % · "
+    title += counted(found.n_modules, "module")
+    if _text_width(title, _TITLE) > width:
+        title = title.replace(" · ", "\n", 1)
+    signs = explain(negative=bool(negative_edges(drawing.dag).any()), shared=bool((drawing.second >= 0).any()))
+    notes = [*drawing.marks.notes, signs] if signs else drawing.marks.notes
+    return "\n".join([title, *itertools.chain(*(_wrapped(note, width) for note in notes))])
+
+
+def _draw_boxes(ax: Axes, drawing: _Drawing) -> None:
     """Draw the boxes of the modules, their names, and the bands between boxes of the same module."""
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.path import Path
@@ -198,7 +209,7 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
     for box in itertools.chain(*drawing.rows):
         colour, weak = drawing.colours[box.module], drawing.marks.weak[box.module]
         patch = FancyBboxPatch(
-            (box.left, box.y - box.height / 2),
+            (box.left, box.bottom),
             box.width,
             box.height,
             boxstyle=f"round,pad=0,rounding_size={0.3 * box.height}",
@@ -210,8 +221,8 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
         )
         ax.add_patch(patch)
         if box.text:
-            centred = image and box.layer == 0  # a box above an image has no units
-            x = box.left + (box.width / 2 if centred else layout.PAD * box.pitch + 0.02)
+            centred = drawing.image_width > 0 and box.layer == 0  # a box above an image has no units
+            x = box.left + box.width / 2 if centred else box.text_x
             style = _TEXT | {"fontsize": _MODULE, "fontweight": "bold", "color": "0.1"}
             ax.text(x, box.y, box.text, ha="center" if centred else "left", va="center_baseline", **style)
     for module, corners in layout.bands(drawing.rows):
@@ -220,18 +231,18 @@ def _draw_boxes(ax: Axes, drawing: _Drawing, *, image: bool) -> None:
         ax.add_patch(PathPatch(path, color=colour, alpha=0.14, linewidth=0, gid="band", zorder=1))
 
 
-def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
-    """Draw the edges; with an image, each line stands for `n_edges` edges."""
+def _draw_edges(ax: Axes, drawing: _Drawing) -> None:
+    """Draw the edges."""
     from matplotlib.collections import LineCollection
 
-    dag, (width, height) = drawing.dag, drawing.size
+    dag, n_edges, (width, height) = drawing.dag, drawing.n_edges, drawing.size
     lines = layout.waypoints(dag, drawing.rows, layout.places(dag, drawing.rows)[0])
     thin = 1 / np.sqrt(max(dag.n_edges, 1))  # many edges are thinner and paler
     linewidths = np.clip(16 * thin, 0.35, 1.3) * edge_strength(dag)
     if n_edges.size:
         layout.fan_out(dag, drawing.rows[0], lines)
         linewidths += _EXTRA_WIDTH * min(1, height / width) * (n_edges - 1) / max(n_edges.max() - 1, 1)
-    alphas = np.full(dag.n_edges, np.clip(11 * thin, 0.2, 0.8))
+    alphas = np.full(dag.n_edges, layout.opacity(dag.n_edges))
     edges = LineCollection(
         [_bent(points) for points in lines],
         colors=np.column_stack([drawing.colours[drawing.labels[dag.sources]], alphas]),
@@ -243,12 +254,12 @@ def _draw_edges(ax: Axes, drawing: _Drawing, n_edges: IntArray) -> None:
     ax.add_collection(edges, autolim=False)
 
 
-def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
-    """Draw a dot for each unit, with or without the inputs."""
+def _draw_units(ax: Axes, drawing: _Drawing) -> None:
+    """Draw a dot for each unit, except for the inputs if they are an image."""
     from matplotlib.collections import EllipseCollection
 
     xy, pitch = layout.places(drawing.dag, drawing.rows)
-    shown = np.flatnonzero(drawing.dag.layer >= (0 if inputs else 1))
+    shown = np.flatnonzero(drawing.dag.layer >= (1 if drawing.image_width else 0))
     diameters, second = layout.DOT * pitch[shown], drawing.second[shown]
     shared = second >= 0
     units = EllipseCollection(
@@ -267,14 +278,17 @@ def _draw_units(ax: Axes, drawing: _Drawing, *, inputs: bool) -> None:
     ax.add_collection(units, autolim=False)
 
 
-def _draw_names(ax: Axes, drawing: _Drawing, names: Sequence[str], angles: Sequence[int | None]) -> None:
-    """Write the names of inputs and outputs, where `angles` says that they have room."""
-    for row, angle, side in ((drawing.rows[0], angles[0], -1), (drawing.rows[-1], angles[1], 1)):
-        for box in row if angle is not None else ():
-            style = _TEXT | {"fontsize": _NAME, "rotation": angle, "ha": "center", "color": "0.1"}
-            y, va = box.y + side * (box.height / 2 + layout.EDGE / 2), "bottom" if side > 0 else "top"
-            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                ax.text(x, y, names[unit], va=va, **style)
+def _draw_names(ax: Axes, drawing: _Drawing, layers: Sequence[str]) -> None:
+    """Write the names of inputs, outputs and layers that have room."""
+    for unit, x, y, side in layout.end_names(drawing.rows, drawing.angles):
+        style = _TEXT | {"fontsize": _NAME, "rotation": drawing.angles[side > 0], "ha": "center", "color": "0.1"}
+        ax.text(x, y, drawing.names[unit], va="bottom" if side > 0 else "top", **style)
+    width, height = drawing.size
+    if layout.names_layers(width) and height > 0.15 * drawing.dag.n_layers:
+        style = _TEXT | {"fontsize": _LAYER, "va": "center", "color": "0.45"}
+        for row, name in zip(drawing.rows, layers, strict=True):
+            if row:
+                ax.text(layout.EDGE, row[0].y, short(name, longest=layout.LONGEST_LAYER), **style)
 
 
 def _wrapped(text: str, width: float) -> list[str]:

@@ -4,69 +4,58 @@
 (`modgraph.null.swap_edges`), the same wiring and weights where influence does (`modgraph.null.shuffle_weights`). The
 share of them that look at least as modular is the p-value.
 
-**How modular a network is.** By wiring: the largest eigenvalue of the adjacency matrix after the edges that degrees
-explain are taken out (`largest_eigenvalue`). It needs no partition, so it also sees modules that are too weak to be
-found unit by unit. By influence: how far the modularity of groups of inputs and outputs is above that of networks with
-shuffled weights (`modgraph.cluster.coclusters`).
+**How modular a network is.** By wiring: the `largest_eigenvalue` of what degrees leave unexplained. It needs no
+partition, so it also sees modules that are too weak to be found unit by unit. By influence: how far the modularity of
+groups of inputs and outputs is above that of networks with shuffled weights (`modgraph.cluster.coclusters`).
 
 **How well a module is marked off.** By how many bits its clusters make their edges more likely than degrees do
 (`modgraph.cluster.description.cluster_bits`).
 
 **Without null networks.** In a random network with these degrees a partition saves k bits with probability 2^−k at
 most, however it was found: code lengths obey Kraft's inequality (Grünwald, "The Minimum Description Length Principle",
-2007, section 3.3). ``n_null=0`` gives that bound, and costs next to nothing. It is approximate, as the probabilities of
-single edges are (`modgraph.cluster.degrees`).
-
-**Stability.** `stability` drops a few edges, or changes weights a little, and looks which units stay together.
+2007, section 3.3). ``n_null=0`` gives that bound at almost no cost. It is approximate, as the probabilities of single
+edges are (`modgraph.cluster.degrees`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy.linalg import eigvalsh
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
-from modgraph.checks import check_int, check_share, require
-from modgraph.cluster import METHODS
+from modgraph.checks import check_int, require
 from modgraph.cluster.by_influence import modules_by_influence
 from modgraph.cluster.description import cluster_bits, description_length
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.labels import by_first_unit
-from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.modules import ModuleHierarchy
 from modgraph.null import shuffle_weights, swap_edges
+from modgraph.stability import Detection, detection_of, features_of, hierarchy_of, in_parallel, stability
 
-Detection = Callable[[LayeredDAG], ModuleHierarchy]
 Progress = Callable[[int, int], None]
 
-# The sequential rule. Null networks after which a clear case ends:
-FIRST_LOOK = 19
-# standard deviations that are clear,
-CLEAR = 6.0
-# null networks as modular as the network after which it isn't significant (Besag and Clifford's h),
-ENOUGH_EXCEEDING = 10
-# and null networks at most.
-MOST_NULL = 199
-# Statistics that differ by less are equal but for rounding.
-EQUAL = 1e-9
-# Units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method.
-MOST_DENSE = 400
-# Relative error of the eigenvalue by Lanczos' method.
-EIGENVALUE_ERROR = 1e-11
-# What a file of results is, and of which statistics.
-FORMAT = "modgraph evidence 2"
+# The sequential rule of `significance`.
+FIRST_LOOK: Final = 19  # null networks after which a clear case ends
+CLEAR: Final = 6.0  # standard deviations that are clear
+ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end it (h of Besag and Clifford)
+MOST_NULL: Final = 199  # null networks at most
+
+EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
+MOST_DENSE: Final = 400  # units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method
+EIGENVALUE_ERROR: Final = 1e-11  # relative error of the eigenvalue by Lanczos' method
+FORMAT: Final = "modgraph evidence 2"  # what a file of results is, and of which statistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,49 +129,15 @@ class Significance:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as numbers, texts and lists, for JSON; NaN becomes None."""
-        return {
-            "p_value": self.p_value,
-            "effect_size": _or_none(self.effect_size),
-            "statistic": self.statistic,
-            "kind": self.kind,
-            "n_null": self.n_null,
-            "null": self.null.tolist(),
-            "modules": [
-                {"id": one.id, "p_value": _or_none(one.p_value), "confidence": _or_none(one.confidence)}
-                for one in self.modules
-            ],
-        }
+        """Return the result as numbers, texts and lists, for JSON; None for what is not finite."""
+        facts = asdict(self) | {"n_null": self.n_null, "null": self.null.tolist()}
+        for record in (facts, *facts["modules"]):
+            unknown = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
+            record.update(dict.fromkeys(unknown))
+        return facts
 
     def __repr__(self) -> str:
         return f"Significance(p = {self.p_value:.3g}, effect size {self.effect_size:.2f}, {self.n_null} null networks)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stability:
-    """Which units stay together when the network is changed a little; what `stability` finds.
-
-    Attributes
-    ----------
-    unit_confidence : ndarray of float, shape (n_units,)
-        Mean overlap, over the changed networks, of a unit's module with its module in the found hierarchy: units in
-        both, divided by units in either (Jaccard). NaN where trimming removed the unit.
-    module_confidence : ndarray of float, shape (n_modules,)
-        Mean, over the changed networks, of the largest such overlap of any module with this one (Hennig, Computational
-        Statistics and Data Analysis 52, 258, 2007).
-    consensus : ndarray of int, shape (n_units,)
-        The module that most of the changed networks give to each unit, numbered as in the found hierarchy.
-    agreement : ndarray of float, shape (n_resamples,)
-        Share of the units with the same module in each changed network.
-    """
-
-    unit_confidence: FloatArray
-    module_confidence: FloatArray
-    consensus: IntArray
-    agreement: FloatArray
-
-    def __repr__(self) -> str:
-        return f"Stability({self.agreement.mean():.0%} of units stay, {len(self.agreement)} changed networks)"
 
 
 def significance(
@@ -211,8 +166,7 @@ def significance(
         this network is 6 standard deviations above them: then p = 1/20. That is valid unless more than a twentieth of
         the null networks is as far above the others. 0: no null network, but the bound 2^−bits (see the module's text).
     n_resamples : int ≥ 0
-        Changed networks for the stability of the modules; 0 leaves stability out of their confidence. None are drawn
-        where `n_null` is 0.
+        Changed networks for the stability of the modules; 0 leaves stability out of their confidence.
     random_state : int, Generator or None
     detect : callable, optional
         Finds the modules of a network; by default `detect_modules` with the settings of the found hierarchy. Needed
@@ -222,17 +176,12 @@ def significance(
     progress : callable, optional
         Called with the number of null networks done, and the largest number there may be.
     checkpoint : path-like, optional
-        A file to which results are written after each step. If it exists, and is of the same network and settings, the
-        work goes on from there.
-
-    Returns
-    -------
-    Significance
+        File of the results so far. If it exists, and is of the same network and settings, the work goes on from there.
 
     Raises
     ------
     ValueError
-        If an argument is not of that form, or the file is of something else.
+        If an argument is out of range, or the file is of something else.
 
     Examples
     --------
@@ -246,22 +195,22 @@ def significance(
     if n_null is not None:
         check_int("n_null", n_null, at_least=0)
     check_int("n_resamples", n_resamples, at_least=0)
-    found = _found(found_or_dag, detect)
-    features = _features(found)
+    found = hierarchy_of(found_or_dag, detect)
+    features = features_of(found)
     if n_null == 0:
         return _without_null(found)
     if features not in ("wiring", "influence"):
         raise ValueError(
             f"`n_null` must be 0 for modules found by {features}: they have no null networks (got {n_null})"
         )
-    detect = _detection(found) if detect is None else detect
+    detect = detection_of(found) if detect is None else detect
     wiring = features == "wiring"
     rng = np.random.default_rng(random_state)
     seed, stability_seed, detection_seed = rng.integers(1 << 63, size=3).tolist()
-    task = _Task(found=found, detect=detect, wiring=wiring, seed=seed, detection_seed=detection_seed)
-    observed, marks = task.measure(found)
+    comparison = _Comparison(found=found, detect=detect, wiring=wiring, seed=seed, detection_seed=detection_seed)
+    observed, marks = comparison.measure(found)
     values, largest_marks = _null_values(
-        task, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
+        comparison, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
     )
     exceeding = values >= observed - EQUAL
     n, count = len(values), int(exceeding.sum())
@@ -286,106 +235,16 @@ def significance(
     )
 
 
-def stability(
-    found_or_dag: ModuleHierarchy | LayeredDAG,
-    *,
-    dropped: float = 0.05,
-    weight_noise: float = 0.1,
-    n_resamples: int = 20,
-    random_state: int | np.random.Generator | None = 0,
-    detect: Detection | None = None,
-    n_jobs: int = 1,
-) -> Stability:
-    """Change a network a little, find its modules again, and see which units stay together.
-
-    Parameters
-    ----------
-    found_or_dag : ModuleHierarchy or LayeredDAG
-        A network is put through `detect_modules` first.
-    dropped : float, in (0, 1]
-        Share of the edges that are taken out, at random, each time; at least one edge.
-    weight_noise : float, 0…1
-        Where influence decides, every weight is also multiplied by a normal number of mean 1 and this standard
-        deviation.
-    n_resamples : int ≥ 1
-        Changed networks.
-    random_state : int, Generator or None
-    detect, n_jobs
-        As in `significance`.
-
-    Returns
-    -------
-    Stability
-
-    Raises
-    ------
-    ValueError
-        If an argument is not of that form.
-
-    Examples
-    --------
-    >>> from modgraph.planted import planted_modules
-    >>> dag, _ = planted_modules([24, 24, 24], n_modules=2, rewired=0.05, random_state=0)
-    >>> bool((stability(dag, n_resamples=5).module_confidence > 0.5).any())
-    True
-    """
-    check_share("dropped", dropped, above_zero=True)
-    check_share("weight_noise", weight_noise)
-    check_int("n_resamples", n_resamples, at_least=1)
-    found = _found(found_or_dag, detect)
-    detect = _detection(found) if detect is None else detect
-    rng = np.random.default_rng(random_state)
-    seeds = rng.integers(1 << 63, size=n_resamples).tolist()
-    noise = 0.0 if _features(found) == "wiring" else weight_noise
-    labelled = _map(lambda seed: _changed_labels(found.dag, detect, dropped, noise, seed), seeds, n_jobs)
-    return _compared(found.labels, labelled)
-
-
-def _found(found_or_dag: ModuleHierarchy | LayeredDAG, detect: Detection | None) -> ModuleHierarchy:
-    if isinstance(found_or_dag, LayeredDAG):
-        return (detect or detect_modules)(found_or_dag)
-    if not isinstance(found_or_dag, ModuleHierarchy):
-        raise ValueError(
-            f"`found_or_dag` must be a ModuleHierarchy or a LayeredDAG (got {type(found_or_dag).__name__})"
-        )
-    return found_or_dag
-
-
-def _features(found: ModuleHierarchy) -> str:
-    """Return what the modules were found by: "wiring", "influence" or "attributes"."""
-    return str(found.settings.get("features", "wiring")).partition(":")[0]
-
-
-def _detection(found: ModuleHierarchy) -> Detection:
-    """Return `detect_modules` with the settings of a hierarchy."""
-    settings, features = found.settings, _features(found)
-    if features != "wiring":
-        return lambda dag: detect_modules(dag, features=features)
-    clustering = settings.get("clustering", "linkage")
-    if clustering not in METHODS:
-        raise ValueError(f"`detect` must be given for a clustering of your own (got {clustering!r} in `settings`)")
-    return lambda dag: detect_modules(
-        dag,
-        features="wiring",
-        clustering=clustering,
-        hops=settings.get("hops"),
-        merge_threshold=settings.get("merge_threshold", 0.9),
-    )
-
-
 def _without_null(found: ModuleHierarchy) -> Significance:
-    """Return what is known without null networks of our own.
-
-    By wiring: the bound that the saved bits give. By influence: the detection compares with shuffled weights itself.
-    """
+    """Return what is known without null networks: the bound by wiring, the detection's own comparison by influence."""
     kept = found.labels >= 0
     dag = found.dag.subgraph(kept)
     statistic, p_value, kind = 0.0, 1.0, "none"
-    if _features(found) == "influence":
-        groups = modules_by_influence(dag).groups
-        statistic, p_value, kind = groups.modularity - groups.expected, groups.p_value, "shuffled weights"
-    elif _features(found) == "wiring":
-        statistic = _saved(dag, _clusters(found, kept))
+    if features_of(found) == "influence":
+        statistic, p_value = _modularity_above_chance(dag, 0)
+        kind = "shuffled weights"
+    elif features_of(found) == "wiring":
+        statistic = _saved_bits(dag, _clusters(found, kept))
         p_value = 2.0 ** -min(max(statistic, 0.0), 1000.0)
     return Significance(
         p_value=p_value,
@@ -398,29 +257,21 @@ def _without_null(found: ModuleHierarchy) -> Significance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Task:
-    """What is done with each null network."""
+class _Comparison:
+    """How null networks are drawn and measured."""
 
     found: ModuleHierarchy
     detect: Detection
     wiring: bool
     seed: int
     detection_seed: int
-    trimmed: LayeredDAG = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "trimmed", self.found.dag.subgraph(self.found.labels >= 0))
-
-    def draw(self, number: int) -> LayeredDAG:
-        """Draw a null network; which one depends on its number alone."""
-        rng = np.random.default_rng([self.seed, number])
-        if self.wiring:
-            return swap_edges(self.trimmed, random_state=rng)
-        return shuffle_weights(self.trimmed, random_state=rng)
 
     def null(self, number: int) -> tuple[float, float]:
-        """Return how modular a null network is, and how well its best module is marked off."""
-        value, marks = self.measure(self.detect(self.draw(number)))
+        """Draw a null network by its number: how modular it is, and how well its best module is marked off."""
+        rng = np.random.default_rng([self.seed, number])
+        trimmed = self.found.dag.subgraph(self.found.labels >= 0)
+        drawn = (swap_edges if self.wiring else shuffle_weights)(trimmed, random_state=rng)
+        value, marks = self.measure(self.detect(drawn))
         return value, float(marks.max(initial=0.0))
 
     def measure(self, found: ModuleHierarchy) -> tuple[float, FloatArray]:
@@ -428,8 +279,7 @@ class _Task:
         kept = found.labels >= 0
         dag = found.dag.subgraph(kept)
         if not self.wiring:
-            groups = modules_by_influence(dag, random_state=self.detection_seed).groups
-            value = groups.modularity - groups.expected
+            value, _ = _modularity_above_chance(dag, self.detection_seed)
             return value, np.full(found.n_modules, value, dtype=np.float64)
         marks = np.zeros(found.n_modules)
         np.add.at(marks, found.labels[kept], cluster_bits(dag, _clusters(found, kept)))
@@ -443,6 +293,12 @@ class _Task:
         return digest.hexdigest()
 
 
+def _modularity_above_chance(dag: LayeredDAG, seed: int) -> tuple[float, float]:
+    """Return how far groups by influence are above those of shuffled weights, and the p-value of that."""
+    groups = modules_by_influence(dag, random_state=seed).groups
+    return groups.modularity - groups.expected, groups.p_value
+
+
 def _clusters(found: ModuleHierarchy, kept: BoolArray) -> IntArray:
     """Return the clusters of the trimmed network, outputs by module: those of one module are one cluster."""
     clusters = found.cluster_labels[kept].copy()
@@ -452,7 +308,7 @@ def _clusters(found: ModuleHierarchy, kept: BoolArray) -> IntArray:
 
 
 def largest_eigenvalue(dag: LayeredDAG) -> float:
-    """Return how far the wiring is from what degrees explain, in the one direction where it is farthest.
+    """Return how far the wiring is from what degrees explain, 0…1, in the one direction where it is farthest.
 
     Let A be the symmetric adjacency matrix, k the degrees, and ⟨k⟩ their mean. Degrees explain P: between two layers
     that E edges join, d_i d_j / E, with the degrees d of their units towards each other's layer. It is the largest
@@ -462,16 +318,7 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
 
     Modules give a few large eigenvalues, one less than there are modules; chance gives a band of smaller ones. The mean
     degree in D keeps units of few edges from giving large ones (Qin and Rohe, "Regularized spectral clustering under
-    the degree-corrected stochastic blockmodel", NIPS 2013).
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-
-    Returns
-    -------
-    float, 0…1
-        0 where there are no edges. The same for any order of the units, up to rounding.
+    the degree-corrected stochastic blockmodel", NIPS 2013). 0 where `dag` has no edges.
 
     Examples
     --------
@@ -479,10 +326,10 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
     >>> [round(largest_eigenvalue(LayeredDAG.from_masks([mask, mask])), 3) for mask in (halves, full)]
     [0.507, 0.0]
     """
-    n_units, n_layers = dag.n_units, dag.n_layers
+    n_units = dag.n_units
     if dag.n_edges == 0:
         return 0.0
-    pairs, pair = np.unique(dag.layer[dag.sources] * n_layers + dag.layer[dag.targets], return_inverse=True)
+    pairs, pair = np.unique(dag.layer_pair, return_inverse=True)
     ones, shape = np.ones(dag.n_edges), (n_units, len(pairs))
     leaving = csr_array(coo_array((ones, (dag.sources, pair)), shape=shape))
     entering = csr_array(coo_array((ones, (dag.targets, pair)), shape=shape))
@@ -509,11 +356,11 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
     return max(0.0, float(values[0]))
 
 
-def _saved(dag: LayeredDAG, clusters: IntArray) -> float:
+def _saved_bits(dag: LayeredDAG, clusters: IntArray) -> float:
     """Return by how many bits a partition shortens the description of a trimmed network."""
     if dag.n_edges == 0:
         return 0.0
-    return description_length(dag, np.zeros(dag.n_units, dtype=np.int64)) - description_length(dag, clusters)
+    return description_length(dag, np.zeros_like(clusters)) - description_length(dag, clusters)
 
 
 def _effect(observed: float, values: FloatArray) -> float:
@@ -526,7 +373,7 @@ def _effect(observed: float, values: FloatArray) -> float:
 
 
 def _null_values(
-    task: _Task,
+    comparison: _Comparison,
     observed: float,
     *,
     n_null: int | None,
@@ -536,17 +383,20 @@ def _null_values(
 ) -> tuple[FloatArray, FloatArray]:
     """Measure null networks until the rule ends: how modular each is, and how well its best module is marked off."""
     most = MOST_NULL if n_null is None else n_null
-    results = [] if checkpoint is None else _read(checkpoint, task)
-    at_once = max(1, _workers(n_jobs))
+    results = [] if checkpoint is None else _read(checkpoint, comparison)
+    at_once = 1
+    if n_jobs != 1:
+        joblib = require("joblib", purpose="`n_jobs` other than 1", extra="sculpt")
+        at_once = max(1, int(joblib.effective_n_jobs(n_jobs)))
     while True:
         needed = _needed(observed, np.array([value for value, _ in results]), n_null)
         if needed is not None:
             results = results[:needed]
             break
         numbers = range(len(results), min(most, len(results) + at_once))
-        results += _map(task.null, numbers, n_jobs)
+        results += in_parallel(comparison.null, numbers, n_jobs)
         if checkpoint is not None:
-            document = {"format": FORMAT, "fingerprint": task.fingerprint(), "null": results}
+            document = {"format": FORMAT, "fingerprint": comparison.fingerprint(), "null": results}
             with replacing(checkpoint) as part:
                 part.write_text(json.dumps(document), encoding="utf-8")
         if progress is not None:
@@ -568,88 +418,17 @@ def _needed(observed: float, values: FloatArray, n_null: int | None) -> int | No
     return MOST_NULL if n >= MOST_NULL else None
 
 
-def _read(checkpoint: str | os.PathLike[str], task: _Task) -> list[tuple[float, float]]:
+def _read(checkpoint: str | os.PathLike[str], comparison: _Comparison) -> list[tuple[float, float]]:
     """Read earlier results, if there are any."""
     path = Path(checkpoint)
     if not path.exists():
         return []
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["fingerprint"] != task.fingerprint():
+        if document["fingerprint"] != comparison.fingerprint():
             raise KeyError
         return [(float(value), float(mark)) for value, mark in document["null"]]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
         raise ValueError(
             f"`checkpoint` must be evidence on the same network, settings and seed (got {os.fspath(checkpoint)!r})"
         ) from None
-
-
-def _workers(n_jobs: int) -> int:
-    if n_jobs == 1:
-        return 1
-    return int(require("joblib", purpose="`n_jobs` other than 1", extra="sculpt").effective_n_jobs(n_jobs))
-
-
-def _map(function: Callable[[int], Any], numbers: Sequence[int], n_jobs: int) -> list[Any]:
-    """Apply a function to each number, several at a time where `n_jobs` says so."""
-    if n_jobs == 1:
-        return [function(number) for number in numbers]
-    joblib = require("joblib", purpose="`n_jobs` other than 1", extra="sculpt")
-    return list(joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(function)(number) for number in numbers))
-
-
-def _changed_labels(dag: LayeredDAG, detect: Detection, dropped: float, noise: float, seed: int) -> IntArray:
-    """Find the modules of a network with fewer edges and other weights."""
-    rng = np.random.default_rng(seed)
-    keep = np.ones(dag.n_edges, dtype=np.bool_)
-    keep[rng.permutation(dag.n_edges)[: max(1, round(dropped * dag.n_edges))]] = False
-    changed = dag.keep_edges(keep)
-    if changed.weights is not None:
-        factors = rng.normal(1.0, noise, size=changed.n_edges)
-        changed = dataclasses.replace(changed, weights=read_only(changed.weights * factors))
-    return detect(changed).labels
-
-
-def _compared(labels: IntArray, labelled: Sequence[IntArray]) -> Stability:
-    """Compare a partition with those of changed networks; units that are missing on either side don't count."""
-    n_modules, n_units = int(labels.max(initial=-1)) + 1, len(labels)
-    unit_sum, unit_count = np.zeros((2, n_units))
-    module_sum, module_count = np.zeros((2, n_modules))
-    votes = np.zeros((n_units, n_modules))
-    agreement = []
-    for other in labelled:
-        both = np.flatnonzero((labels >= 0) & (other >= 0))
-        if not both.size:
-            continue
-        one, two = labels[both], other[both]
-        table = np.zeros((n_modules, int(two.max()) + 1))
-        np.add.at(table, (one, two), 1)
-        overlap = table / np.maximum(table.sum(axis=1)[:, None] + table.sum(axis=0) - table, 1)
-        unit_sum[both] += overlap[one, two]
-        unit_count[both] += 1
-        present = table.sum(axis=1) > 0
-        module_sum[present] += overlap.max(axis=1)[present]
-        module_count[present] += 1
-        match = np.full(table.shape[1], -1)
-        rows, columns = linear_sum_assignment(-overlap)
-        match[columns] = rows
-        named = match[two]
-        votes[both[named >= 0], named[named >= 0]] += 1
-        agreement.append(float((named == one).mean()))
-    with np.errstate(invalid="ignore"):
-        unit_confidence = np.where(labels >= 0, unit_sum / unit_count, np.nan)
-        module_confidence = module_sum / module_count
-    kept = np.flatnonzero(labels >= 0)
-    # Of equally many votes the unit's own module wins.
-    votes[kept, labels[kept]] += 0.5
-    consensus = np.where(labels >= 0, votes.argmax(axis=1) if n_modules else -1, -1)
-    return Stability(
-        unit_confidence=read_only(unit_confidence),
-        module_confidence=read_only(module_confidence),
-        consensus=read_only(consensus),
-        agreement=read_only(np.array(agreement)),
-    )
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -13,23 +13,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write to a temporary file, then replace `path`; on error `path` is unchanged.
+    """Yield a temporary file of the same name to write to, then replace `path` by it; on error `path` is unchanged.
 
-    A symbolic link stays, and the file that it points to is replaced. A device or a pipe is written into.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Yields
-    ------
-    pathlib.Path
-        A place of the same name. Other files that are written beside it go beside `path`.
-
-    Raises
-    ------
-    OSError
-        If it can't be written; the error names `path`.
+    A symbolic link stays, and the file that it points to is replaced. A device or a pipe is written into. Other files
+    that are written beside the temporary file go beside `path`. An OSError names `path`.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -55,27 +42,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file as a whole, text as UTF-8.
-
-    Parameters
-    ----------
-    path : path-like
-    content : str or bytes
-    """
+    """Write a file as a whole, text as UTF-8."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def check_regular_file(path: str | os.PathLike[str]) -> None:
-    """Check that `path` is a file with an end: not a pipe or a device, nor a link to one.
-
-    Raises
-    ------
-    ValueError
-        If it isn't.
-    OSError
-        If it doesn't exist or is a folder.
-    """
+    """Raise a ValueError if `path` is a pipe or a device, or a link to one; OSError if it is missing or a folder."""
     file = Path(path)
     file.stat()
     if file.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +38,7 @@ def _gelu_tanh_slope(values: FloatArray) -> FloatArray:
     return result
 
 
-# One number may follow a name after a colon ("leaky_relu:0.2"); it is passed on.
+# A number after a colon, as in "leaky_relu:0.2", is the second argument.
 ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
     {
         "identity": lambda values: values,
@@ -64,7 +65,7 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
 )
 
 
-# The derivative of each, where every unit depends on its own sum alone; at a kink the one from the left, as in torch.
+# The derivatives of those that work unit by unit; at a kink the derivative from the left, as in torch.
 _SLOPES: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
     {
         "identity": np.ones_like,
@@ -142,48 +143,86 @@ def forward(dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | 
     >>> forward(dag, [[1.0, 1.0], [0.0, 1.0]])[:, -1].tolist()
     [1.5, 0.0]
     """
-    names, values = start(dag, inputs, activations=activations)
-    run(dag, values, names)
-    return read_only(values)
+    return Replay(dag, inputs, activations=activations).values
 
 
-def start(
-    dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None
-) -> tuple[StrArray, FloatArray]:
-    """Check the arguments of `forward`; return each unit's activation, and the inputs' values beside the biases.
+class Replay:
+    """A network with the values of its units on some inputs, ready to compute what changes when units are set.
 
-    Shapes (n_units,) and (n_samples, n_units).
+    The arguments are those of `forward`.
+
+    Attributes
+    ----------
+    values : ndarray of float, shape (n_samples, n_units)
+        The value of every unit, read-only.
+    activations : ndarray of str, shape (n_units,)
+        What each unit does to its sum.
     """
-    if dag.weights is None:
-        raise ValueError("`dag` must have weights")
-    given = np.asarray(inputs, dtype=np.float64)
-    if given.ndim != 2 or given.shape[1] != dag.layer_sizes[0]:
-        raise ValueError(f"`inputs` must be of shape (n_samples, {dag.layer_sizes[0]}) (got {given.shape})")
-    names = _activation_names(dag, activations)
-    values = np.zeros((given.shape[0], dag.n_units))
-    values[:, : given.shape[1]] = given
-    if dag.biases is not None:
-        values[:, given.shape[1] :] = dag.biases[given.shape[1] :]
-    return names, values
 
+    _DENSE = 1_000_000  # entries; the weights into larger layers are kept sparse
 
-def run(dag: LayeredDAG, values: FloatArray, names: StrArray, *, sums: FloatArray | None = None) -> None:
-    """Fill in the `values` that `start` returned, and `sums`: what each unit's activation is applied to."""
-    assert dag.weights is not None  # `start` checks
-    starts = dag.layer_starts.tolist()
-    entered = dag.layer[dag.targets]
-    for level in range(1, dag.n_layers):
-        first, end = starts[level : level + 2]
-        edges = np.flatnonzero(entered == level)
-        step = csr_array(
-            (dag.weights[edges], (dag.targets[edges] - first, dag.sources[edges])), shape=(end - first, dag.n_units)
-        )
-        values[:, first:end] += (step @ values.T).T
-        if sums is not None:
-            sums[:, first:end] = values[:, first:end]
-        for name in np.unique(names[first:end]).tolist():
-            units = first + np.flatnonzero(names[first:end] == name)
-            values[:, units] = _apply(name, values[:, units])
+    def __init__(self, dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None) -> None:
+        if dag.weights is None:
+            raise ValueError("`dag` must have weights")
+        given = np.asarray(inputs, dtype=np.float64)
+        if given.ndim != 2 or given.shape[1] != dag.layer_sizes[0]:
+            raise ValueError(f"`inputs` must be of shape (n_samples, {dag.layer_sizes[0]}) (got {given.shape})")
+        self.activations = _activation_names(dag, activations)
+        self._dag = dag
+        # For each layer: its units, the units they read, the weights between, and the units of each activation.
+        self._steps: list[tuple[slice, IntArray, Any, list[tuple[str, IntArray]]]] = []
+        entered = dag.layer[dag.targets]
+        for level, (first, end) in enumerate(itertools.pairwise(dag.layer_starts[1:].tolist()), start=1):
+            edges = np.flatnonzero(entered == level)
+            sources, row = np.unique(dag.sources[edges], return_inverse=True)
+            matrix: Any = csr_array(
+                (dag.weights[edges], (row, dag.targets[edges] - first)), shape=(sources.size, end - first)
+            )
+            if sources.size * (end - first) <= self._DENSE:
+                matrix = matrix.toarray()
+            names = self.activations[first:end]
+            groups = [(name, np.flatnonzero(names == name)) for name in np.unique(names).tolist()]
+            self._steps.append((slice(first, end), sources, matrix, groups))
+        self.values: FloatArray = read_only(self.for_inputs(given))
+
+    def for_inputs(self, inputs: FloatArray) -> FloatArray:
+        """Compute the values of all units for other inputs, shape (n, n_inputs); returns shape (n, n_units)."""
+        values = np.zeros((len(inputs), self._dag.n_units))
+        values[:, : inputs.shape[1]] = inputs
+        self._compute(values, first_layer=1)
+        return values
+
+    def outputs(self, rows: IntArray, units: IntArray, states: FloatArray) -> FloatArray:
+        """Compute the outputs for some of the inputs, with some units set; returns shape (n, n_outputs).
+
+        `rows`, shape (n,), are the inputs; `states`, shape (n, k), the values that `units`, shape (k,), are set to.
+        """
+        values = self.values[rows]
+        values[:, units] = states
+        is_set = np.zeros(self._dag.n_units, dtype=np.bool_)
+        is_set[units] = True
+        first = int(self._dag.layer[units].min()) + 1 if units.size else self._dag.n_layers
+        self._compute(values, first_layer=first, is_set=is_set)
+        return values[:, -self._dag.layer_sizes[-1] :]
+
+    def sums(self) -> FloatArray:
+        """Return what the activation of each unit is applied to, shape (n_samples, n_units); inputs as they are."""
+        sums = self.values.copy()
+        for units, sources, matrix, _ in self._steps:
+            sums[:, units] = self._sums(self.values, units, sources, matrix)
+        return sums
+
+    def _sums(self, values: FloatArray, units: slice, sources: IntArray, matrix: Any) -> FloatArray:
+        sums: FloatArray = values[:, sources] @ matrix
+        return sums if self._dag.biases is None else sums + self._dag.biases[units]
+
+    def _compute(self, values: FloatArray, *, first_layer: int, is_set: BoolArray | None = None) -> None:
+        """Compute the layers from `first_layer` on, in place, but for the units that are set."""
+        for units, sources, matrix, groups in self._steps[first_layer - 1 :]:
+            result = self._sums(values, units, sources, matrix)
+            for name, members in groups:
+                result[:, members] = _apply(name, result[:, members])
+            values[:, units] = result if is_set is None else np.where(is_set[units], values[:, units], result)
 
 
 def _activation_names(dag: LayeredDAG, activations: Sequence[str] | None) -> StrArray:
@@ -216,96 +255,3 @@ def _parts(name: str) -> list[tuple[str, list[float]]]:
     """Split a chain such as "leaky_relu:0.2+tanh" into functions and their numbers."""
     parts = [part.partition(":") for part in name.split("+")]
     return [(function, [float(number)] if number else []) for function, _, number in parts]
-
-
-class Replay:
-    """A network with the values of its units on some inputs, ready to compute what changes when units are set.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        As in `forward`. Units from which no output can be reached stay 0.
-    inputs : array_like of float, shape (n_samples, n_inputs)
-    activations : sequence of str, optional
-        As in `forward`.
-
-    Attributes
-    ----------
-    values : ndarray of float, shape (n_samples, n_units)
-        The value of every unit, read-only.
-    activations : ndarray of str, shape (n_units,)
-        What each unit does to its sum.
-    """
-
-    _DENSE = 1_000_000  # entries; the weights into larger layers are kept sparse
-
-    def __init__(self, dag: LayeredDAG, inputs: ArrayLike, *, activations: Sequence[str] | None = None) -> None:
-        names, values = start(dag, inputs, activations=activations)
-        self.activations = names
-        weights = dag.weights
-        assert weights is not None  # `start` checks
-        useful = dag.layer == dag.n_layers - 1
-        for level in range(dag.n_layers - 1, 0, -1):
-            into = (dag.layer[dag.targets] == level) & useful[dag.targets]
-            useful[dag.sources[into]] = True
-        self._layer = dag.layer
-        self._n_outputs = dag.layer_sizes[-1]
-        self._steps: list[tuple[IntArray, IntArray, Any, FloatArray, list[tuple[str, Any]]]] = []
-        column = np.zeros(dag.n_units, dtype=np.int64)
-        row = np.zeros(dag.n_units, dtype=np.int64)
-        for level in range(1, dag.n_layers):
-            units = np.flatnonzero(useful & (dag.layer == level))
-            edges = np.flatnonzero((dag.layer[dag.targets] == level) & useful[dag.targets])
-            sources = np.unique(dag.sources[edges])
-            column[sources], row[units] = np.arange(sources.size), np.arange(units.size)
-            matrix: Any = csr_array(
-                (weights[edges], (column[dag.sources[edges]], row[dag.targets[edges]])),
-                shape=(sources.size, units.size),
-            )
-            if sources.size * units.size <= self._DENSE:
-                matrix = matrix.toarray()
-            biases = np.zeros(units.size) if dag.biases is None else dag.biases[units]
-            of_layer = np.unique(names[units]).tolist()
-            groups = [(name, slice(None) if len(of_layer) == 1 else names[units] == name) for name in of_layer]
-            self._steps.append((units, sources, matrix, biases, groups))
-        self._compute(values, first_layer=1)
-        self.values: FloatArray = read_only(values)
-
-    def outputs(self, rows: IntArray, units: IntArray, states: FloatArray) -> FloatArray:
-        """Compute the outputs for some of the inputs, with some units set; returns shape (n, n_outputs).
-
-        Parameters
-        ----------
-        rows : ndarray of int, shape (n,)
-            Which inputs.
-        units : ndarray of int, shape (k,)
-            Which units are set.
-        states : ndarray of float, shape (n, k)
-            To which values.
-        """
-        values = self.values[rows]
-        values[:, units] = states
-        is_set = np.zeros(self._layer.size, dtype=np.bool_)
-        is_set[units] = True
-        first = int(self._layer[units].min()) + 1 if units.size else self._layer.size
-        self._compute(values, first_layer=first, is_set=is_set)
-        return values[:, -self._n_outputs :]
-
-    def for_inputs(self, inputs: FloatArray) -> FloatArray:
-        """Compute the values of all units for other inputs, shape (n, n_inputs); returns shape (n, n_units)."""
-        values = np.zeros((len(inputs), self._layer.size))
-        values[:, : inputs.shape[1]] = inputs
-        self._compute(values, first_layer=1)
-        return values
-
-    def _compute(self, values: FloatArray, *, first_layer: int, is_set: BoolArray | None = None) -> None:
-        """Compute the layers from `first_layer` on, in place, but for the units that are set."""
-        for units, sources, matrix, biases, groups in self._steps[first_layer - 1 :]:
-            result = values[:, sources] @ matrix + biases
-            for name, members in groups:
-                result[:, members] = _apply(name, result[:, members])
-            if is_set is None:
-                values[:, units] = result
-            else:
-                free = ~is_set[units]
-                values[:, units[free]] = result[:, free]

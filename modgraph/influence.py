@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, hstack, issparse
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_hops
+from modgraph.checks import check_choice, check_hops
 from modgraph.dag import LayeredDAG
-from modgraph.forward import push_through, run, start
+from modgraph.forward import Replay, push_through
 
 Matrix = Any  # a scipy csr_array or a numpy ndarray of float: one set of operators serves both
 
@@ -21,10 +21,10 @@ DRAWN_SAMPLES = 256
 """Inputs that are drawn for Jacobians where no data are given."""
 
 DENSE_FROM = 0.05
-"""Share of entries from which a block of a matrix is kept as an ndarray: BLAS is quicker there."""
+"""Share of nonzero entries from which a block is kept as an ndarray, which BLAS multiplies faster."""
 
 CHUNK = 1 << 24
-"""Numbers held at a time while Jacobians are summed over samples."""
+"""Numbers in memory at a time while Jacobians are summed over samples."""
 
 
 def influence(
@@ -59,7 +59,7 @@ def influence(
     data : array_like of float, shape (n_samples, n_inputs), optional
         For "jacobian": inputs to average over; by default 256 drawn from the standard normal distribution.
     activations : sequence of str, optional
-        For "jacobian": one name per layer after the inputs, as in `modgraph.forward`; by default what `dag` knows.
+        For "jacobian", as in `modgraph.forward`.
     direction : {"outwards", "inwards"}
         Outwards: the influence of the row on the column. Inwards: that of the column on the row.
     random_state : int, Generator or None
@@ -94,16 +94,14 @@ def influence(
     if not 0 <= level < dag.n_layers:
         raise ValueError(f"`level` must be a layer from 0 to {dag.n_layers - 1} (got {level})")
     limit = check_hops(hops, n_layers=dag.n_layers)
-    if direction not in ("outwards", "inwards"):
-        raise ValueError(f'`direction` must be "outwards" or "inwards" (got {direction!r})')
+    check_choice("direction", direction, ("outwards", "inwards"))
+    check_choice("kind", kind, ("paths", "jacobian"))
     if kind == "paths":
         found = path_sums(weight_blocks(dag), level, hops=limit, direction=direction)
-    elif kind == "jacobian":
+    else:
         if data is None:
             data = np.random.default_rng(random_state).standard_normal((DRAWN_SAMPLES, dag.layer_sizes[0]))
         found = _mean_jacobian(dag, level, hops=limit, inwards=direction == "inwards", data=data, names=activations)
-    else:
-        raise ValueError(f'`kind` must be "paths" or "jacobian" (got {kind!r})')
     n_rows = dag.layer_sizes[level]
     parts = [csr_array(found.get(at, csr_array((n_rows, size)))) for at, size in enumerate(dag.layer_sizes)]
     return csr_array(hstack(parts, format="csr"))
@@ -129,11 +127,8 @@ def weight_blocks(dag: LayeredDAG) -> Blocks:
     """Return the weights of a network as one matrix for each pair of layers that edges join."""
     assert dag.weights is not None
     starts, sizes = dag.layer_starts, dag.layer_sizes
-    pair = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
     blocks = {}
-    for name in np.unique(pair).tolist():
-        one, two = divmod(name, dag.n_layers)
-        edges = pair == name
+    for one, two, edges in dag.edges_by_layers():
         place = (dag.sources[edges] - starts[one], dag.targets[edges] - starts[two])
         blocks[one, two] = _packed(csr_array((dag.weights[edges], place), shape=(sizes[one], sizes[two])))
     return Blocks(sizes=sizes, weights=blocks)
@@ -142,37 +137,39 @@ def weight_blocks(dag: LayeredDAG) -> Blocks:
 def path_sums(blocks: Blocks, level: int, *, hops: int, direction: str = "outwards") -> dict[int, Matrix]:
     """Sum the products of weights over all paths of 1 … `hops` edges from (or to) the units of a layer.
 
-    Parameters
-    ----------
-    blocks : Blocks
-    level : int
-    hops : int ≥ 1
-    direction : {"outwards", "inwards"}
-
-    Returns
-    -------
-    dict of int to matrix, shape (units of `level`, units of the layer)
-        By layer that some path leads to.
+    Returns matrices of shape (units of `level`, units of the layer), by layer that some path leads to.
     """
-    if direction == "outwards":
-        steps = dict(blocks.weights)
-    else:
-        steps = {(two, one): weights.T for (one, two), weights in blocks.weights.items()}
-    # Paths of one edge, then of one edge more in each round.
+    steps = _steps(blocks, direction)
+    # Paths of one edge; each round makes them one edge longer.
     ends = {two: weights for (one, two), weights in steps.items() if one == level}
     total = dict(ends)
     for _ in range(hops - 1):
-        longer: dict[int, Matrix] = {}
-        for (one, two), weights in steps.items():
-            if one in ends:
-                product = _product(ends[one], weights)
-                longer[two] = _sum(longer[two], product) if two in longer else product
-        if not longer:
-            break
-        ends = longer
-        for at, matrix in longer.items():
-            total[at] = _sum(total[at], matrix) if at in total else matrix
+        ends = _longer(ends, steps, _product)
+        _add_to(total, ends)
     return total
+
+
+def _steps(blocks: Blocks, direction: str) -> Mapping[tuple[int, int], Matrix]:
+    """Return the weights by the layers that they lead from and to, in this direction."""
+    if direction == "outwards":
+        return blocks.weights
+    return {(two, one): weights.T for (one, two), weights in blocks.weights.items()}
+
+
+def _longer(
+    ends: Mapping[int, Matrix], steps: Mapping[tuple[int, int], Matrix], product: Callable[[Matrix, Matrix], Matrix]
+) -> dict[int, Matrix]:
+    """Make paths one edge longer; they are kept by the layer that they lead to."""
+    longer: dict[int, Matrix] = {}
+    for (one, two), weights in steps.items():
+        if one in ends:
+            _add_to(longer, {two: product(ends[one], weights)})
+    return longer
+
+
+def _add_to(total: dict[int, Matrix], more: Mapping[int, Matrix]) -> None:
+    for at, matrix in more.items():
+        total[at] = _sum(total[at], matrix) if at in total else matrix
 
 
 def _packed(matrix: csr_array) -> Matrix:
@@ -182,7 +179,7 @@ def _packed(matrix: csr_array) -> Matrix:
 
 
 def _product(one: Matrix, two: Matrix) -> Matrix:
-    # A dense left side times a sparse right side is left to the transposes, which scipy multiplies row by row.
+    # For dense × sparse multiply the transposes: scipy multiplies sparse × dense row by row.
     if issparse(two) and not issparse(one):
         return (two.T @ one.T).T
     product = one @ two
@@ -199,13 +196,11 @@ def _mean_jacobian(
     dag: LayeredDAG, level: int, *, hops: int, inwards: bool, data: ArrayLike, names: Sequence[str] | None
 ) -> dict[int, FloatArray]:
     """Average |∂unit/∂unit| over the rows of `data`, from or to the units of one layer; by layer."""
-    activations, values = start(dag, data, activations=names)
-    if not len(values):
+    replay = Replay(dag, data, activations=names)
+    sums, activations = replay.sums(), replay.activations
+    if not len(sums):
         raise ValueError(f"`data` must have one row or more (got shape {np.shape(data)})")
-    sums = np.zeros_like(values)
-    run(dag, values, activations, sums=sums)
-    blocks = weight_blocks(dag)
-    steps = {(two, one): w.T for (one, two), w in blocks.weights.items()} if inwards else dict(blocks.weights)
+    steps = _steps(weight_blocks(dag), "inwards" if inwards else "outwards")
     through = [_activation_pusher(dag, activations, at, backwards=inwards) for at in range(dag.n_layers)]
     n_rows, starts = dag.layer_sizes[level], dag.layer_starts.tolist()
     length = max(1, CHUNK // max(1, n_rows * max(dag.layer_sizes)))
@@ -213,22 +208,16 @@ def _mean_jacobian(
     for first in range(0, len(sums), length):
         part = sums[first : first + length]
         by_layer = [part[:, starts[at] : starts[at + 1]] for at in range(dag.n_layers)]
-        # Derivatives along paths of one length; a change of the units of `level` is first a change of their values.
+        # Derivatives along paths of one length; they start from changes of the values of the units of `level`.
         ends = {level: np.broadcast_to(np.eye(n_rows), (len(part), n_rows, n_rows))}
         total: dict[int, FloatArray] = {}
         for _ in range(hops):
-            longer: dict[int, FloatArray] = {}
             if inwards:  # from the values of a layer to its sums, then along the edges to earlier values
                 ends = {at: through[at](by_layer[at], changes) for at, changes in ends.items()}
-            for (one, two), weights in steps.items():
-                if one in ends:
-                    changes = _last_axis_product(ends[one], weights)
-                    longer[two] = longer[two] + changes if two in longer else changes
+            ends = _longer(ends, steps, _last_axis_product)
             if not inwards:
-                longer = {at: through[at](by_layer[at], changes) for at, changes in longer.items()}
-            ends = longer
-            for at, changes in ends.items():
-                total[at] = total[at] + changes if at in total else changes
+                ends = {at: through[at](by_layer[at], changes) for at, changes in ends.items()}
+            _add_to(total, ends)
         for at, changes in total.items():
             mean[at] = mean.get(at, 0) + np.abs(changes).sum(axis=0) / len(sums)
     return mean

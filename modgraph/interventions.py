@@ -21,7 +21,7 @@ MAX_EXHAUSTIVE_INPUTS: Final = 12
 """Functions of more inputs are verified on a sample of their truth table."""
 N_SAMPLES: Final = 2048  # rows of that sample
 MAX_PAIRS: Final = 100_000  # (input, state) pairs up to which all interchanges are done
-N_PAIRS: Final = 20_000  # interchanges drawn where there are more
+N_PAIRS: Final = 20_000  # interchanges drawn if there are more pairs
 STATE_DECIMALS: Final = 5  # values that agree to this many decimals are the same state
 
 
@@ -101,14 +101,7 @@ class Bench:
     """A network with its values on the samples, for tests of sets of units."""
 
     def __init__(
-        self,
-        found: ModuleHierarchy,
-        replay: Replay,
-        rows: FloatArray,
-        *,
-        exhaustive: bool,
-        has_target: bool,
-        threshold: float | None,
+        self, found: ModuleHierarchy, replay: Replay, rows: FloatArray, *, exhaustive: bool, has_target: bool
     ) -> None:
         dag = found.dag
         self.dag, self.exhaustive, self.has_target = dag, exhaustive, has_target
@@ -125,8 +118,6 @@ class Bench:
         self.leaving = [slice(first, end) for first, end in itertools.pairwise(bounds)]
         shown = replay.activations[self.first_output :]
         self.threshold: FloatArray = np.where(shown == "sigmoid", 0.5, 0.0)
-        if threshold is not None:
-            self.threshold = np.full(shown.size, float(threshold))
         self.outputs = self.replay.values[:, self.first_output :]
         self.bits = self.as_bits(self.outputs)
         self._unit_codes: dict[int, tuple[IntArray, int]] = {}
@@ -249,17 +240,17 @@ class Bench:
 
     def regroupings(self, module: Module, n_controls: int, rng: np.random.Generator) -> Iterator[BoolArray]:
         """Draw sets of units other than the module, as many from each layer."""
-        # Ordered by their values, so that the numbering of units doesn't matter.
+        # Sorted by their values, so that the numbering of units doesn't matter.
         ordered = sorted(self.kept.tolist(), key=lambda u: np.round(self.replay.values[:, u], STATE_DECIMALS).tobytes())
         pools = [[unit for unit in ordered if self.dag.layer[unit] == level] for level in module.layers]
         counts = [int((self.dag.layer[module.units] == level).sum()) for level in module.layers]
         if all(count == len(pool) for count, pool in zip(counts, pools, strict=True)):
             return
-        own = np.zeros(self.dag.n_units, dtype=np.bool_)
-        own[module.units] = True
+        in_module = np.zeros(self.dag.n_units, dtype=np.bool_)
+        in_module[module.units] = True
         for _ in range(n_controls):
-            member = own
-            while (member == own).all():
+            member = in_module
+            while (member == in_module).all():
                 member = np.zeros(self.dag.n_units, dtype=np.bool_)
                 for count, pool in zip(counts, pools, strict=True):
                     member[rng.choice(pool, size=count, replace=False)] = True

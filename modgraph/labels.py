@@ -11,15 +11,7 @@ from modgraph.arrays import IntArray
 
 
 def by_first_unit(labels: NDArray[Any]) -> IntArray:
-    """Renumber labels 0, 1, … in the order in which they first appear.
-
-    Parameters
-    ----------
-    labels : ndarray of any type, shape (n,)
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
+    """Renumber labels, shape (n,), 0, 1, … in the order in which they first appear.
 
     Examples
     --------
@@ -33,16 +25,7 @@ def by_first_unit(labels: NDArray[Any]) -> IntArray:
 
 
 def roots(parent: IntArray) -> IntArray:
-    """Replace every element's parent by the root of its tree (pointer doubling).
-
-    Parameters
-    ----------
-    parent : ndarray of int, shape (n,)
-        A forest: the root of a tree is its own parent.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
+    """Replace every element's parent by the root of its tree (pointer doubling); a root is its own parent.
 
     Examples
     --------

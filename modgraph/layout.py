@@ -42,10 +42,10 @@ DOT: Final = 0.64  # diameter of a unit
 
 
 def colours(n: int) -> FloatArray:
-    """Return colours (sRGB, 0…1) for modules 0 … n − 1, shape (n, 3).
+    """Return colours (sRGB, 0…1) for modules 0 … n − 1, shape (n, 3); neighbouring ids differ.
 
-    Up to eight modules have the colours of Okabe and Ito, which colour-blind people can tell apart. More modules get
-    hues at multiples of the golden angle and three lightnesses of the OKLCH space, so that neighbouring ids differ.
+    Up to eight modules have the colours of Okabe and Ito, which colour-blind people can tell apart. More get hues at
+    multiples of the golden angle and three lightnesses of the OKLCH space.
     """
     if n <= len(_OKABE_ITO):
         return np.array([list(bytes.fromhex(code)) for code in _OKABE_ITO[:n]]).reshape(n, 3) / 255
@@ -73,7 +73,7 @@ def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Se
     return names if given is None else list(given)
 
 
-def end_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
+def target_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
     """Return the arguments by which `modgraph.names.unit_names` names inputs and outputs after a target."""
     return {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
 
@@ -87,6 +87,18 @@ def check_image_shape(dag: LayeredDAG, image_shape: tuple[int, int]) -> None:
     if len(image_shape) != 2 or min(image_shape) < 1 or image_shape[0] * image_shape[1] != n_inputs:
         got = f"got {tuple(image_shape)} for {n_inputs}"
         raise ValueError(f"`image_shape` must have as many pixels as the network has inputs ({got})")
+
+
+def pixel_middles(numbers: IntArray, image_shape: tuple[int, int]) -> FloatArray:
+    """Return the middles of pixels, numbered row by row from the top, in pixels from the lower left; (n, 2)."""
+    down, along = np.divmod(numbers, image_shape[1])
+    middles: FloatArray = np.column_stack([along, image_shape[0] - 1 - down]) + 0.5
+    return middles
+
+
+def opacity(n_edges: int) -> float:
+    """Return the opacity of edges: many edges are paler."""
+    return float(np.clip(11 / np.sqrt(max(n_edges, 1)), 0.2, 0.8))
 
 
 def merge_inputs(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
@@ -152,7 +164,7 @@ def order(dag: LayeredDAG, labels: IntArray) -> IntArray:
 
 def _crossings(dag: LayeredDAG, place: IntArray) -> int:
     """Count the pairs of edges between the same two layers that cross: O(E log E)."""
-    between = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
+    between = dag.layer_pair
     by_source = np.lexsort((place[dag.targets], place[dag.sources], between))
     # Numbers grow with the pair of layers, so that edges of different pairs count as no inversion.
     return _inversions((between * (place.max() + 1) + place[dag.targets])[by_source])
@@ -249,6 +261,16 @@ class Box:
         return max(1.25 * self.pitch, 0.19 if self.text else 0)
 
     @property
+    def bottom(self) -> float:
+        """Height of the lower side."""
+        return self.y - self.height / 2
+
+    @property
+    def text_x(self) -> float:
+        """Left end of the text."""
+        return self.left + PAD * self.pitch + 0.02
+
+    @property
     def xs(self) -> FloatArray:
         """Horizontal places of the units."""
         steps: FloatArray = np.arange(len(self.units), dtype=np.float64) + 0.5 + PAD
@@ -322,7 +344,7 @@ def arrange(
     margins = []
     for row in (rows[0], rows[-1]):
         wide = name_widths[[unit for box in row for unit in box.units]]
-        gaps = np.diff([x for box in row for x in box.xs])  # boxes move apart later, never together
+        gaps = np.diff([x for box in row for x in box.xs])  # boxes only move apart later
         flat = (gaps > (wide[1:] + wide[:-1]) / 2 + 0.05).all()
         reach = 0.13 if flat else float(wide.max())
         fits = (flat or gaps.min() > 0.12) and (height is None or reach < height / 5)
@@ -363,6 +385,14 @@ def places(dag: LayeredDAG, rows: Sequence[Sequence[Box]]) -> tuple[FloatArray, 
     for box in itertools.chain(*rows):
         xy[box.units, 0], xy[box.units, 1], pitch[box.units] = box.xs, box.y, box.pitch
     return xy, pitch
+
+
+def end_names(rows: Sequence[Sequence[Box]], angles: Sequence[int | None]) -> Iterator[tuple[int, float, float, int]]:
+    """Yield unit, x and y of the names that `arrange` has given room, and their side: 1 = above, −1 = below."""
+    for row, angle, side in ((rows[0], angles[0], -1), (rows[-1], angles[1], 1)):
+        for box in row if angle is not None else ():
+            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
+                yield unit, x, box.y + side * (box.height / 2 + EDGE / 2), side
 
 
 def bands(rows: Sequence[Sequence[Box]]) -> Iterator[tuple[int, list[tuple[float, float]]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,10 @@ class Marks:
     weak: tuple[bool, ...]  # modules with a large p-value or a small confidence
     certified: tuple[bool, ...]  # modules that intervention certified
     notes: tuple[str, ...]  # one line of text for each result that was given
+
+    def named(self, texts: Sequence[str]) -> list[str]:
+        """Add the sign of certified modules to their names."""
+        return [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, self.certified, strict=True)]
 
 
 def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification: Verification | None) -> Marks:
@@ -76,7 +81,7 @@ def edge_strength(dag: LayeredDAG) -> FloatArray:
     """
     if dag.weights is None:
         return np.ones(dag.n_edges)
-    size, between = np.abs(dag.weights), dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
+    size, between = np.abs(dag.weights), dag.layer_pair
     largest = np.zeros(dag.n_layers**2)
     np.maximum.at(largest, between, size)
     strength: FloatArray = 0.4 + 1.2 * size / np.where(largest > 0, largest, 1)[between]

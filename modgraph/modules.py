@@ -24,8 +24,9 @@ from modgraph.cluster.by_influence import (
 )
 from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
-from modgraph.dag import LayeredDAG
-from modgraph.labels import by_first_unit, roots
+from modgraph.dag import LayeredDAG, as_dag
+from modgraph.labels import by_first_unit
+from modgraph.merge import edge_counts, merge_clusters
 from modgraph.names import counted
 from modgraph.reach import spread
 
@@ -86,14 +87,10 @@ class ModuleGraph:
     n_edges: IntArray
 
     def levels(self) -> IntArray:
-        """Return the level of each module: the longest chain of links that leads to it.
+        """Return the level of each module, shape (n_modules,): the longest chain of links that leads to it.
 
         Modules that feed each other (possible below the merge threshold) share a level: chains run over strongly
         connected components.
-
-        Returns
-        -------
-        ndarray of int, shape (n_modules,)
         """
         links = coo_array(
             (np.ones(len(self.source)), (self.source, self.target)), shape=(self.n_modules, self.n_modules)
@@ -181,10 +178,9 @@ class ModuleHierarchy:
     def membership(self) -> FloatArray:
         """How far each unit belongs to each module, 0 … 1; shape (n_units, n_modules).
 
-        Where wiring decided, every unit of the trimmed network is in one module. Where influence did, a hidden unit's
-        share is the squared length of its axis in the subspace of its layer that the module's outputs read; an input's,
-        how its influence is divided between the outputs of the modules. What is missing to 1 in a row is the share of
-        the unit that no module reads, all of it for units that trimming removed.
+        By wiring every unit of the trimmed network is in one module. By influence a hidden unit's share is the squared
+        length of its axis in the subspace of its layer that the module's outputs read; an input's share says how its
+        influence is divided between the outputs of the modules. A row may sum to less than 1: no module reads the rest.
         """
         if self.shares is not None:
             return self.shares
@@ -219,7 +215,7 @@ class ModuleHierarchy:
 
     def _graph(self) -> ModuleGraph:
         """Count the edges between modules."""
-        source, target, n_edges = _edge_counts(self.dag, self.labels)
+        source, target, n_edges = edge_counts(self.dag, self.labels)
         links = source != target
         if self.links is not None:
             given = self.links @ [self.n_modules, 1]
@@ -268,8 +264,14 @@ class ModuleHierarchy:
         return f"ModuleHierarchy({counted(self.n_modules, 'module')}, {kept} of {counted(self.dag.n_units, 'unit')})"
 
 
+def check_found(found: object) -> None:
+    """Check that something is a hierarchy."""
+    if not isinstance(found, ModuleHierarchy):
+        raise ValueError(f"`found` must be a ModuleHierarchy (got {type(found).__name__}): call `detect_modules` first")
+
+
 def detect_modules(
-    dag: LayeredDAG,
+    dag: LayeredDAG | Any,
     *,
     features: str = "auto",
     clustering: str | Clustering = "linkage",
@@ -287,33 +289,28 @@ def detect_modules(
 
     Parameters
     ----------
-    dag : LayeredDAG
+    dag : LayeredDAG, path-like, live model or arrays
+        All but a graph are read first, with the defaults of `load_network`, `from_module`, `from_estimator` or
+        `from_arrays`.
     features : {"auto", "wiring", "influence", "attributes"}
-        "auto" takes influence where the network has weights, an input and an output are joined by more than a few paths
-        on average, and edges keep to modules less well than influence does; there is one module where influence shows
-        none beyond chance. ``settings["features"]`` says what was decided and why.
         "attributes": for attribution graphs of language models, modules of units that are alike in influence, token
         position and layer (`modgraph.cluster.attributed`). They may span layers; `cluster_labels` are their parts in
-        each layer; nothing is trimmed. "auto" takes them where the graph has weights and token positions, and
-        `clustering` and `hops` are left alone.
+        each layer; nothing is trimmed.
+        "auto" takes attributes where the graph has weights and token positions, and influence where the network has
+        weights, more than a few paths join an input and an output on average, and edges keep to modules less well than
+        influence does; else, or if `clustering` or `hops` is given, wiring. ``settings["features"]`` has the reason.
     clustering : {"linkage", "published", "leiden", "blockmodel"} or callable
         For wiring: how the units of a layer are clustered (see `modgraph.cluster.METHODS`). A callable gets the
         reachability rows of a layer (ndarray of bool, shape (n_units, n_columns), no row empty, two rows or more) and
-        returns a label for each row. The units of the output layer start as clusters of one. "auto" takes wiring if
-        this is anything but "linkage".
+        returns a label for each row. The units of the output layer start as clusters of one.
     hops : int ≥ 1, optional
-        For wiring: longest path that counts, in edges; by default all paths to the outputs. "auto" takes wiring if
-        this is less.
+        For wiring: longest path that counts, in edges; by default all paths to the outputs.
     merge_threshold : float, in (0, 1]
-        For wiring: see `modgraph.modules.merge_clusters`.
+        For wiring: see `modgraph.merge.merge_clusters`.
     data : array_like of float, shape (n_samples, n_inputs), optional
         For influence: measure it by mean Jacobians over these inputs instead of path sums; needs activations.
     random_state : int, Generator or None
-        Seed for what draws at random: influence, "leiden" and "blockmodel".
-
-    Returns
-    -------
-    ModuleHierarchy
+        For influence, "leiden" and "blockmodel".
 
     Raises
     ------
@@ -340,44 +337,53 @@ def detect_modules(
         raise ValueError(f"`clustering` must be one of {sorted(METHODS)} or a callable (got {clustering!r})")
     if features not in FEATURES:
         raise ValueError(f"`features` must be one of {sorted(FEATURES)} (got {features!r})")
+    dag = as_dag(dag)
     limit = check_hops(hops, n_layers=dag.n_layers)
     check_share("merge_threshold", merge_threshold, above_zero=True)
     if features == "influence" and dag.weights is None:
         raise ValueError('`dag` must have weights for `features` "influence"')
     has_attributes = dag.positions is not None and dag.weights is not None and clustering == "linkage" and hops is None
     if features == "attributes" or (features == "auto" and has_attributes):
+        from modgraph.cluster.attributed import attributed_modules
+
         reason = "asked for" if features == "attributes" else "the graph has weights and token positions"
-        return _by_attributes(dag, reason=reason)
+        return _hierarchy(
+            dag,
+            np.ones(dag.n_units, dtype=np.bool_),
+            attributed_modules(dag),
+            settings={"clustering": "attributed", "features": f"attributes: {reason}"},
+        )
     rng = np.random.default_rng(random_state)
     kept = dag.on_path()
     trimmed = dag.subgraph(kept)
     name = clustering if isinstance(clustering, str) else getattr(clustering, "__qualname__", repr(clustering))
     settings = {"clustering": name, "hops": limit, "merge_threshold": merge_threshold}
-    reason = "asked for"
-    if features != "wiring":
-        if data is not None:
-            data = np.asarray(data, dtype=np.float64)
-            if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
-                raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
-            data = data[:, kept[: dag.layer_sizes[0]]]
-        used, reason = "influence", "asked for"
-        if features == "auto":
-            used, reason = _tells_more(trimmed, clustering=name, hops=limit)
-        if used == "influence":
-            modules = modules_by_influence(trimmed, data=data, random_state=rng)
-            if features == "influence" or (
-                wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
-            ):
-                return _by_influence(dag, kept, modules, settings=settings, reason=reason)
-            reason = "edges keep to modules better than influence does"
+    used, reason = features, "asked for"
+    if features == "auto":
+        used, reason = _tells_more(trimmed, clustering=name, hops=limit)
+    if data is not None and features != "wiring":
+        data = np.asarray(data, dtype=np.float64)
+        if data.ndim != 2 or data.shape[1] != dag.layer_sizes[0]:
+            raise ValueError(f"`data` must have shape (n_samples, {dag.layer_sizes[0]}) (got {data.shape})")
+        data = data[:, kept[: dag.layer_sizes[0]]]
+    if used == "influence":
+        modules = modules_by_influence(trimmed, data=data, random_state=rng)
+        if features == "influence" or (
+            wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
+        ):
+            return _hierarchy(
+                dag,
+                kept,
+                modules.labels,
+                shares=modules.membership,
+                links=modules.links,
+                settings=settings | {"features": f"influence: {reason}; {_summary(modules)}"},
+            )
+        reason = "edges keep to modules better than influence does"
     clusters, notes = method(trimmed, hops=limit, rng=rng)
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept], cluster_labels[kept] = merge_clusters(trimmed, clusters, threshold=merge_threshold), clusters
-    return ModuleHierarchy(
-        dag=dag,
-        labels=read_only(labels),
-        cluster_labels=read_only(cluster_labels),
-        settings={**settings, "features": f"wiring: {reason}", **notes},
+    labels = merge_clusters(trimmed, clusters, threshold=merge_threshold)
+    return _hierarchy(
+        dag, kept, labels, clusters=clusters, settings={**settings, "features": f"wiring: {reason}", **notes}
     )
 
 
@@ -394,105 +400,43 @@ def _tells_more(dag: LayeredDAG, *, clustering: str, hops: int) -> tuple[str, st
     return ("influence" if n_paths > SATURATED else "wiring"), joined
 
 
-def _by_influence(
-    dag: LayeredDAG, kept: BoolArray, modules: InfluenceModules, *, settings: dict[str, Any], reason: str
-) -> ModuleHierarchy:
-    """Make a hierarchy of the modules of the trimmed network."""
+def _summary(modules: InfluenceModules) -> str:
+    """Say how many groups influence shows, and how modular they are beside chance."""
     groups = modules.groups
     found = f"{counted(groups.n_groups, 'group')} of inputs" if groups.n_groups > 1 else "no groups beyond chance"
-    labels, cluster_labels = np.full((2, dag.n_units), -1, dtype=np.int64)
-    labels[kept] = modules.labels
-    inside = labels >= 0
-    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
-    shares = np.zeros((dag.n_units, modules.membership.shape[1]))
-    shares[kept] = modules.membership
     shuffled = f"{groups.n_shuffled} networks with shuffled weights"
-    compared = f"modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled}"
+    return f"{found} (modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled})"
+
+
+def _hierarchy(
+    dag: LayeredDAG,
+    kept: BoolArray,
+    labels: IntArray,
+    *,
+    settings: Mapping[str, Any],
+    clusters: IntArray | None = None,
+    shares: FloatArray | None = None,
+    links: IntArray | None = None,
+) -> ModuleHierarchy:
+    """Make a hierarchy of what is known of the units in `kept`; a cluster is by default a module's part in a layer."""
+    if clusters is None:
+        inside = labels >= 0
+        clusters = np.full(labels.size, -1)
+        clusters[inside] = by_first_unit(dag.layer[kept][inside] * (labels.max() + 1) + labels[inside])
+    all_labels, all_clusters = np.full((2, dag.n_units), -1, dtype=np.int64)
+    all_labels[kept], all_clusters[kept] = labels, clusters
+    if shares is not None:
+        all_shares = np.zeros((dag.n_units, shares.shape[1]))
+        all_shares[kept] = shares
+        shares = read_only(all_shares)
     return ModuleHierarchy(
         dag=dag,
-        labels=read_only(labels),
-        cluster_labels=read_only(cluster_labels),
-        settings={**settings, "features": f"influence: {reason}; {found} ({compared})"},
-        shares=read_only(shares),
-        links=modules.links,
+        labels=read_only(all_labels),
+        cluster_labels=read_only(all_clusters),
+        settings=settings,
+        shares=shares,
+        links=links,
     )
-
-
-def _by_attributes(dag: LayeredDAG, *, reason: str) -> ModuleHierarchy:
-    """Find modules that may span layers in a graph that knows token positions."""
-    from modgraph.cluster.attributed import attributed_modules
-
-    labels = attributed_modules(dag)
-    cluster_labels = np.full(dag.n_units, -1, dtype=np.int64)
-    inside = labels >= 0
-    cluster_labels[inside] = by_first_unit(dag.layer[inside] * (labels.max() + 1) + labels[inside])
-    return ModuleHierarchy(
-        dag=dag,
-        labels=labels,
-        cluster_labels=read_only(cluster_labels),
-        settings={"clustering": "attributed", "features": f"attributes: {reason}"},
-    )
-
-
-def merge_clusters(dag: LayeredDAG, clusters: IntArray, *, threshold: float = 0.9) -> IntArray:
-    """Merge clusters of different layers that feed each other almost exclusively (the 0.9 rule).
-
-    Cluster j joins the module of an earlier cluster i if more than `threshold` of the edges that leave i lead to j
-    and more than `threshold` of the edges that enter j come from i; for output units the second condition is enough
-    (paper, section 3.3). Where edges skip layers, i need not be in the layer before j's. Below a threshold of
-    0.5 several i may qualify: j joins the one that sends most edges, and none where two send equally many.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Trimmed.
-    clusters : ndarray of int ≥ 0, shape (n_units,)
-        The cluster of each unit, numbered by first unit without gaps; no cluster spans two layers.
-    threshold : float, in (0, 1]
-        A cluster without edges is always a module of its own.
-
-    Returns
-    -------
-    ndarray of int, shape (n_units,)
-        Module labels, numbered by first unit.
-
-    Raises
-    ------
-    ValueError
-        If `threshold` is out of range.
-
-    Examples
-    --------
-    >>> dag = LayeredDAG.from_masks([[[1, 1], [1, 1]], [[1, 1], [1, 1]]])
-    >>> merge_clusters(dag, np.array([0, 0, 1, 1, 2, 3])).tolist()
-    [0, 0, 0, 0, 0, 0]
-    """
-    check_share("threshold", threshold, above_zero=True)
-    n_clusters = int(clusters.max()) + 1
-    source, target, edges = _edge_counts(dag, clusters)
-    leaving = np.bincount(source, edges, minlength=n_clusters)
-    entering = np.bincount(target, edges, minlength=n_clusters)
-    is_output = np.zeros(n_clusters, dtype=np.bool_)
-    is_output[clusters[dag.layer == dag.n_layers - 1]] = True
-    # Divide once, correctly rounded: then nine edges of ten are not more than 0.9.
-    joins = (edges / entering[target] > threshold) & ((edges / leaving[source] > threshold) | is_output[target])
-    source, target, edges = source[joins], target[joins], edges[joins]
-    most = np.zeros(n_clusters)
-    np.maximum.at(most, target, edges)
-    has_most = edges == most[target]
-    is_untied = np.bincount(target[has_most], minlength=n_clusters)[target] == 1
-    parent = np.arange(n_clusters)
-    parent[target[has_most & is_untied]] = source[has_most & is_untied]
-    return read_only(by_first_unit(roots(parent)[clusters]))
-
-
-def _edge_counts(dag: LayeredDAG, labels: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Count the edges between labels, as (source, target, count); edges of units labelled −1 don't count."""
-    sources, targets = labels[dag.sources], labels[dag.targets]
-    inside = (sources >= 0) & (targets >= 0)
-    n_labels = int(labels.max()) + 1
-    pairs, counts = np.unique(sources[inside] * n_labels + targets[inside], return_counts=True)
-    return pairs // n_labels, pairs % n_labels, counts
 
 
 def _columns(matrix: csr_array, row: int, *, among: BoolArray | None = None) -> IntArray:

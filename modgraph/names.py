@@ -8,19 +8,9 @@ from modgraph.dag import LayeredDAG
 
 
 def unit_names(dag: LayeredDAG, *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> list[str]:
-    """Name every unit.
+    """Name every unit: the graph's own names, else x0, … for inputs, y0, … for outputs, h1.0, … in layer 1, and so on.
 
-    Parameters
-    ----------
-    dag : LayeredDAG
-    inputs, outputs : sequence of str, optional
-        Names of the input and output units, for instance those of a target function; they replace the graph's own.
-
-    Returns
-    -------
-    list of str, length n_units
-        The graph's own names where it has them, else x0, x1, … for inputs, y0, y1, … for outputs, and h1.0, h1.1, …
-        for the units of layer 1, and so on.
+    `inputs` and `outputs`, such as those of a target function, replace the names of these units.
 
     Examples
     --------
@@ -39,13 +29,7 @@ def unit_names(dag: LayeredDAG, *, inputs: Sequence[str] = (), outputs: Sequence
 
 
 def layer_names(dag: LayeredDAG) -> list[str]:
-    """Name every layer: the graph's own names, else "inputs", "layer 1", …, "outputs".
-
-    Examples
-    --------
-    >>> layer_names(LayeredDAG.from_masks([[[1, 1]], [[1]]]))
-    ['inputs', 'layer 1', 'outputs']
-    """
+    """Name every layer: the graph's own names, else "inputs", "layer 1", …, "outputs"."""
     if dag.layer_names is not None:
         return [clean(name) for name in dag.layer_names]
     return ["inputs", *(f"layer {level}" for level in range(1, dag.n_layers - 1)), "outputs"]
@@ -57,22 +41,10 @@ def clean(text: str) -> str:
 
 
 def short(text: str, *, longest: int) -> str:
-    """Cut a text to at most `longest` characters.
-
-    Examples
-    --------
-    >>> short("hidden", longest=4)
-    'hid…'
-    """
+    """Cut a text to at most `longest` characters, such as "hid…"."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def counted(number: int, thing: str) -> str:
-    """Write a number and a noun that agrees with it.
-
-    Examples
-    --------
-    >>> counted(1, "module"), counted(3, "unit")
-    ('1 module', '3 units')
-    """
+    """Write a number and a noun that agrees with it: 1 module, 3 units."""
     return f"{number} {thing}{'s' * (number != 1)}"

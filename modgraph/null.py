@@ -1,34 +1,29 @@
 """Null networks: the same degrees, or the same weights, without any structure beyond them.
 
-What a detection finds in a network means something only beside what it finds in networks that share the trivial facts
-and nothing else. For wiring those facts are the degrees of all units (`swap_edges`); for influence, the wiring and the
-weights' values (`shuffle_weights`).
-
-Both keep to pairs of layers: an edge between two layers is exchanged only with other edges between the same two layers.
+For modules by wiring the null networks keep the degrees of all units (`swap_edges`); for modules by influence, the
+wiring and the weights' values (`shuffle_weights`). An edge between two layers is exchanged only with other edges
+between the same two layers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray, read_only
+from modgraph.checks import check_choice
 from modgraph.dag import LayeredDAG
 
-# Attempts, per edge, that measure how often a swap succeeds.
-PILOT_ATTEMPTS = 4
-# Attempts, per edge, at most: where few swaps are possible there are few networks with these degrees.
-MOST_ATTEMPTS = 2000
-# Share of all places from which on the places without an edge are swapped instead (the same networks, more successes).
-DENSE = 0.5
+SWAPS = 10.0  # swaps made between two layers, per edge; after as many an edge is in its old place by chance only
+PILOT_ATTEMPTS = 4  # attempts, per edge, that measure how often a swap succeeds
+MOST_ATTEMPTS = 2000  # attempts, per edge, at most: if few swaps are possible, few networks have these degrees
+DENSE = 0.5  # share of places from which on the places without an edge are swapped (the same networks, more successes)
 
 
 def swap_edges(
     dag: LayeredDAG,
     *,
-    swaps_per_edge: float = 10.0,
     weights: str = "keep",
     random_state: int | np.random.Generator | None = 0,
 ) -> LayeredDAG:
@@ -43,23 +38,10 @@ def swap_edges(
     ----------
     dag : LayeredDAG
         Best trimmed: edges at units that lie on no path are swapped like others.
-    swaps_per_edge : float > 0
-        Swaps made between two layers, on average, per edge there. After 10 an edge is in its old place by chance only.
-        The number of attempts is set by how many of a few first ones succeed, at most 2,000 per edge.
     weights : {"keep", "shuffle"}
         Where weights go, if there are any. "keep": each unit keeps the weights of the edges that leave it, in a random
         order. "shuffle": all weights between two layers in a random order.
     random_state : int, Generator or None
-
-    Returns
-    -------
-    LayeredDAG
-        All but edges and weights as in `dag`.
-
-    Raises
-    ------
-    ValueError
-        If `swaps_per_edge` or `weights` is not of that form.
 
     Examples
     --------
@@ -70,24 +52,21 @@ def swap_edges(
     >>> bool((null.targets == dag.targets).all())
     False
     """
-    if isinstance(swaps_per_edge, bool) or not isinstance(swaps_per_edge, int | float) or not 0 < swaps_per_edge < 1e6:
-        raise ValueError(f"`swaps_per_edge` must be a number > 0 (got {swaps_per_edge!r})")
-    if weights not in ("keep", "shuffle"):
-        raise ValueError(f'`weights` must be "keep" or "shuffle" (got {weights!r})')
+    check_choice("weights", weights, ("keep", "shuffle"))
     rng = np.random.default_rng(random_state)
     targets = dag.targets.copy()
     values = None if dag.weights is None else dag.weights.copy()
     starts = dag.layer_starts
-    for one, two, edges in _layer_pairs(dag):
+    for one, two, edges in dag.edges_by_layers():
         first, second = starts[one : one + 2], starts[two : two + 2]
         sources, ends = dag.sources[edges] - first[0], dag.targets[edges] - second[0]
-        new = _swapped(sources, ends, int(first[1] - first[0]), int(second[1] - second[0]), swaps_per_edge, rng)
+        new = _swapped(sources, ends, int(first[1] - first[0]), int(second[1] - second[0]), rng)
         targets[edges] = new + second[0]
         if values is not None:
             if weights == "shuffle":
                 values[edges] = values[edges][rng.permutation(len(edges))]
             else:
-                # The edges are sorted by source: order by source and a random number, weights alone.
+                # Permute the weights of the edges that leave each unit; edges are sorted by source.
                 values[edges] = values[edges][np.lexsort((rng.random(len(edges)), sources))]
     return _with_edges(dag, dag.sources, targets, values)
 
@@ -95,22 +74,16 @@ def swap_edges(
 def shuffle_weights(
     dag: LayeredDAG, *, zeros: bool = False, random_state: int | np.random.Generator | None = 0
 ) -> LayeredDAG:
-    """Put the weights between each two layers in a random order, with their signs.
+    """Put the weights between each two layers in a random order, with their signs; all else stays.
 
     Parameters
     ----------
     dag : LayeredDAG
         With weights, unless `zeros`.
     zeros : bool
-        Whether the whole matrix is put in a random order, the places without an edge included: then the numbers of
-        edges between layers stay, but not the degrees, and units may come off every path. By default only weights move
-        and the wiring stays.
+        Whether the places without an edge are shuffled too: then the numbers of edges between layers stay, but not the
+        degrees, and units may come off every path. By default only weights move.
     random_state : int, Generator or None
-
-    Returns
-    -------
-    LayeredDAG
-        Biases and all else as in `dag`.
 
     Raises
     ------
@@ -131,7 +104,7 @@ def shuffle_weights(
     sources, targets = dag.sources.copy(), dag.targets.copy()
     values = None if dag.weights is None else dag.weights.copy()
     starts = dag.layer_starts
-    for one, two, edges in _layer_pairs(dag):
+    for one, two, edges in dag.edges_by_layers():
         if zeros:
             rows, columns = (int(starts[level + 1] - starts[level]) for level in (one, two))
             places = rng.choice(rows * columns, size=len(edges), replace=False, shuffle=False)
@@ -141,29 +114,15 @@ def shuffle_weights(
     return _with_edges(dag, sources, targets, values)
 
 
-def _layer_pairs(dag: LayeredDAG) -> Iterator[tuple[int, int, IntArray]]:
-    """Yield each pair of layers that edges join, and those edges in order."""
-    pair = dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets]
-    order = np.argsort(pair, kind="stable")
-    names, first = np.unique(pair[order], return_index=True)
-    for name, start, stop in zip(names.tolist(), first.tolist(), [*first[1:].tolist(), len(order)], strict=False):
-        yield *divmod(name, dag.n_layers), order[start:stop]
-
-
 def _swapped(
-    sources: IntArray,
-    targets: IntArray,
-    n_sources: int,
-    n_targets: int,
-    swaps_per_edge: float,
-    rng: np.random.Generator,
+    sources: IntArray, targets: IntArray, n_sources: int, n_targets: int, rng: np.random.Generator
 ) -> IntArray:
     """Return new targets for the edges between two layers, with units counted within their layers."""
     from modgraph import null_kernels
 
     dense = len(sources) > DENSE * n_sources * n_targets
     if dense:
-        # Two places without an edge are swapped exactly where two edges are.
+        # Swapping two places without an edge gives the same networks as swapping two edges.
         filled = np.zeros((n_sources, n_targets), dtype=np.bool_)
         filled[sources, targets] = True
         ones, twos = np.nonzero(~filled)
@@ -176,8 +135,8 @@ def _swapped(
     state = rng.integers(1 << 64, size=1, dtype=np.uint64)
     pilot = int(PILOT_ATTEMPTS * n_edges) + 64
     made = null_kernels.swap_edges(ones, twos, n_targets, table, state, pilot)
-    # The number of attempts must not depend on the swaps they make: fixed from here on.
-    attempts = swaps_per_edge * n_edges * pilot / max(made, 1)
+    # Fix the number of attempts now: if it depended on their success, networks would not be equally likely.
+    attempts = SWAPS * n_edges * pilot / max(made, 1)
     null_kernels.swap_edges(ones, twos, n_targets, table, state, int(min(attempts, MOST_ATTEMPTS * n_edges)) + 64)
     if not dense:
         return twos

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from modgraph.arrays import IntArray
 from modgraph.compiled import njit
 
-# An empty slot of the hash table; keys are ≥ 0.
-EMPTY = -1
-# Slots of the table per edge, at least; a power of two of slots is made.
-SLOTS_PER_EDGE = 2
+EMPTY = -1  # an empty slot of the hash table; keys are ≥ 0
+SLOTS_PER_EDGE = 2  # slots of the table per edge, at least; their number is a power of two
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_ONE = np.uint64(0xBF58476D1CE4E5B9)
@@ -75,27 +73,11 @@ def edge_table(sources: IntArray, targets: IntArray, width: int) -> IntArray:  #
 def swap_edges(
     sources: IntArray, targets: IntArray, width: int, table: IntArray, state: NDArray[np.uint64], n_attempts: int
 ) -> int:  # pragma: no cover (compiled)
-    """Try to swap the targets of two random edges, again and again.
+    """Try `n_attempts` times to swap the targets of two random edges; return how many swaps were made.
 
     Edges a → b and c → d become a → d and c → b unless one of those exists. The two edges are drawn independently, so
-    that they may be the same one: then nothing changes, and the chain has no period.
-
-    Parameters
-    ----------
-    sources, targets : ndarray of int, shape (n_edges,)
-        `targets` is changed in place.
-    width : int
-        More than the largest target.
-    table : ndarray of int
-        From `edge_table`; kept up to date.
-    state : ndarray of uint64, shape (1,)
-        The state of the random numbers (SplitMix64).
-    n_attempts : int
-
-    Returns
-    -------
-    int
-        How many swaps were made.
+    that they may be the same one: then nothing changes, and the chain has no period. `targets`, all below `width`,
+    `table` (from `edge_table`) and `state` (of SplitMix64, one number) are changed in place.
     """
     n_edges = len(sources)
     seed = state[0]

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
+from modgraph.checks import check_share
 from modgraph.dag import LayeredDAG
 
-# Share of all paths that a core covers, where nothing else is asked for (Sabrin and Dovrolis use 0.9).
-COVERED = 0.9
-# Shares of paths that differ by less than one part in this many are equal but for rounding.
-EQUAL_SHARES = 1e9
+COVERED = 0.9  # share of all paths that a core covers, by default (as Sabrin and Dovrolis use)
+EQUAL_SHARES = 1e9  # shares of paths that differ by less than one part in this many are equal but for rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,20 +62,11 @@ class PathCounts:
     edge_centrality: FloatArray
 
     def core(self, tau: float = COVERED) -> PathCore:
-        """Find a small set of units that a share of all paths passes through (the τ-core).
+        """Find a small set of units that a share `tau`, in (0, 1], of all paths passes through (the τ-core).
 
         The smallest such set is hard to find (NP-complete). As in the papers, the unit that most of the remaining paths
         pass through is taken again and again. Of units that equally many pass through, all those of the earliest layer
         are taken together, so that the order of the units doesn't matter.
-
-        Parameters
-        ----------
-        tau : float, in (0, 1]
-            The share.
-
-        Returns
-        -------
-        PathCore
 
         Examples
         --------
@@ -94,24 +84,11 @@ class PathCounts:
         0 where inputs or outputs cover the paths as well as any units do, near 1 where a narrow waist is between them.
         0 where there are no paths. Below 0 where many equal units in the middle are taken at once.
         """
-        return self.hourglass_at(COVERED)
-
-    def hourglass_at(self, tau: float) -> float:
-        """Return the hourglass score for cores that cover another share of the paths.
-
-        Parameters
-        ----------
-        tau : float, in (0, 1]
-
-        Returns
-        -------
-        float, at most 1
-        """
         dag = self.dag
         if self.total_log == -math.inf:
             return 0.0
         ends = (dag.layer == 0) | (dag.layer == dag.n_layers - 1)
-        return 1 - len(self.core(tau).units) / len(_core(dag, tau, ends).units)
+        return 1 - len(self.core().units) / len(_core(dag, COVERED, ends).units)
 
     def __repr__(self) -> str:
         digits = self.total_log / math.log(10)
@@ -119,18 +96,10 @@ class PathCounts:
 
 
 def paths(dag: LayeredDAG) -> PathCounts:
-    """Count the paths from inputs to outputs, in all and through every unit and edge.
+    """Count the paths from inputs to outputs of `dag`, in all and through every unit and edge.
 
-    Two passes over the edges. Counts are floats with separate exponents, so that thousands of layers don't overflow.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Edges may skip layers. Units on no path have centrality 0.
-
-    Returns
-    -------
-    PathCounts
+    Edges may skip layers. Two passes over the edges; counts are floats with separate exponents, so that thousands of
+    layers don't overflow.
 
     Examples
     --------
@@ -173,7 +142,7 @@ def _counts(dag: LayeredDAG, open_units: BoolArray) -> tuple[Counts, Counts, flo
     outwards = count_paths(dag.targets[::-1], dag.sources[::-1], last, open_units)
     value, exponent = (counts[last] for counts in inwards)
     largest = int(exponent[value > 0].max(initial=0))
-    # What is more than two steps below the largest doesn't count (2^−1000 of it).
+    # Ignore counts that are more than two steps below the largest: less than 2^−1000 of it.
     total = math.fsum(np.ldexp(value, np.maximum(exponent - largest, -2) * STEP * (value > 0)).tolist())
     return inwards, outwards, total, largest
 
@@ -182,8 +151,7 @@ def _core(dag: LayeredDAG, tau: float, candidates: BoolArray) -> PathCore:
     """Take the candidates that most of the remaining paths pass through, until few enough remain."""
     from modgraph.paths_kernels import STEP, products
 
-    if isinstance(tau, bool) or not isinstance(tau, int | float) or not 0 < tau <= 1:
-        raise ValueError(f"`tau` must be a number in (0, 1] (got {tau!r})")
+    check_share("tau", tau, above_zero=True)
     open_units = np.ones(dag.n_units, dtype=np.bool_)
     every = np.arange(dag.n_units)
     first = None

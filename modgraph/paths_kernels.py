@@ -10,8 +10,7 @@ import numpy as np
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.compiled import njit
 
-# Bits of one step of the exponent. The product of two values stays a finite float.
-STEP = 500
+STEP = 500  # bits of one step of the exponent; the product of two values stays a finite float
 _LARGEST = 2.0**STEP
 _SMALLEST = 2.0**-STEP
 
@@ -20,21 +19,10 @@ _SMALLEST = 2.0**-STEP
 def count_paths(
     sources: IntArray, targets: IntArray, begins: BoolArray, open_units: BoolArray
 ) -> tuple[FloatArray, IntArray]:  # pragma: no cover (compiled)
-    """Count for each unit the paths that lead to it.
+    """Count for each unit the paths that lead to it, as value and exponent, shapes (n_units,).
 
-    Parameters
-    ----------
-    sources, targets : ndarray of int, shape (n_edges,)
-        In an order in which all edges into a unit come before those that leave it.
-    begins : ndarray of bool, shape (n_units,)
-        Where paths begin.
-    open_units : ndarray of bool, shape (n_units,)
-        False at units that no path may use.
-
-    Returns
-    -------
-    value : ndarray of float, shape (n_units,)
-    exponent : ndarray of int, shape (n_units,)
+    All edges into a unit come before those that leave it. Paths begin where `begins` is True, and use no unit where
+    `open_units` is False.
     """
     value = np.zeros(len(begins))
     exponent = np.zeros(len(begins), np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import require
-from modgraph.layout import check_image_shape, colours, module_names
+from modgraph.layout import check_image_shape, colours, module_names, pixel_middles
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 
@@ -69,10 +69,7 @@ def draw_pixels(
     Raises
     ------
     ValueError
-        If `image_shape` has another number of pixels than the network has inputs, or `names` another number of names
-        than there are modules.
-    ImportError
-        If matplotlib is not installed.
+        If `image_shape` or `names` is for another number of inputs or modules.
 
     Examples
     --------
@@ -154,8 +151,7 @@ def squares(
     """Return the squares of an image whose lower left is `corner`; `colour`: (n_pixels, 3), row by row from the top."""
     from matplotlib.collections import PolyCollection
 
-    down, along = np.divmod(np.arange(len(colour)), image_shape[1])
-    middles = np.column_stack([along, image_shape[0] - 1 - down]) + 0.5
+    middles = pixel_middles(np.arange(len(colour)), image_shape)
     around = _FILLED / 2 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     corners = np.array(corner) + pixel * (middles[:, None] + around)
     return PolyCollection(list(corners), facecolors=colour, linewidths=0, snap=False, gid="pixels")

@@ -46,11 +46,6 @@ def planted_modules(
     labels : ndarray of int, shape (n_units,)
         The module of each unit within its layer, 0 … M − 1.
 
-    Raises
-    ------
-    ValueError
-        If an argument is not of that form.
-
     Examples
     --------
     >>> dag, labels = planted_modules([6, 4], n_modules=2, fan_out=2, random_state=0)

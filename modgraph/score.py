@@ -14,7 +14,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.forward import ACTIVATIONS
 from modgraph.functions import FunctionGraph
 from modgraph.interventions import MAX_EXHAUSTIVE_INPUTS, check_sizes
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.reach import reachability
 from modgraph.verify import verify
 
@@ -94,28 +94,17 @@ class Score(Criteria):
     functional: bool | None = None
 
     def __repr__(self) -> str:
-        met = ", ".join(name for name in ("inputs", "hidden", "outputs") if getattr(self, name)) or "nothing"
-        verdict = "exact" if self.exact else f"right: {met}"
+        passed = ", ".join(name for name in ("inputs", "hidden", "outputs") if getattr(self, name)) or "nothing"
+        verdict = "exact" if self.exact else f"right: {passed}"
         return f"Score({verdict}; {self.n_modules} modules of {self.expected_modules}, ari {self.ari:.3f})"
 
 
 def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
     """Judge a hierarchy by the paper's criteria alone; `score` computes more and takes longer.
 
-    Parameters
-    ----------
-    found : ModuleHierarchy
-    target : FunctionGraph
-
-    Returns
-    -------
-    Criteria
-
-    Raises
-    ------
-    ValueError
-        If the numbers of inputs or outputs differ.
+    Raises ValueError if `found` and `target` differ in their numbers of inputs or outputs.
     """
+    check_found(found)
     dag, labels = found.dag, found.labels
     check_sizes(dag, target)
     target_at_depth = target.at_depth(dag.n_layers - 2)
@@ -126,7 +115,7 @@ def criteria(found: ModuleHierarchy, target: FunctionGraph) -> Criteria:
     inputs = bool((layers[0] >= 0).all()) and _is_partition(layers[0], graph.input_partition())
     outputs = _is_partition(layers[-1], graph.output_partition())
     hidden = _follows_levels(
-        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _held_values(graph)]
+        [set(part[part >= 0].tolist()) for part in layers[1:-1]], [len(level) for level in _carried_values(graph)]
     )
     structure = found.n_modules == expected if target.counts_modules else hidden
     return Criteria(
@@ -158,10 +147,6 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     target : FunctionGraph
         With as many inputs and outputs as the network, in the same order.
 
-    Returns
-    -------
-    Score
-
     Raises
     ------
     ValueError
@@ -176,6 +161,7 @@ def score(found: ModuleHierarchy, target: FunctionGraph) -> Score:
     >>> score(found, published("separable"))
     Score(exact; 2 modules of 2, ari 1.000)
     """
+    check_found(found)
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score  # half a second to load
 
     dag, labels = found.dag, found.labels
@@ -216,12 +202,6 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     layers never decrease, skip none of the first ``min_hidden`` levels of the target, and maximise the sum of the
     similarities.
 
-    Parameters
-    ----------
-    dag : LayeredDAG
-    target : FunctionGraph
-        With as many inputs and outputs as `dag`.
-
     Returns
     -------
     ndarray of int, shape (n_units,)
@@ -231,7 +211,7 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     Raises
     ------
     ValueError
-        If the numbers of inputs or outputs differ.
+        If `dag` and `target` differ in their numbers of inputs or outputs.
 
     Examples
     --------
@@ -251,15 +231,15 @@ def reference_labels(dag: LayeredDAG, target: FunctionGraph) -> IntArray:
     reach = reachability(dag, dag.n_layers - 1, direction="inwards").toarray().T
     similarity, kept = _similarity(support, reach, graph), dag.on_path()
     hidden = [np.flatnonzero(kept & (dag.layer == layer)) for layer in range(1, dag.n_layers - 1)]
-    held = [[names.index(name) for name in level] for level in _held_values(graph)]
+    carried = [[names.index(name) for name in level] for level in _carried_values(graph)]
     labels = np.full(dag.n_units, -1, dtype=np.int64)
     tie_labels: dict[frozenset[int], int] = {}
-    levels = _layer_levels([similarity[units] for units in hidden], held, graph)
+    levels = _layer_levels([similarity[units] for units in hidden], carried, graph)
     for units, level in zip(hidden, levels, strict=True):
         for unit in units.tolist():
-            to_held = similarity[unit, held[level]]
-            most_similar = np.flatnonzero(to_held == to_held.max())
-            candidates = frozenset(module_of[names[held[level][position]]] for position in most_similar)
+            to_carried = similarity[unit, carried[level]]
+            most_similar = np.flatnonzero(to_carried == to_carried.max())
+            candidates = frozenset(module_of[names[carried[level][position]]] for position in most_similar)
             if len(candidates) == 1:
                 labels[unit] = min(candidates)
             else:
@@ -277,7 +257,7 @@ def _is_partition(labels: IntArray, partition: Iterable[Sequence[int]]) -> bool:
     return all(len(group) == 1 for group in groups) and len(set().union(*groups)) == len(groups)
 
 
-def _held_values(graph: FunctionGraph) -> list[list[str]]:
+def _carried_values(graph: FunctionGraph) -> list[list[str]]:
     """Return, for each level, the sub-functions whose value a layered network must hold there."""
     level = graph.levels()
     depth = max(level.values())
@@ -289,16 +269,16 @@ def _held_values(graph: FunctionGraph) -> list[list[str]]:
 
 
 def _layer_levels(
-    similarity: Sequence[FloatArray], held: Sequence[Sequence[int]], graph: FunctionGraph
+    similarity: Sequence[FloatArray], carried: Sequence[Sequence[int]], graph: FunctionGraph
 ) -> tuple[int, ...]:
     """Choose a level for each hidden layer so that its units are most similar to what a network holds there.
 
     See `reference_labels`; among equal sums the lower levels win. Dynamic programming over the layers.
     """
-    n_required = min(graph.min_hidden, len(held), len(similarity))
+    n_required = min(graph.min_hidden, len(carried), len(similarity))
     best: dict[int, tuple[float, tuple[int, ...]]] = {-1: (0.0, ())}
     for of_layer in similarity:
-        gains = [math.fsum(of_layer[:, columns].max(axis=1).tolist()) for columns in held]
+        gains = [math.fsum(of_layer[:, columns].max(axis=1).tolist()) for columns in carried]
         extended: dict[int, tuple[float, tuple[int, ...]]] = {}
         for level, gain in enumerate(gains):
             choices = [
@@ -313,20 +293,20 @@ def _layer_levels(
     return min(complete, key=lambda choice: (-choice[0], choice[1]))[1]
 
 
-def _follows_levels(layers: Sequence[set[int]], n_held: Sequence[int]) -> bool:
+def _follows_levels(layers: Sequence[set[int]], n_carried: Sequence[int]) -> bool:
     """Whether the hidden layers can be assigned to ascending levels with the right numbers of labels.
 
-    `layers` holds the labels of each hidden layer, `n_held` the number of values held at each level. Layers of one
-    level must have the same labels.
+    `layers` holds the labels of each hidden layer, `n_carried` the number of values to carry at each level. Layers of
+    one level must have the same labels.
     """
     level, previous = -1, set[int]()
     for labels in layers:
         if level >= 0 and labels == previous:
             continue
         # Take the lowest level that fits: it leaves the most levels to the later layers.
-        fitting = (number for number in range(level + 1, len(n_held)) if n_held[number] == len(labels))
-        level = next(fitting, len(n_held))
-        if level == len(n_held):
+        fitting = (number for number in range(level + 1, len(n_carried)) if n_carried[number] == len(labels))
+        level = next(fitting, len(n_carried))
+        if level == len(n_carried):
             return False
         previous = labels
     return True

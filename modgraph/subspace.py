@@ -18,7 +18,7 @@ from modgraph.cluster.by_influence import N_SHUFFLED, in_order, module_bases, no
 from modgraph.cluster.coclusters import best_groups
 from modgraph.dag import LayeredDAG
 from modgraph.influence import path_sums, weight_blocks
-from modgraph.modules import ModuleHierarchy
+from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.null import shuffle_weights
 
 
@@ -34,10 +34,10 @@ class ModuleSubspace:
         over these outputs is taken off), and the one that its inputs write (90 %). Units are scaled to have incoming
         weights of norm 1. No rows where the module has no outputs (inputs).
     own : float
-        Overlap of what it reads with what is written by its own inputs, and by those of the modules that it reads. NaN
-        where there is nothing to compare; so below.
+        Overlap of what it reads with what its inputs, and those of the modules that it reads, write.
     other : float
-        Mean overlap of what it reads with what is written by the inputs of each other module.
+        Mean overlap of what it reads with what the inputs of each other module write. Both are NaN where a side is
+        missing.
     """
 
     module: int
@@ -70,11 +70,11 @@ class LayerSubspaces:
     own, other : float
         Means over modules.
     separation : float
-        Mean over modules of own − other; NaN where there is but one.
+        Mean over modules of own − other; NaN for one module.
     null : ndarray of float, shape (n_shuffled,)
-        The same for networks with shuffled weights, each with as many groups of inputs and outputs as fit it best.
+        The separation in networks with shuffled weights, with the groups of inputs and outputs that fit each best.
     p_value : float
-        Share of these and the network itself that are separated as well or better; 1 where there is one module.
+        Share of these networks and the network itself that are separated as well or better; 1 for one module.
     """
 
     level: int
@@ -126,19 +126,10 @@ def subspaces(
     Parameters
     ----------
     found : ModuleHierarchy
-        Of a network with weights; the modules of its inputs and outputs are taken as given.
+        Of a network with weights (else ValueError); the modules of its inputs and outputs are taken as given.
     n_shuffled : int ≥ 0
         Networks with shuffled weights to compare the separation with.
     random_state : int, Generator or None
-
-    Returns
-    -------
-    Subspaces
-
-    Raises
-    ------
-    ValueError
-        If the network has no weights.
 
     Examples
     --------
@@ -150,6 +141,7 @@ def subspaces(
       LayerSubspaces(layer 1: [1, 1] dimensions read; overlap own 1.00, other 0.00; p = 1)
     )
     """
+    check_found(found)
     dag = found.dag
     if dag.weights is None:
         raise ValueError("`found` must be of a network with weights")
@@ -165,7 +157,7 @@ def subspaces(
     inputs, outputs = labels[: starts[1]], labels[starts[last] :]
     observed = _layers(network, inputs, outputs, sources)
     null: dict[int, list[float]] = {layer.level: [] for layer in observed}
-    # A shuffled network gets the groups that fit it, or the modules would be at an advantage: they were fitted too.
+    # Shuffled networks get the groups that fit them best, because the modules were fitted to the network too.
     both = np.intersect1d(inputs[inputs >= 0], outputs[outputs >= 0])
     for _ in range(n_shuffled if len(both) > 1 else 0):
         other = shuffle_weights(network, random_state=rng)
@@ -179,7 +171,7 @@ def subspaces(
         values = np.nan_to_num(np.array(null[level]), nan=0.0)
         n_as_good = int((values >= layer.separation).sum())
         p_value = (1 + n_as_good) / (1 + len(values)) if np.isfinite(layer.separation) else 1.0
-        # Back to the units of the layer in their given order; those that trimming removed are in no subspace.
+        # Back to the given order of the units; units that trimming removed are in no subspace.
         units = kept[order[starts[level] : starts[level + 1]]] - dag.layer_starts[level]
         size = dag.layer_sizes[level]
         modules = tuple(
@@ -191,17 +183,9 @@ def subspaces(
 
 
 def overlap(one: FloatArray, two: FloatArray) -> float:
-    """Return the mean squared cosine of the principal angles of two subspaces, relative to the smaller one.
+    """Return the mean squared cosine of the principal angles of two subspaces, relative to the smaller one: 0 … 1.
 
-    Parameters
-    ----------
-    one, two : ndarray of float, shapes (n_dimensions, n_units)
-        Orthonormal rows.
-
-    Returns
-    -------
-    float
-        0 … 1; NaN where one has no dimensions.
+    The rows of each, shape (n_dimensions, n_units), are orthonormal. NaN where one has no dimensions.
 
     Examples
     --------
@@ -266,9 +250,9 @@ def _sources(found: ModuleHierarchy) -> BoolArray:
 
 
 def _mean(values: FloatArray) -> float:
-    """Return the mean of the values that are there; NaN where none is."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else float("nan")
+    """Return the mean of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _spread_out(rows: FloatArray, units: IntArray, size: int) -> FloatArray:

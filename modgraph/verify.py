@@ -1,7 +1,7 @@
 """Do the modules compute the sub-functions? Tests by intervention on the network itself.
 
-The *boundary* of a set of units are those with edges that leave it, and the outputs in it: what the rest of the
-network can know of it. The *state* is the values of the boundary.
+The *boundary* of a set of units: those with edges that leave it, and the outputs in it. The rest of the network sees
+only their values, the *state*.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,7 @@ from modgraph.checks import check_int
 from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph
 from modgraph.interventions import Bench, Claim, check_sizes, entropy, sample_inputs
-from modgraph.modules import Module, ModuleHierarchy
+from modgraph.modules import Module, ModuleHierarchy, check_found
 
 N_CONTROL_PAIRS: Final = 256  # interchanges drawn for one random regrouping
 SAMPLED_SHARE: Final = 0.99  # on samples, a share holds if its 95 % Wilson bound reaches this
@@ -188,7 +188,6 @@ def verify(
     target: FunctionGraph | None = None,
     data: ArrayLike | None = None,
     n_controls: int = 20,
-    output_threshold: float | None = None,
     activations: Sequence[str] | None = None,
     random_state: int | np.random.Generator | None = 0,
 ) -> Verification:
@@ -199,8 +198,8 @@ def verify(
     has a control: the same for random units, as many from each layer. Without a target, the modules are described
     only: what they read, how many states they have, how much of the outputs they explain, what their ablation changes.
 
-    Without `data`, all patterns of the inputs are tried, up to 12 inputs; above, 2,048 random ones. Shares that are
-    found by sampling have Wilson bounds.
+    Without `data`, all patterns of up to 12 inputs are tried; of more inputs, 2,048 random ones. Shares that are found
+    by sampling have Wilson bounds.
 
     Parameters
     ----------
@@ -212,16 +211,10 @@ def verify(
         Inputs to test on; with a target, 0 and 1. Needed if there is no target.
     n_controls : int ≥ 0
         Random regroupings for each module.
-    output_threshold : float, optional
-        An output above this counts as 1; by default 0.5 for sigmoid units, 0 for others.
     activations : sequence of str, optional
-        One name per layer after the inputs, as in `modgraph.forward`; by default what the network knows.
+        As in `modgraph.forward`. An output is 1 above 0.5 where it is a sigmoid, above 0 otherwise.
     random_state : int, Generator or None
         Draws the samples and the random regroupings.
-
-    Returns
-    -------
-    Verification
 
     Raises
     ------
@@ -247,6 +240,7 @@ def verify(
     >>> checked.modules[0]
     ModuleCheck(0: certified as P; 2 states, 0.81 bits)
     """
+    check_found(found)
     check_int("n_controls", n_controls, at_least=0)
     rng = np.random.default_rng(random_state)
     dag = found.dag
@@ -258,7 +252,7 @@ def verify(
     if target is not None and not (binary := np.isin(rows, (0, 1))).all():
         raise ValueError(f"`data` must be 0 or 1 where there is a target (got {rows[~binary][0]})")
     replay = Replay(dag, rows, activations=activations)
-    bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None, threshold=output_threshold)
+    bench = Bench(found, replay, rows, exhaustive=exhaustive, has_target=target is not None)
     claims = []
     if target is not None:
         graph = target.at_depth(dag.n_layers - 2) or target
@@ -300,7 +294,19 @@ def _check(
         inputs = np.array([i for i in range(bench.n_inputs) if bench.unchanged(units, state, i) < 1], dtype=np.int64)
     else:
         inputs = module.inputs
-    card = ModuleCheck(
+    tested: dict[str, Any] = {}
+    if claim is not None and tests is not None:
+        share = sum(control.certifies for control in controls) / len(controls) if controls else None
+        tested = {
+            name: replace(measure, control=_rounded_mean([control.measures[name].value for control in controls]))
+            for name, measure in tests.measures.items()
+        } | {
+            "sub_functions": claim.names,
+            "self_contained": tests.self_contained,
+            "controls_certified": share,
+            "certified": tests.certifies and (share is None or share <= CONTROL_SHARE),
+        }
+    check = ModuleCheck(
         module=module.id,
         boundary=read_only(units),
         inputs=read_only(inputs),
@@ -314,37 +320,16 @@ def _check(
             control_reached=_mean(control_effect, reached),
             control_unreached=_mean(control_effect, ~reached),
         ),
+        **tested,
     )
-    if claim is None or tests is None:
-        return card, None
-    share = sum(control.certifies for control in controls) / len(controls) if controls else None
-
-    def with_control(name: str) -> Measure:
-        measure: Measure = getattr(tests, name)
-        return replace(measure, control=_rounded_mean([getattr(c, name).value for c in controls]))
-
-    return (
-        replace(
-            card,
-            sub_functions=claim.names,
-            sufficiency=with_control("sufficiency"),
-            support=with_control("support"),
-            interchange=with_control("interchange"),
-            self_contained=tests.self_contained,
-            controls_certified=share,
-            certified=tests.certifies and (share is None or share <= CONTROL_SHARE),
-        ),
-        claim,
-    )
+    return check, claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tests:
     """The tests of a set of units for a claim; `certifies`: all are passed, and the set is self-contained."""
 
-    sufficiency: Measure
-    support: Measure
-    interchange: Measure
+    measures: dict[str, Measure]  # sufficiency, support, interchange
     self_contained: bool
     certifies: bool
 
@@ -371,9 +356,7 @@ def _test(
     all_right = right == total or (estimated and interchange.low >= SAMPLED_SHARE)
     self_contained = _is_self_contained(bench, units, member, claim)
     return _Tests(
-        sufficiency=sufficiency,
-        support=support,
-        interchange=interchange,
+        measures={"sufficiency": sufficiency, "support": support, "interchange": interchange},
         self_contained=self_contained,
         certifies=sufficiency.holds and support.holds and all_right and self_contained,
     )
@@ -431,7 +414,7 @@ def _wilson_low(share: float, n: int) -> float:
 
 
 def _rounded_mean(values: Sequence[float]) -> float | None:
-    """Mean that doesn't depend on the order of the values; None if there are none."""
+    """Mean, the same for any order of the values; None without values."""
     return round(math.fsum(values) / len(values), 12) if values else None
 
 

@@ -154,6 +154,17 @@ def state_dict(net: Network) -> dict[str, Any]:
     return named
 
 
+def flax_bytes(tree: Any) -> bytes:
+    """Write what flax.serialization.to_bytes writes: arrays as extensions of kind 1."""
+    import msgpack
+
+    def kept(array: Any) -> Any:
+        return msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes()), use_bin_type=True))
+
+    written: bytes = msgpack.packb(tree, default=kept, strict_types=True)
+    return written
+
+
 def nnet_text(net: Network) -> str:
     """Write the weights as ACAS Xu's text format has them; nothing is normalised."""
     sizes = net.dag.layer_sizes
@@ -191,6 +202,10 @@ def write(net: Network, kind: str, folder: Path) -> Path:
             _use_new_zipfile_serialization=kind != "pt legacy",
         )
         return folder / "net.pt"
+    if kind == "pt2":
+        program = torch.export.export(torch_model(net), (torch.zeros(2, net.weights[0].shape[1]),))
+        torch.export.save(program, folder / "net.pt2")
+        return folder / "net.pt2"
     if kind.startswith("safetensors"):
         from safetensors.torch import save_file
 
@@ -226,6 +241,11 @@ def write(net: Network, kind: str, folder: Path) -> Path:
 
         save_graph(net.dag, folder / f"net.{kind}")
         return folder / f"net.{kind}"
+    if kind == "msgpack":
+        layers = zip(net.weights, net.biases, strict=True)
+        tree = {f"Dense_{at}": {"kernel": weight.T.copy(), "bias": bias} for at, (weight, bias) in enumerate(layers)}
+        (folder / "net.msgpack").write_bytes(flax_bytes({"params": tree}))
+        return folder / "net.msgpack"
     if kind == "nnet":
         (folder / "net.nnet").write_text(nnet_text(net))
         return folder / "net.nnet"
@@ -241,9 +261,11 @@ FILES = (
     "pt",
     "pt with masks",
     "pt legacy",
+    "pt2",
     "checkpoint",
     "safetensors",
     "safetensors with masks",
+    "msgpack",
     "onnx Gemm",
     "onnx MatMul",
     "onnx Transpose",

@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances
 
 from modgraph import LayeredDAG
 from modgraph.arrays import BoolArray, IntArray
-from modgraph.modules import merge_clusters
+from modgraph.merge import merge_clusters
 from modgraph.reach import reachability
 
 

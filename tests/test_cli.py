@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from modgraph import detect_modules, significance
 from modgraph.cli import COMMANDS, main
-from modgraph.functions import published
+from modgraph.functions import published, published_names
 from modgraph.io import load_hierarchy, load_network, save_hierarchy
 from tests import io_networks
 from tests.io_networks import network
@@ -161,6 +162,21 @@ def test_info_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "layer0: 7 units" in capsys.readouterr().out
 
 
+def test_info_lists_the_parts_of_a_large_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    state = {f"layers.{at}.mlp.{name}": torch.ones(shape) for at in range(2) for name, shape in PARTS.items()}
+    torch.save(state | {"attn.q_proj.weight": torch.ones(4, 4)}, tmp_path / "net.pt")
+    assert main(["info", str(tmp_path / "net.pt")]) == 0
+    assert "2 parts can be read, each with --block NAME:\n  layers.0.mlp: 4 → 8 → 4\n" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "net.pt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["blocks"] == {f"layers.{at}.mlp": [4, 8, 4] for at in range(2)}
+    assert main(["info", str(tmp_path / "net.pt"), "--block", "layers.1.mlp"]) == 0
+
+
+PARTS = {"up.weight": (8, 4), "down.weight": (4, 8)}
+
+
 def test_blocks_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = network()
     file = io_networks.write(net, "pt", tmp_path)
@@ -168,6 +184,51 @@ def test_blocks_and_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out)["layer_sizes"] == [5, 7, 6]
     masks = io_networks.write(net, "npz with masks", tmp_path)
     assert main(["info", str(file), "--masks", str(masks)]) == 2  # it has weights and biases, too
+
+
+def test_a_killed_sculpt_ends_with_the_same_networks(tmp_path: Path) -> None:
+    arguments = ["sculpt", "separable", "--hidden", "10", "--seeds", "1"]
+    assert start(*arguments, str(tmp_path / "whole")).returncode == 0
+    command = [sys.executable, "-m", "modgraph", *arguments, str(tmp_path / "killed")]
+    checkpoint = tmp_path / "killed" / "separable.checkpoint.npz"
+    with subprocess.Popen(command) as running:
+        while not checkpoint.exists() and running.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        running.kill()
+    was_killed = checkpoint.exists()
+    assert start(*arguments, str(tmp_path / "killed")).returncode == 0
+    assert was_killed
+    assert not checkpoint.exists()
+    whole, resumed = (load_network(tmp_path / name / "separable-0.npz") for name in ("whole", "killed"))
+    assert whole == resumed
+
+
+def test_sculpt_reads_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    kind = np.where(x[:, 0] > 0, "right", "left")
+    lines = ["a,b,c,side", *(f"{a},{b},{c},{side}" for (a, b, c), side in zip(x, kind, strict=True))]
+    table = tmp_path / "sides.csv"
+    table.write_text("\n".join(lines))
+    assert main(["sculpt", str(table), str(tmp_path), "--target", "side", "--hidden", "8", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "--task classification is assumed" in printed.err
+    (row,) = json.loads(printed.out)["networks"]
+    assert row["metric"] == "class accuracy"
+    assert row["value"] > 0.9 > row["constant"]
+    names = load_network(row["file"]).unit_names
+    assert names is not None
+    assert (names[:3].tolist(), names[-1]) == (["a", "b", "c"], "right")
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["sides.npz"]
+    for wrong, message in (
+        (["--target", "d"], "`--target` must name columns of the table: a, b, c, side"),
+        (["--target", "a"], "columns must hold numbers, apart from the target (got text in side)"),
+        ([], "`--target` must name the column to predict"),
+    ):
+        assert main(["sculpt", str(table), str(tmp_path), *wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["sculpt", "--list"]) == 0
+    assert capsys.readouterr().out.split() == list(published_names())
 
 
 def test_sculpt_saves_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

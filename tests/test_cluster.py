@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
@@ -24,8 +24,26 @@ def same_partition(one: IntArray, two: IntArray) -> bool:
     return bool(adjusted_rand_score(one, two) == 1.0)
 
 
+# Rows for which both tests hold, with scores so close that any change of their formulas turns the choice.
+CLOSE = [
+    ["001011001", "011000111", "010000000"],
+    ["000010000000", "011010100100", "111111011101"],
+    ["01001100000", "00000110010", "10011001110", "01100010110"],
+    ["0000000000001", "0010100100000", "0111000000111", "0101001111010"],
+    ["011001100111", "111100111110", "000001001000"],
+    ["101", "111", "011"],
+]
+
+
+def matrix(lines: list[str]) -> BoolArray:
+    return np.array([[digit == "1" for digit in line] for line in lines])
+
+
 @settings(max_examples=300)
 @given(rows())
+@example(matrix(CLOSE[0]))
+@example(matrix(CLOSE[1]))
+@example(matrix(CLOSE[2]))
 def test_published_equals_a_new_fit_for_every_k(features: BoolArray) -> None:
     assert same_partition(published_linkage(features), refit_clusters(features))
 
@@ -131,3 +149,24 @@ def test_an_overlap_as_large_as_expected_by_chance_counts_as_separate() -> None:
 def test_rows_without_a_common_column_are_separate() -> None:
     # All pairs are at the same distance: what decides is counted in arrays, not pair by pair.
     assert len(np.unique(tied_linkage(np.eye(600, dtype=bool)))) == 600
+
+
+@pytest.mark.parametrize(("lines", "n_clusters"), [*zip(CLOSE, [1, 3, 1, 1, 3, 1], strict=True)])
+def test_the_higher_score_decides_between_one_cluster_and_all_separate(lines: list[str], n_clusters: int) -> None:
+    # Each is also what the scores say, computed by hand: z = (overlap − expected) / √(n p (1 − p)).
+    assert len(np.unique(tied_linkage(matrix(lines)))) == n_clusters
+
+
+def test_a_curve_at_the_threshold_decides_alone() -> None:
+    features = np.kron(np.eye(4, dtype=bool), np.ones((3, 5), dtype=bool))
+    features[:2, 5] = features[3:5, 10] = True  # no longer perfect: a threshold of 1 leaves it to the two tests
+    overlap = features.astype(int) @ features.T.astype(int)
+    lowest = min(published_tree(overlap).modularity_curve()[1])
+    assert len(np.unique(published_linkage(features, modularity_threshold=-lowest))) == 4
+    assert same_partition(refit_clusters(features, modularity_threshold=-lowest), np.repeat(np.arange(4), 3))
+
+
+def test_rows_all_equally_near_stay_separate_where_no_test_holds() -> None:
+    # Any two rows share the last column, more than by chance; each shares less than by chance with the others' union.
+    features = matrix(["00011", "00101", "01001"])
+    assert len(np.unique(tied_linkage(features))) == 3

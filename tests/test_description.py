@@ -10,6 +10,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from modgraph import LayeredDAG, detect_modules
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster import description_kernels as kernels
+from modgraph.cluster import description_search_kernels as search_kernels
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.degrees import MOST_CLASSES, degree_model
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, description_length
@@ -270,15 +271,19 @@ def move_of_last(n_second: int) -> tuple[int, int]:
     clusters = np.repeat([0, 1, 2, 3, 0, 1], [*sizes, 12, 12])
     graph = TwoWayGraph.of(dag)
     layer = LayerDescription(graph, clusters, 0)
-    target, change = kernels.best_moves(
+    pairs = search_kernels.linked_pairs(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
+    target, change = search_kernels.best_moves(
+        np.arange(len(layer.clusters)),
         layer.units.start,
         layer.clusters,
         graph.pointers,
         graph.neighbours,
-        layer.all_clusters,
+        layer.other_clusters,
         layer.sizes,
-        layer.all_sizes,
-        layer.linked_pairs(),
+        layer.other_sizes,
+        pairs,
+        search_kernels.pair_lengths(pairs, layer.sizes, layer.other_sizes, layer.costs),
+        *search_kernels.blocks_by_other(pairs, len(layer.other_sizes)),
         layer.degrees,
         layer.costs,
         layer.one_cluster_less,

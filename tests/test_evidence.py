@@ -10,9 +10,10 @@ from modgraph import LayeredDAG, detect_modules, significance, stability
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
-from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _compared, _needed, largest_eigenvalue
+from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _needed, largest_eigenvalue
 from modgraph.null import swap_edges
 from modgraph.planted import planted_modules
+from modgraph.stability import _compared
 from tests.strategies import dags, permuted
 
 MODULAR = planted_modules([24, 24], n_modules=2, fan_out=5, rewired=0.05, random_state=0)[0]

@@ -22,11 +22,8 @@ from modgraph.io import (
     from_igraph,
     from_networkx,
     save_graph,
-    to_clustering,
-    to_graph_tool,
     to_igraph,
     to_networkx,
-    to_scipy,
     unit_table,
 )
 from tests.io_networks import assert_same, network
@@ -113,26 +110,6 @@ def test_attributes_are_plain(found: ModuleHierarchy) -> None:
     assert {type(node) for node in graph.nodes} == {int}
 
 
-def test_igraph_carries_the_modules_as_a_clustering(found: ModuleHierarchy) -> None:
-    clustering = to_clustering(found)
-    assert isinstance(clustering, igraph.VertexClustering)
-    for module in found.modules:
-        units = [clustering.graph.vs[vertex]["unit"] for vertex in clustering[module.id]]
-        assert units == module.units.tolist()
-
-
-def test_scipy_has_the_weights(found: ModuleHierarchy) -> None:
-    matrix = to_scipy(found.dag)
-    assert found.dag.weights is not None
-    assert matrix[found.dag.sources, found.dag.targets].tolist() == found.dag.weights.tolist()
-    assert matrix.nnz == found.dag.n_edges
-    dropped = np.flatnonzero(found.labels < 0)
-    trimmed = to_scipy(found)
-    assert trimmed.shape == matrix.shape
-    assert trimmed[dropped].nnz == trimmed[:, dropped].nnz == 0
-    assert to_scipy(LayeredDAG.from_masks([[[1, 0]]])).data.tolist() == [1.0]
-
-
 def test_csv_has_edges_and_units(found: ModuleHierarchy, tmp_path: Path) -> None:
     save_graph(found, tmp_path / "net.csv")
     with (tmp_path / "net.csv").open() as file:
@@ -143,17 +120,6 @@ def test_csv_has_edges_and_units(found: ModuleHierarchy, tmp_path: Path) -> None
     assert [float(row["weight"]) for row in rows] == edge_table(found)["weight"]
     with (tmp_path / "net.units.csv").open() as file:
         assert [int(row["module"]) for row in csv.DictReader(file)] == unit_table(found)["module"]
-
-
-def test_dot_is_balanced_and_quoted(tmp_path: Path) -> None:
-    dag = LayeredDAG.from_masks([[[1, 1]]], unit_names=['a"b', "c\\d", "e\nf"])
-    save_graph(dag, tmp_path / "net.dot")
-    text = (tmp_path / "net.dot").read_text()
-    assert r'0 [label="a\"b"];' in text
-    assert r'1 [label="c\\d"];' in text
-    assert '2 [label="e\N{REPLACEMENT CHARACTER}f"];' in text
-    assert "  0 -> 2;" in text
-    assert text.count("{") == text.count("}")
 
 
 @pytest.mark.parametrize("suffix", READERS)
@@ -268,22 +234,14 @@ def test_bad_igraphs_and_suffixes_get_one_sentence(found: ModuleHierarchy, tmp_p
         save_graph(found, tmp_path / "net.xyz")
 
 
-def test_graph_tool_gets_the_graph(found: ModuleHierarchy) -> None:
-    pytest.importorskip("graph_tool", reason="graph-tool is not on PyPI; with Debian's Python it is")
-    graph = to_graph_tool(found)
-    kept = found.dag.subgraph(found.labels >= 0)
-    assert sorted(map(tuple, graph.get_edges().tolist())) == [tuple(edge) for edge in kept.edges.tolist()]
-    assert list(graph.vp["module"]) == found.labels[found.labels >= 0].tolist()
-
-
 @pytest.mark.parametrize(
     ("call", "library"),
-    [("to_networkx", "networkx"), ("to_igraph", "igraph"), ("to_graph_tool", "graph-tool")],
+    [("to_networkx", "networkx"), ("to_igraph", "igraph")],
 )
 def test_what_is_missing_is_named(call: str, library: str) -> None:
     code = f"""
 import sys
-for name in ("networkx", "igraph", "graph_tool"):
+for name in ("networkx", "igraph"):
     sys.modules[name] = None
 import modgraph.io
 from modgraph import LayeredDAG

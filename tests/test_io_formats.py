@@ -1,22 +1,34 @@
 """The table of docs/formats.md: one network in every format gives one graph and one hierarchy."""
 
 import importlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import modgraph
 from modgraph import detect_modules
 from modgraph.forward import forward
-from modgraph.io import from_arrays, from_estimator, from_module, load_network, save_hierarchy, save_network
+from modgraph.io import (
+    from_arrays,
+    from_estimator,
+    from_module,
+    load_network,
+    save_hierarchy,
+    save_network,
+    to_networkx,
+)
 from modgraph.io.load import READERS
 from modgraph.names import unit_names
 from tests import io_networks
 from tests.io_networks import FILES, assert_same, network
 from tests.networks import FOLDER, needs_published, published_dag, published_index
 
-NAMED = {"onnx", "torch's onnx", "keras", "h5", "skops", "joblib"}  # formats that know activations
+NAMED = {"pt2", "onnx", "torch's onnx", "keras", "h5", "skops", "joblib"}  # formats that know activations
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -181,3 +193,34 @@ def test_every_reader_has_a_name_and_is_asked_in_turn(tmp_path: Path) -> None:
     folder = Path(importlib.import_module("modgraph.io").__file__ or "").parent
     files = {path.stem for path in folder.glob("*.py") if "\ndef matches(" in path.read_text("utf-8")}
     assert files == set(READERS)
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "module", "estimator", "arrays", "mapping", "networkx"])
+def test_modules_of_anything_that_can_be_read(kind: str, tmp_path: Path) -> None:
+    net = network()
+    file = io_networks.write(net, "npz", tmp_path)
+    things: dict[str, Any] = {
+        "path": lambda: file,
+        "text": lambda: str(file),
+        "module": lambda: io_networks.torch_model(net),
+        "estimator": lambda: io_networks.estimator(net),
+        "arrays": lambda: net.weights,
+        "mapping": lambda: {f"fc{at}": {"kernel": weight.T} for at, weight in enumerate(net.weights)},
+        "networkx": lambda: to_networkx(net.dag),
+    }
+    found = detect_modules(things[kind]())
+    assert found.labels.tolist() == detect_modules(net.dag).labels.tolist()
+
+
+def test_other_types_are_told_what_to_call(tmp_path: Path) -> None:
+    dag = network().dag
+    with pytest.raises(ValueError, match=r"must be a LayeredDAG, a file, a live model or weight arrays \(got int\)"):
+        detect_modules(3)
+    for function in (modgraph.draw, modgraph.subspaces, lambda found: modgraph.report(found, tmp_path / "a.html")):
+        with pytest.raises(
+            ValueError, match=r"must be a ModuleHierarchy \(got LayeredDAG\): call `detect_modules` first"
+        ):
+            function(dag)
+    code = "from modgraph.modules import detect_modules\ndetect_modules('a.npz')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "call `modgraph.load_network` first" in done.stderr

@@ -8,13 +8,18 @@ import pytest
 
 import tests.io_networks  # noqa: F401 (chooses Keras's backend)
 from modgraph.forward import forward
-from modgraph.io import load_network
+from modgraph.io import from_keras, load_network
 
 keras = pytest.importorskip("keras")
 
 
 def computes(model: object, file: Path, *, n_inputs: int) -> None:
     dag = load_network(file)
+    live = from_keras(model)
+    assert (live.edges == dag.edges).all()
+    assert live.weights is not None
+    assert dag.weights is not None
+    assert live.weights.tolist() == dag.weights.tolist()
     inputs = np.random.default_rng(0).normal(size=(4, n_inputs)).astype(np.float32)
     expected = np.asarray(model(inputs, training=False).detach())  # type: ignore[operator]
     np.testing.assert_allclose(forward(dag, inputs)[:, -dag.layer_sizes[-1] :], expected, atol=1e-5)
@@ -82,3 +87,8 @@ def test_a_layer_that_reads_itself_is_an_error(tmp_path: Path) -> None:
             archive.writestr(name, content)
     with pytest.raises(ValueError, match="must read layers that the model has"):
         load_network(tmp_path / "bad.keras")
+
+
+def test_other_objects_are_no_models() -> None:
+    with pytest.raises(ValueError, match=r"`model` must be a keras.Model \(got int\)"):
+        from_keras(3)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from modgraph.forward import forward
-from modgraph.io import from_module, load_network
+from modgraph.io import from_module, list_blocks, load_network
 from tests.io_networks import assert_same, network, onnx_bytes
 from tests.test_io_torch import Gated, Heads, Residual, ResNet, filled_norm, masked
 
@@ -164,3 +164,58 @@ def test_tanh_gelu_as_gpt2_writes_it_is_one_activation(tmp_path: Path) -> None:
 class NewGELU(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 0.5 * x * (1.0 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
+class Model(nn.Module):
+    """Attention that isn't read, and MLPs that are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"attn": nn.Linear(4, 4), "mlp": nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4))})
+            for _ in range(2)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = x + torch.softmax(x @ layer["attn"](x).T, 1) @ x  # type: ignore[index]
+            x = x + layer["mlp"](x)  # type: ignore[index]
+        return x
+
+
+def test_blocks_are_listed_and_read_by_name(tmp_path: Path) -> None:
+    model = masked(Model())
+    file = exported(model, torch.randn(3, 4), tmp_path)
+    with pytest.raises(ValueError, match="as attention does"):
+        load_network(file)
+    assert list_blocks(file) == {"layers.0.mlp": (4, 8, 4), "layers.1.mlp": (4, 8, 4)}
+    dag, live = load_network(file, block="layers.1.mlp"), from_module(model, block="layers.1.mlp")
+    assert (dag.edges == live.edges).all()
+    inputs = np.random.default_rng(0).normal(size=(5, 4))
+    np.testing.assert_allclose(forward(dag, inputs), forward(live, inputs), atol=1e-5)
+    with pytest.raises(ValueError, match=r"`block` must be the name of a part, .* \(got 'layers.2'; there is 'layers'"):
+        load_network(file, block="layers.2")
+
+
+def test_blocks_may_be_named_by_their_first_and_last_value(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["p"]),
+        helper.make_node("Relu", ["p"], ["q"]),
+        helper.make_node("MatMul", ["q", "b"], ["r"]),
+        helper.make_node("CumSum", ["r", "axis"], ["s"]),
+        helper.make_node("MatMul", ["s", "c"], ["y"]),
+    ]
+    shapes = {"a": (3, 5), "b": (5, 4), "c": (4, 2)}
+    arrays: dict[str, Any] = {name: np.ones(shape, dtype=np.float32) for name, shape in shapes.items()}
+    file = made(nodes, tmp_path, axis=np.array(1), **arrays)
+    with pytest.raises(ValueError, match=r"\(CumSum\) is not supported"):
+        load_network(file)
+    assert list_blocks(file) == {"p,r": (3, 5, 4)}
+    assert load_network(file, block=("p", "r")).layer_sizes == (3, 5, 4)
+    assert load_network(file, block=("y", "y")).layer_sizes == (4, 2)
+
+
+def test_transposed_convolutions_are_those_of_the_live_model(tmp_path: Path) -> None:
+    model = masked(nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 6, 2, groups=2)))
+    dag, live = load_network(exported(model, torch.randn(1, 2, 8, 8), tmp_path)), from_module(model)
+    assert (dag.edges == live.edges).all()

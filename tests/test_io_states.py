@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modgraph.io import from_arrays, from_module, load_network
+from modgraph.io import from_arrays, from_module, list_blocks, load_network
 from tests import io_networks
-from tests.io_networks import assert_same, network, state_dict
+from tests.io_networks import assert_same, flax_bytes, network, state_dict
+from tests.test_io_torch import Gated, masked
 
 
 def saved(state: dict[str, Any], path: Path) -> Path:
@@ -326,3 +327,129 @@ def test_parameters_of_flax_models() -> None:
     jax = pytest.importorskip("jax")
     params = linen.Sequential([linen.Dense(6), linen.relu, linen.Dense(2)]).init(jax.random.key(0), np.zeros((1, 4)))
     assert from_arrays(params).layer_sizes == (4, 6, 2)
+
+
+# --- More that people hold --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),  # Llama
+        ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2"),  # its first release
+        ("DenseReluDense.wi_0", "DenseReluDense.wi_1", "DenseReluDense.wo"),  # T5
+    ],
+)
+def test_gated_mlps_have_the_edges_of_both(names: tuple[str, str, str], suffix: str, tmp_path: Path) -> None:
+    model = masked(Gated())
+    kept = {"gate": names[0], "up": names[1], "down": names[2]}
+    state = {f"layers.3.{kept[name]}.weight": getattr(model, name).weight.detach() for name in kept}
+    state |= {"layers.3.self_attn.q_proj.weight": torch.randn(4, 4), "embed_tokens.weight": torch.randn(9, 4)}
+    file = saved(state, tmp_path / f"a{suffix}")
+    dag, live = load_network(file, block=f"layers.3.{names[0].partition('.')[0]}"), from_module(model)
+    assert dag.layer_sizes == live.layer_sizes == (4, 6, 4)
+    assert (dag.edges == live.edges).all()
+    assert "gated MLP" in dag.notes[0]
+    assert list_blocks(file) == {f"layers.3.{names[0].partition('.')[0]}": (4, 6, 4)}
+
+
+def test_three_layers_by_number_are_a_chain(tmp_path: Path) -> None:
+    dag = load_network(saved(chain(w1=(8, 4), w2=(4, 8), w3=(8, 4)), tmp_path / "a.pt"))
+    assert dag.layer_sizes == (4, 8, 4, 8)
+
+
+def test_blocks_of_a_large_model_are_listed(tmp_path: Path) -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)
+    state = {name.replace("linear", "mlp.linear"): tensor for name, tensor in encoder.state_dict().items()}
+    for suffix in (".pt", ".safetensors"):
+        blocks = list_blocks(saved(state, tmp_path / f"a{suffix}"))
+        assert blocks == {f"layers.{at}.mlp": (8, 16, 8) for at in range(2)}
+        for name, sizes in blocks.items():
+            assert load_network(tmp_path / f"a{suffix}", block=name).layer_sizes == sizes
+
+
+class Settings(dict[str, Any]):
+    """A class that a checkpoint names, as Lightning's AttributeDict."""
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
+class Touching:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return touch, (str(self.path),)
+
+
+def test_checkpoints_of_lightning_are_read_and_nothing_in_them_is_run(tmp_path: Path) -> None:
+    net = network()
+    content = {
+        "epoch": 3,
+        "state_dict": {f"model.{name}": tensor for name, tensor in state_dict(net).items()},
+        "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
+        "hyper_parameters": Settings(width=8, activation=nn.ReLU),
+        "callbacks": {"one": Touching(tmp_path / "ran")},
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    assert_same(load_network(tmp_path / "last.ckpt"), net.dag)
+    assert not (tmp_path / "ran").exists()
+    torch.save({"model": nn.Linear(2, 2)}, tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match="more than tensors, and reading it would run code"):
+        load_network(tmp_path / "whole.pt")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """As equinox.nn.Linear has its fields."""
+
+    weight: Any
+    bias: Any
+    in_features: int = 0
+    use_bias: bool = True
+
+
+@dataclass(frozen=True)
+class MLP:
+    layers: tuple[Linear, ...]
+    activation: Any = np.tanh
+    depth: int = 2
+
+
+def test_modules_of_equinox_are_read(tmp_path: Path) -> None:
+    del tmp_path
+    net = network()
+    layers = tuple(Linear(weight=w, bias=b) for w, b in zip(net.weights, net.biases, strict=True))
+    dag = from_arrays(MLP(layers=layers))
+    assert_same(dag, net.dag)
+    assert dag.layer_names is not None
+    assert dag.layer_names[1] == "layers.0"
+
+
+def test_real_modules_of_equinox_are_read() -> None:
+    equinox = pytest.importorskip("equinox", reason="equinox is not installed")
+    jax = pytest.importorskip("jax")
+    dag = from_arrays(equinox.nn.MLP(4, 2, 8, 2, key=jax.random.key(0)))
+    assert dag.layer_sizes == (4, 8, 8, 2)
+
+
+def test_msgpack_files_of_flax_are_read(tmp_path: Path) -> None:
+    net = network()
+    layers = {f"Dense_{at}": {"kernel": net.weights[at].T.copy(), "bias": net.biases[at]} for at in range(3)}
+    file = tmp_path / "net.msgpack"
+    file.write_bytes(flax_bytes({"params": layers, "step": 3}))
+    assert_same(load_network(file), net.dag)
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="can't be read as a msgpack file"):
+        load_network(file)
+
+
+def test_msgpack_files_that_flax_writes(tmp_path: Path) -> None:
+    serialization = pytest.importorskip("flax.serialization", reason="flax is not installed")
+    net = network()
+    layers = {f"Dense_{at}": {"kernel": net.weights[at].T, "bias": net.biases[at]} for at in range(3)}
+    (tmp_path / "net.msgpack").write_bytes(serialization.to_bytes({"params": layers}))
+    assert_same(load_network(tmp_path / "net.msgpack"), net.dag)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 from modgraph import LayeredDAG
-from modgraph.cluster.leiden import leiden, leiden_partition
+from modgraph.arrays import IntArray
+from modgraph.cluster.leiden import MAX_ITERATIONS, _clusters, _resolutions, leiden, leiden_partition
+from modgraph.cluster.sparse import SimilarityGraph, similarity_graph
 from modgraph.planted import planted_modules
 from tests.strategies import dags
 
@@ -79,3 +81,31 @@ def test_leiden_ends_where_many_partitions_are_equally_good() -> None:
     # Without a bound on the iterations this never ends for some seeds.
     for seed in range(16):
         leiden(circulant(35, 10, 7, 2), hops=2, rng=np.random.default_rng(seed))
+
+
+def test_more_iterations_find_no_better_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    dags = [(circulant(35, 10, 7, 2), seed) for seed in range(16)]
+    dags += [
+        (planted_modules([60] * 3, n_modules=4, rewired=0.2, random_state=seed)[0].trim(), seed) for seed in (0, 1)
+    ]
+    for dag, seed in dags:
+        graph = similarity_graph(dag, 0, hops=2)
+        for resolution in _resolutions(graph)[::6]:
+            quality = []
+            for iterations in (MAX_ITERATIONS, 20 * MAX_ITERATIONS):
+                monkeypatch.setattr("modgraph.cluster.leiden.MAX_ITERATIONS", iterations)
+                labels = _clusters(graph, resolution, np.random.default_rng(seed))
+                quality.append(potts_quality(graph, labels, resolution))
+            assert quality[0] >= 0.999 * quality[1]
+
+
+def potts_quality(graph: SimilarityGraph, labels: IntArray, resolution: float) -> float:
+    """Similarity within the clusters, less `resolution` for each pair of units in the same one."""
+    of_row = np.zeros(len(graph.copies), dtype=int)
+    of_row[graph.row_of] = labels
+    one, two = graph.pairs.T
+    inside = of_row[one] == of_row[two]
+    sizes = np.bincount(of_row, graph.copies)
+    within = (graph.cosine * graph.copies[one] * graph.copies[two])[inside].sum()
+    within += (graph.copies * (graph.copies - 1) / 2).sum()  # equal rows: their cosine is 1
+    return float(within - resolution * (sizes * (sizes - 1) / 2).sum())

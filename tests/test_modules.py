@@ -15,7 +15,7 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.cluster import published_linkage
 from modgraph.cluster.methods import SMALL_GRAPH
 from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
-from modgraph.modules import merge_clusters
+from modgraph.merge import merge_clusters
 from tests.refit import refit_modules
 from tests.strategies import dags, permuted
 
@@ -208,6 +208,47 @@ def test_modules_that_feed_each_other_share_a_level() -> None:
     found = ModuleHierarchy(dag=dag, labels=labels, cluster_labels=clusters)
     assert found.n_modules == 2
     assert found.graph.levels().tolist() == [0, 0]
+
+
+# Shares and links between modules, as influence gives them
+
+
+def with_shares(shares: list[list[float]], links: list[list[int]]) -> ModuleHierarchy:
+    """Three inputs, each a module, that all feed one output, which belongs to the last."""
+    dag = LayeredDAG.from_masks([np.ones((1, 3))])
+    labels = np.array([0, 1, 2, 2])
+    return ModuleHierarchy(
+        dag=dag, labels=labels, cluster_labels=np.arange(4), shares=np.array(shares), links=np.array(links)
+    )
+
+
+def test_units_are_shared_where_the_second_share_is_half_the_largest_or_more() -> None:
+    found = with_shares([[0.5, 0.25, 0.25], [0.5, 0.24, 0.1], [0, 0, 0], [0.1, 0.3, 0.2]], links=[[0, 2]])
+    assert found.shared.tolist() == [True, False, False, True]
+
+
+def test_only_given_links_join_modules() -> None:
+    found = with_shares(np.ones((4, 3)).tolist(), links=[[1, 2]])
+    assert (found.graph.source.tolist(), found.graph.target.tolist()) == ([1], [2])
+    assert [module.outputs.tolist() for module in found.modules] == [[], [3], [3]]
+    assert [module.inputs.tolist() for module in found.modules] == [[0], [1], [1, 2]]
+
+
+@pytest.mark.parametrize("links", [[0, 1], [[0, 1, 2]], [[0, 3]], [[-1, 0]]])
+def test_bad_links_and_shares_are_refused(links: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="`links` must be pairs of modules from 0 to 2"):
+        with_shares(np.ones((4, 3)).tolist(), links)
+    with pytest.raises(ValueError, match=r"`shares` must have shape \(4, 3\) \(got \(4, 2\)\)"):
+        with_shares(np.ones((4, 2)).tolist(), [[0, 1]])
+
+
+def test_influence_is_not_measured_between_too_many_inputs_and_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = [np.ones((1, 2)), np.ones((2, 1))]
+    dag = LayeredDAG.from_masks(masks, weights=masks)
+    monkeypatch.setattr("modgraph.modules.LARGEST", 4)
+    assert "paths join" in detect_modules(dag).settings["features"]
+    monkeypatch.setattr("modgraph.modules.LARGEST", 3)
+    assert "too many pairs" in detect_modules(dag).settings["features"]
 
 
 # Other clusterings, and bad input

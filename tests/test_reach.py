@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modgraph import LayeredDAG
-from modgraph.reach import layers_within, reachability
+from modgraph.reach import layers_within, reachability, spread
 from tests.strategies import dags
 
 
@@ -41,6 +41,15 @@ def test_layers_within_is_the_reach_of_the_layers(dag: LayeredDAG, hops: int) ->
     for level in range(dag.n_layers):
         expected = set(nx.single_source_shortest_path_length(graph, level, cutoff=hops)) - {level}
         assert set(np.flatnonzero(within[level]).tolist()) == expected
+
+
+@given(dags(), st.integers(1, 5))
+def test_dense_matrices_reach_what_sparse_ones_do(dag: LayeredDAG, hops: int) -> None:
+    step = dag.adjacency.toarray()
+    dense = spread(step, step, hops=hops, skips_layers=dag.skips_layers)
+    sparse = spread(dag.adjacency, dag.adjacency, hops=hops, skips_layers=dag.skips_layers)
+    assert dense.dtype == np.bool_
+    assert (dense == sparse.toarray()).all()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ def test_percentile_is_numpys(rows: list[list[float]], data: st.DataObject) -> N
     np.testing.assert_allclose(cut, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("target", [0.0, 30.0, 62.5, 99.0])
+def test_absent_scores_are_zeros(target: float) -> None:
+    scores = torch.rand(2, 5)
+    cut = percentile_cut(scores, np.full(2, target), absent=3).numpy()[:, 0]
+    padded = np.concatenate([scores.numpy().astype(np.float64), np.zeros((2, 3))], axis=1)
+    np.testing.assert_allclose(cut, np.percentile(padded, target, axis=1), rtol=1e-12)
+
+
 def test_percentile_of_equal_scores_is_that_score() -> None:
     scores = torch.full((1, 48), 0.1)
     for target in np.linspace(0, 100, 33):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modgraph.sculpt import Schedule, TrainSettings, as_task, sculpt
-from modgraph.sculpt.engine import PHASES, Engine, Phase, Population
+from modgraph.sculpt.engine import PHASES, Engine, Phase, Population, Search
 from modgraph.sculpt.stack import initial_stack
 from modgraph.sculpt.train import draw_epochs
 
@@ -199,13 +199,16 @@ def test_every_round_from_the_engines_own_state(phase: Phase, step: float) -> No
     hidden, seeds = (12, 12), [0, 1, 2]
     engines = [Engine(task=as_task(TWO_XORS), settings=settings, compiled=compiled) for compiled in (True, False)]
     engine, sizes = engines[0], (4, *hidden, 3)
-    state = engine.train_until_accepted(
-        Population(
+    search = Search(
+        networks=Population(
             stack=initial_stack(sizes, seeds=seeds),
             seeds=np.array(seeds),
             correct=np.full(3, -1),
         )
     )
+    while not engine.is_over(search):
+        search = engine.advance(search)
+    state = search.networks
     assert engine.accepted(state).all()
     references = [OneNetwork(TWO_XORS, hidden, seed, settings) for seed in seeds]
     schedule = Schedule.start([step] * 3, smallest=100 / (24 if phase == "units" else 228))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,58 @@ def test_ties_of_fewest_edges_are_broken_by_the_setting(found: SculptResult) -> 
     assert fewest_edges(tied[::-1]) is tied[2]
     better = dataclasses.replace(tied[0], accuracy=2.0)
     assert fewest_edges([*tied, better]) is better
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 5, 9])
+def test_a_killed_search_goes_on_to_the_same_networks(stop_after: int, found: SculptResult, tmp_path: Path) -> None:
+    calls = 0
+
+    def stop(_: int, __: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_after:
+            raise Stopped
+
+    options = {"unit_steps": (50, 20), "edge_steps": (20, 8), "settings": SETTINGS, "device": "cpu"}
+    file = tmp_path / "search.npz"
+    with pytest.raises(Stopped):
+        sculpt(ODD, hidden=(10, 7), seeds=(0, 1), checkpoint=file, progress=stop, **options)  # type: ignore[arg-type]
+    resumed = sculpt(ODD, hidden=(10, 7), seeds=(0, 1), checkpoint=file, **options)  # type: ignore[arg-type]
+    assert [bits(c) for c in resumed.candidates] == [bits(c) for c in found.candidates]
+    assert resumed.network_steps == found.network_steps
+    with pytest.raises(ValueError, match="`checkpoint` must belong to the same task"):
+        sculpt(ODD, hidden=(10, 7), seeds=(0, 2), checkpoint=file, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "random"])
+def test_other_criteria_prune_other_edges_and_stay_accurate(criterion: str, found: SculptResult) -> None:
+    other = sculpt(
+        ODD,
+        hidden=(10, 7),
+        seeds=[0, 1],
+        unit_steps=[50],
+        edge_steps=[20],
+        settings=SETTINGS,
+        unit_score=criterion,
+        edge_score=criterion,
+        device="cpu",
+    )
+    assert all(c.accepted and c.edges < 135 for c in other.candidates)
+    assert bits(other.candidates[0]) != bits(found.candidates[0])
+    with pytest.raises(ValueError, match='`edge_score` must be "published"'):
+        sculpt(ODD, hidden=(10, 7), edge_score="largest")
+
+
+def test_a_network_as_good_as_a_constant_is_not_accepted() -> None:
+    """Nine of ten bits are 0: the threshold of 0.85 is what a constant reaches."""
+    table = (INPUTS, (np.arange(8) == 5)[:, None] & (np.arange(5) < 4))
+    settings = TrainSettings(learning_rate=1e-6, batch_size=8, epochs=1, dense_runs=1, accuracy_threshold=0.85)
+    out = sculpt(table, hidden=(6,), seeds=range(8), unit_steps=[50], edge_steps=[20], settings=settings, device="cpu")
+    assert all(c.accepted == (c.accuracy > 0.9) for c in out.candidates)
 
 
 def test_progress_grows_to_its_total() -> None:

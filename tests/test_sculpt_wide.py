@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch.nn.utils.prune import custom_from_mask
 
 import modgraph as mg
-from modgraph.sculpt import SplitTask, Task, WideSettings, sculpt_wide, wide
+from modgraph.sculpt import Round, SplitTask, Task, WideSettings, sculpt_wide, wide
 from modgraph.sculpt import fit as fitting
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES
 from modgraph.sculpt.fit import evaluate, fit
+from modgraph.sculpt.rounds import Fitted
 from modgraph.sculpt.stack import initial_stack, keyed_generator
-from modgraph.sculpt.state import Round
 
 SIZES = (6, 9, 7, 3)
 
@@ -68,10 +68,20 @@ def test_wide_pruning_keeps_only_scores_above_the_percentile() -> None:
     stack = initial_stack((1, 5, 1), seeds=[0])
     parameters = torch.tensor([[1.0, 2, 3, 4, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]])
     network = CompactMLP.of(replace(stack, parameters=parameters))
-    task = Task(inputs=torch.ones(1, 1), targets=torch.zeros(1, 1))
-    assert wide.without_weak_units(network, task, np.array([25.0])).units[1].tolist() == [2, 3, 4]
+    target = np.array([25.0])
+    assert sculptor((1, 5, 1)).prune(network, phase="units", targets=target, run=0).units[1].tolist() == [2, 3, 4]
     row = replace(initial_stack((5, 1), seeds=[0]), parameters=torch.tensor([[1.0, -2, 3, -4, 5, 0]]))
-    assert wide.without_weak_edges(CompactMLP.of(row), np.array([25.0])).units[0].tolist() == [2, 3, 4]
+    few = sculptor((5, 1)).prune(CompactMLP.of(row), phase="edges", targets=target, run=0)
+    assert few.units[0].tolist() == [2, 3, 4]
+
+
+def sculptor(sizes: tuple[int, ...]) -> wide.WideSculptor:
+    """One for a task of a single sample."""
+    one = Task(inputs=torch.ones(1, sizes[0]), targets=torch.zeros(1, sizes[-1]))
+    task, settings = SplitTask(train=one, validation=one, test=one), WideSettings()
+    return wide.WideSculptor(
+        task=task, sizes=sizes, seed=0, settings=settings, unit_score="published", edge_score="published"
+    )
 
 
 def parts(n: int = 70) -> SplitTask:
@@ -92,6 +102,7 @@ def test_edges_alone_learn_what_dense_layers_do(density: float, monkeypatch: pyt
     generator = torch.Generator().manual_seed(2)
     network = whole.prune([torch.rand(mask.shape, generator=generator) < density for mask in whole.masks])
     results = []
+    monkeypatch.setattr(fitting, "FEW", 0)
     for limit in (0.0, 2.0):  # never, and always
         monkeypatch.setattr(fitting, "SPARSE_BELOW", limit)
         results.append(fit(network, task, settings=settings, key=(0, 0)))
@@ -159,29 +170,29 @@ def test_patience_counts_accurate_epochs_in_a_row(
 def test_pruning_units_may_use_a_share_of_the_tolerance(unit_share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: dict[str, list[float]] = {}
 
-    def fit_and_note(network: CompactMLP, _: SplitTask, **given: Any) -> fitting.Fitted:
+    def fit_and_note(network: CompactMLP, _: SplitTask, **given: Any) -> Fitted[CompactMLP]:
         phase = next(name for name, number in PHASES.items() if number == given["key"][1])
         limits.setdefault(phase, []).append(given["enough"])
         # Dense: 0.9; then between the limits of units (unless unit_share is 1) and of edges.
-        return fitting.Fitted(network=network, epochs=1, accuracy={"dense": 0.9}.get(phase, 0.8001))
+        return Fitted(network=network, epochs=1, accuracy={"dense": 0.9}.get(phase, 0.8101))
 
     monkeypatch.setattr(wide, "fit", fit_and_note)
     settings = WideSettings(tolerance=0.1, unit_share=unit_share, unit_step=40, edge_step=40)
     out = sculpt_wide(parts(), hidden=(6,), settings=settings)
-    assert out.threshold == pytest.approx(0.8)
+    assert out.threshold == pytest.approx(0.81)
     assert limits["dense"] == [np.inf]
-    assert limits["units"] == pytest.approx([0.9 - 0.1 * unit_share] * len(limits["units"]))
-    assert limits["again"] == pytest.approx([0.8])
-    assert limits["edges"] == pytest.approx([0.8] * len(limits["edges"]))
+    assert limits["units"] == pytest.approx([0.9 * (1 - 0.1 * unit_share)] * len(limits["units"]))
+    assert limits["again"] == pytest.approx([0.81])
+    assert limits["edges"] == pytest.approx([0.81] * len(limits["edges"]))
     accepted = {done.phase: done.accepted for done in out.rounds}
     assert accepted["units"] == (unit_share == 1.0)
     assert any(done.accepted for done in out.rounds if done.phase == "edges")
 
 
 def test_a_network_exactly_at_the_threshold_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fit_at_the_limit(network: CompactMLP, _: SplitTask, **given: Any) -> fitting.Fitted:
+    def fit_at_the_limit(network: CompactMLP, _: SplitTask, **given: Any) -> Fitted[CompactMLP]:
         accuracy = 0.9 if given["enough"] == np.inf else given["enough"]
-        return fitting.Fitted(network=network, epochs=1, accuracy=accuracy)
+        return Fitted(network=network, epochs=1, accuracy=accuracy)
 
     monkeypatch.setattr(wide, "fit", fit_at_the_limit)
     out = sculpt_wide(parts(), hidden=(6,), settings=WideSettings(unit_step=40, edge_step=40))
@@ -202,10 +213,11 @@ def test_rounds_follow_the_schedule(settings: WideSettings) -> None:
     assert phases == sorted(phases, key=["dense", "units", "again", "edges"].index)
     assert phases.count("dense") == phases.count("again") == 1
     dense = out.rounds[0]
-    assert out.threshold == dense.validation - 0.02
+    assert out.threshold == pytest.approx(dense.validation * 0.98)
+    assert out.threshold > out.baseline
     assert dense.edges == 6 * 12 + 12 * 8 + 8 * 2
     for done in out.rounds[1:]:
-        limit = out.threshold + (0.01 if done.phase == "units" else 0)  # half of the tolerance is left for edges
+        limit = dense.validation * (0.99 if done.phase == "units" else 0.98)  # half of the tolerance is left for edges
         assert done.accepted == (done.validation >= limit)
     last = [done for done in out.rounds if done.accepted][-1]
     assert (out.network.edges, out.network.accuracy, out.test_accuracy) == (last.edges, last.validation, last.test)
@@ -289,7 +301,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_kept(form: str, settings: W
     else:
         file.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"no checkpoint"}[form])
     before = file.read_bytes()
-    with pytest.raises(ValueError, match="`checkpoint` must be a file that sculpt_wide has written"):
+    with pytest.raises(ValueError, match="`checkpoint` must be a file that modgraph has written"):
         sculpt_wide(parts(), hidden=(4,), settings=settings, checkpoint=file)
     assert file.read_bytes() == before
 

@@ -16,6 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
 
+from modgraph import compiled
 from modgraph.cli import experiments, modules, show
 from modgraph.cli.options import command
 from modgraph.cli.output import prepare_streams
@@ -62,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     prepare_streams()
+    if sys.stderr.isatty():
+        compiled.announce = lambda what: typer.echo(f"{what} (up to half a minute)", err=True)
     try:
         result = app(given or ["--help"], prog_name="modgraph", standalone_mode=False)
         sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,57 +12,173 @@ from typing import Annotated, Any
 
 import typer
 
-from modgraph.cli.options import Json, Target, parse_ints
-from modgraph.cli.output import print_json, progress_bar
-from modgraph.functions import published
+from modgraph.checks import require
+from modgraph.cli.options import Json, parse_ints
+from modgraph.cli.output import print_json, print_notes, progress_bar, round_progress
+from modgraph.functions import published, published_names
 from modgraph.io.hierarchy import save_hierarchy
 from modgraph.io.npz_file import save_network
 from modgraph.names import counted
 
 
 def sculpt(
-    target: Target,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
-    hidden: Annotated[str, typer.Option(help="Units of the hidden layers.")] = "24,24",
-    seeds: Annotated[int, typer.Option(help="Number of trials, from seed 0.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Epochs of every training run.")] = 10,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET", help="A published function (see --list), or a table of samples, such as a .csv."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")] = Path("out/sculpt"),
+    target: Annotated[str | None, typer.Option(help="Table: the columns to predict, with commas between.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Table: classification, regression, multilabel or boolean (a whole truth table).")
+    ] = None,
+    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers; 24,24, for tables 64,64.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of trials, from seed 0; 4, for tables 1.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training run; 10, for tables by size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam; 0.05, for tables 0.002.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Share of the metric that pruning may lose; 0, for tables 0.02.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …")] = None,
+    list_functions: Annotated[bool, typer.Option("--list", help="List the published functions.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train networks on a published function, prune them as far as they stay accurate, and save them.
+    """Train networks on a function or a table, prune them as far as they stay good, and save them.
 
-    Example: modgraph sculpt separable networks --hidden 24,24 --seeds 4
+    An interrupted run goes on where it was when the same command is given again.
+
+    Example: modgraph sculpt table.csv --target price --task regression
     """
+    if list_functions or name is None:
+        if name is None and not list_functions:
+            raise ValueError("`name` must be given: a published function or a table")
+        if as_json:
+            print_json({"functions": list(published_names())})
+        else:
+            typer.echo("\n".join(published_names()))
+        return
+    settings: dict[str, Any] = {"learning_rate": learning_rate, "epochs": epochs, "tolerance": tolerance}
+    sizes = None if hidden is None else parse_ints(hidden, option="--hidden")
+    if Path(name).suffix or target is not None:
+        if target is None:
+            raise ValueError("`target` must name the column to predict, for a table")
+        rows, agreed = _sculpt_table(
+            Path(name), out, target.split(","), task, hidden=sizes, trials=seeds or 1, device=device, **settings
+        )
+    else:
+        if task is not None:
+            raise ValueError(f"`task` must not be given for a published function (got {task!r})")
+        rows, agreed = _sculpt_function(
+            name, out, hidden=sizes, seeds=4 if seeds is None else seeds, device=device, **settings
+        )
+    if as_json:
+        print_json({"networks": rows, "consensus": agreed and {k: v for k, v in agreed.items() if k != "words"}})
+        return
+    for row in rows:
+        value = f"{row['metric']} {row['value']:.4f}"
+        beside = "".join(f", {word} {row[word]:.4f}" for word in ("dense", "constant") if word in row)
+        typer.echo(
+            f"{row['file']}: {row['edges']} edges, {value}{beside}" + ("" if row["accepted"] else ", not pruned")
+        )
+    if agreed is not None:
+        typer.echo(f"{agreed['file']}: {counted(agreed['modules'], 'module')}, {agreed['words']}")
+
+
+def _sculpt_function(
+    name: str, out: Path, *, hidden: list[int] | None, seeds: int, device: str | None, **settings: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Sculpt networks on a published function; return a row for each, and what they agree on."""
     from modgraph.sculpt import TrainSettings
     from modgraph.sculpt import sculpt as sculpt_networks
 
-    graph = published(target)
-    sizes = parse_ints(hidden, option="--hidden")
-    settings = TrainSettings(learning_rate=0.05, batch_size=8, epochs=epochs)
+    graph = published(name)
+    training = TrainSettings(
+        learning_rate=settings["learning_rate"] or 0.05,
+        batch_size=8,
+        epochs=settings["epochs"] or 10,
+        accuracy_threshold=1 - (settings["tolerance"] or 0),
+    )
     out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / f"{name}.checkpoint.npz"
     with progress_bar() as progress:
-        result = sculpt_networks(graph, hidden=sizes, seeds=range(seeds), settings=settings, progress=progress)
+        result = sculpt_networks(
+            graph,
+            hidden=hidden or (24, 24),
+            seeds=range(seeds),
+            settings=training,
+            checkpoint=checkpoint,
+            device=device,
+            progress=progress,
+        )
     rows = []
     for network in result.networks:
-        file = out / f"{target}-{network.seed}.npz"
+        file = out / f"{name}-{network.seed}.npz"
         save_network(network.dag, file)
-        rows.append({"file": str(file), "accepted": network.accepted, "edges": int(network.dag.n_edges)})
-    agreed, file = result.consensus, out / f"{target}-consensus.json"
-    if agreed is not None:
-        save_hierarchy(agreed.hierarchy, file)
-    if as_json:
-        facts = agreed and {
+        rows.append(
+            {
+                "file": str(file),
+                "accepted": network.accepted,
+                "edges": network.edges,
+                "metric": network.metric,
+                "value": network.accuracy,
+            }
+        )
+    checkpoint.unlink(missing_ok=True)
+    agreed, file = result.consensus, out / f"{name}-consensus.json"
+    if agreed is None:
+        return rows, None
+    save_hierarchy(agreed.hierarchy, file)
+    facts = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
+    return rows, facts | {"file": str(file), "modules": agreed.hierarchy.n_modules, "words": str(agreed)}
+
+
+def _sculpt_table(
+    path: Path, out: Path, columns: list[str], task: str | None, *, hidden: list[int] | None, **settings: Any
+) -> tuple[list[dict[str, Any]], None]:
+    """Sculpt a network on a table; return a row about it."""
+    from modgraph.sculpt import SculptedMLP
+
+    pandas = require("pandas", purpose="sculpting a table", extra="table")
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    table = pandas.read_csv(path, sep=None, engine="python")
+    for column in columns:
+        if column not in table:
+            raise ValueError(f"`target` must name columns of the table: {', '.join(table)} (got {column!r})")
+    y = table[columns[0]] if len(columns) == 1 else table[columns]
+    features = table.drop(columns=columns)
+    texts = [column for column in features if not pandas.api.types.is_numeric_dtype(features[column])]
+    if texts:
+        raise ValueError(f"{path}: columns must hold numbers, apart from the target (got text in {', '.join(texts)})")
+    if task is None:
+        is_float = all(pandas.api.types.is_float_dtype(table[column]) for column in columns)
+        task = "regression" if is_float else "classification" if len(columns) == 1 else "multilabel"
+        typer.echo(f"note: --task {task} is assumed, from the values of {', '.join(columns)}", err=True)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / f"{path.stem}.checkpoint.npz"
+    with round_progress() as progress:
+        model = SculptedMLP(
+            task=task,  # type: ignore[arg-type]  # it checks the name
+            hidden=hidden or (64, 64), checkpoint=checkpoint, progress=progress, **settings
+        ).fit(features, y)  # fmt: skip
+    file = out / f"{path.stem}.npz"
+    save_network(model.network_, file)
+    for done in out.glob(f"{path.stem}.checkpoint*.npz"):
+        done.unlink()
+    print_notes(model.network_)
+    return [
+        {
             "file": str(file),
-            "modules": agreed.hierarchy.n_modules,
-            "share": agreed.share,
-            "n_found": agreed.n_found,
-            "n_trials": agreed.n_trials,
+            "accepted": model.accepted_,
+            "edges": model.network_.n_edges,
+            "metric": model.metric_,
+            "value": model.metrics_[model.metric_],
+            "dense": model.dense_,
+            "constant": model.baseline_,
+            "metrics": model.metrics_,
         }
-        print_json({"networks": rows, "consensus": facts})
-        return
-    for row in rows:
-        typer.echo(f"{row['file']}: {row['edges']} edges{'' if row['accepted'] else ', not accurate enough'}")
-    if agreed is not None:
-        typer.echo(f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}")
+    ], None
 
 
 def reproduce(

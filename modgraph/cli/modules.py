@@ -24,12 +24,13 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import print_json, progress_bar, working
 from modgraph.compare import compare_clusterings
-from modgraph.evidence import Significance, significance, stability
+from modgraph.evidence import Significance, significance
 from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 from modgraph.score import score as score_modules
+from modgraph.stability import stability
 from modgraph.verify import ModuleCheck
 from modgraph.verify import verify as verify_modules
 
@@ -99,10 +100,10 @@ def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> N
 
 
 Nulls = Annotated[
-    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: a bound, in no time.")
+    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: only a bound, at once.")
 ]
 Changes = Annotated[int, typer.Option("--changes", help="Slightly changed networks, for the stability of modules.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File of results so far; if it exists, the work goes on there.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="File of the results so far; if it exists, the work is resumed.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Processes; −1: one a processor.")]
 
 

@@ -88,7 +88,7 @@ class HierarchyOptions(NetworkOptions):
         """Read the network and detect its modules."""
         check_clusterings([self.clustering], option="--clustering")
         dag = self.network()
-        with working("finding modules (the first run compiles code, which takes some seconds)"):
+        with working("finding modules"):
             return detect_modules(
                 dag,
                 features=self.features,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import sys
@@ -53,6 +54,25 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     with Progress("networks", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("networks", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def round_progress() -> Iterator[Callable[..., None] | None]:
+    """Yield a callable that shows rounds of sculpting, or networks done, on standard error; None if not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status("training the dense network") as status:
+        count = itertools.count(1)
+
+        def show(*what: object) -> None:
+            told = str(what[0]) if len(what) == 1 else f"{what[0]} of {what[1]} networks"
+            status.update(escape(f"round {next(count)}, {told}"))
+
+        yield show
 
 
 def prepare_streams() -> None:

@@ -26,18 +26,37 @@ from modgraph.files import replacing
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
 from modgraph.io.export import save_graph
 from modgraph.io.hierarchy import is_hierarchy
+from modgraph.io.load import list_blocks
 from modgraph.io.npz_file import save_network
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names
 from modgraph.report import report as write_report
 
+_SHOWN_SIZES = 8  # of the layers of a part
+
 
 def info(options: NetworkOptions, as_json: Json = False) -> None:
     """Describe the network in a file: layers, edges, density, before and after trimming.
 
+    Of a model that is read in parts only, it lists the parts.
+
     Example: modgraph info pruned.npz
     """
-    dag = options.network()
+    try:
+        dag = options.network()
+    except ValueError as error:
+        blocks = list_blocks(options.file, trust_pickle=options.trust_pickle) if options.block is None else {}
+        if not blocks:
+            raise
+        if as_json:
+            print_json({"blocks": blocks, "error": str(error)})
+            return
+        typer.echo(f"{error}")
+        typer.echo(f"{counted(len(blocks), 'part')} can be read, each with --block NAME:")
+        for name, sizes in blocks.items():
+            shown = " → ".join(map(str, sizes[:_SHOWN_SIZES])) + (" → …" if len(sizes) > _SHOWN_SIZES else "")
+            typer.echo(f"  {name}: {shown}")
+        return
     trimmed = dag.trim()
     activations = None
     if dag.activations is not None:
@@ -60,8 +79,8 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         return
     typer.echo(f"{dag!r}; trimmed {trimmed!r}")
     for level, name in enumerate(facts["layers"]):
-        sizes = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
-        typer.echo(f"  {name}: {sizes}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+        in_layer = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
+        typer.echo(f"  {name}: {in_layer}{'' if activations is None else ', ' + ' '.join(activations[level])}")
 
 
 def draw(
@@ -119,9 +138,7 @@ def report(
 
 def convert(
     options: HierarchyOptions,
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .dot, .csv or .parquet.")
-    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .csv or .parquet.")],
     modules: Annotated[bool, typer.Option("--modules", help="Detect modules, write them with the network.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """Modules of attribution graphs: units that are alike in influence, token position and layer.
 
-People who read attribution graphs draw groups of features that do the same thing, often across several layers. This
-room finds such groups from structure alone:
+Finds, from structure alone, groups of features that do the same thing, often across several layers, as people who read
+attribution graphs draw them:
 
 1. Influence: with B the weights, those that enter a unit scaled to a sum of magnitudes of 1, (I − B)⁻¹ holds the sum
    over all paths. A unit's column says what it depends on, its row what depends on it. Both are taken in three forms:
@@ -60,21 +60,17 @@ def attributed_modules(
     Parameters
     ----------
     dag : LayeredDAG
-        With weights and positions. Nothing is trimmed.
+        With weights and positions (else ValueError). Nothing is trimmed.
     position_bonuses, layer_bonuses : sequence of float ≥ 0
     cuts : sequence of float > 0
     resolution : float > 0
+        The constants of this module, in other settings.
 
     Returns
     -------
     ndarray of int, shape (n_units,)
         A label for every unit, numbered by first unit. Units of the first and last layer are alone; hidden units that
         no edge enters are −1: they are no part of a computation (in attribution graphs, reconstruction errors).
-
-    Raises
-    ------
-    ValueError
-        If `dag` has no weights or no positions.
 
     Notes
     -----
@@ -120,7 +116,7 @@ def _clusters(
     """Cluster the units of `inside`; returns a label for each. `bonuses` are those of the position and the layer."""
     assert dag.positions is not None
     kind = canonical_kinds(dag)
-    # Everything from here on goes by kinds of units, in their own order: the order of the units has no effect.
+    # From here on units are sorted by kind, so that their order in the network has no effect.
     order = np.argsort(kind, kind="stable")
     units = order[inside[order]]
     kinds, member = np.unique(kind[units], return_inverse=True)
@@ -152,15 +148,7 @@ def canonical_kinds(dag: LayeredDAG) -> IntArray:
     """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
     Colour refinement (Weisfeiler and Leman 1968) with exact weights: two units have the same number where no chain of
-    such facts tells them apart. The numbers don't depend on the order of the units.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-
-    Returns
-    -------
-    ndarray of int, shape (n_units,)
+    such facts tells them apart. The numbers, shape (n_units,), don't depend on the order of the units.
     """
     weights = np.ones(dag.n_edges) if dag.weights is None else dag.weights
     positions = np.zeros(dag.n_units, dtype=np.int64) if dag.positions is None else dag.positions
@@ -207,7 +195,7 @@ def _profile_cosines(
     root = np.sign(signed) * np.sqrt(np.abs(signed))
     forms = (signed, root, unsigned)
     chosen = place[units]
-    # What a unit depends on leaves out the unit itself; what it leads to begins with itself.
+    # Incoming profiles leave out the unit itself; outgoing profiles include it.
     incoming = tuple(_cosines((form - itself)[:, chosen].T) for form in forms)
     outgoing = tuple(_cosines(form[chosen]) for form in forms)
     return incoming, outgoing
@@ -250,7 +238,7 @@ def _best_partition(tree: FloatArray, weights: FloatArray, *, resolution: float)
         members.append(members[one] + members[two])
         joined = inner[-1] / whole - resolution * float(rows[-1].sum() / whole) ** 2
         apart = gain[one] + gain[two]
-        # Where both are as good, keep apart: nothing speaks for joining, and rounding must not decide.
+        # Keep ties apart, so that rounding doesn't decide.
         join = joined > apart + 1e-12
         gain.append(joined if join else apart)
         parts.append([len(members) - 1] if join else parts[one] + parts[two])

@@ -1,9 +1,9 @@
 """Modules of ordinary pruned networks, by influence: groups of inputs and outputs, and the units between them.
 
 Inputs and outputs are clustered together (`modgraph.cluster.coclusters`). A hidden unit often serves several modules,
-so that a hidden layer's modules are subspaces, not sets of units: those directions that the outputs of a module *read*
-(the span of the signed path sums from the layer to these outputs), and those that its inputs *write*. A unit's share in
-a module is the squared length of the unit's axis within what the module reads.
+so modules of a hidden layer are subspaces, not sets of units: the directions that the outputs of a module *read* (the
+span of the signed path sums from the layer to these outputs), and those that its inputs *write*. A unit's share in a
+module is the squared length of the unit's axis within what the module reads.
 
 **Symmetries.** Nothing here depends on the order of units, nor on the scale and sign of hidden units: hidden units are
 scaled to have incoming weights of norm 1 whose sum isn't negative, and all are ordered by their weights, before
@@ -86,30 +86,15 @@ def paths_per_pair(dag: LayeredDAG) -> float:
 
 
 def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
-    """Return how well the wiring separates modules, as a modularity: 0 where edges don't keep to groups.
+    """Return how well the wiring of a trimmed network separates modules: a modularity, 0 if edges keep to no groups.
 
-    Tried are the edges between each two layers, and which outputs each input reaches.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        Trimmed.
-    threshold : float
-        Groups count where more than this share of the edges (or of the pairs) is inside them.
-
-    Returns
-    -------
-    float
+    Considers the edges between each two layers, and which outputs each input reaches. Groups count where more than a
+    share `threshold` of the edges (or of the pairs) is inside them.
     """
     unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
     matrices += [_dense(block).T for (one, two), block in weight_blocks(unweighted).weights.items() if two > one]
-    best = 0.0
-    for matrix in matrices:
-        modularity, inside = best_modularity(matrix)
-        if inside > threshold:
-            best = max(best, modularity)
-    return best
+    return max([0.0, *(modularity for modularity, inside in map(best_modularity, matrices) if inside > threshold)])
 
 
 def modules_by_influence(
@@ -125,17 +110,11 @@ def modules_by_influence(
         Influence is then the mean Jacobian over these inputs, times the spread of each input, instead of path sums.
     random_state : int, Generator or None
         For the shuffled networks and the drawn inputs.
-
-    Returns
-    -------
-    InfluenceModules
     """
     rng = np.random.default_rng(random_state)
     comparable = normalised(dag)
     order = path_order(comparable)
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
-    there, comparable = in_order(dag, order), in_order(comparable, order)
+    ordered, comparable = in_order(dag, order), in_order(comparable, order)
     n_inputs, starts = dag.layer_sizes[0], dag.layer_starts
     if data is None:
         observed = to_outputs(comparable)
@@ -143,17 +122,17 @@ def modules_by_influence(
     else:
         inputs = np.asarray(data, dtype=np.float64)[:, order[:n_inputs]]
         spread = inputs.std(axis=0)
-        observed = _jacobian(there, inputs) * spread
-        shuffled = [_jacobian(shuffle_weights(there, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
-    groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(there, rng))
+        observed = _jacobian(ordered, inputs) * spread
+        shuffled = [_jacobian(shuffle_weights(ordered, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
+    groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(ordered, rng))
     labels, membership = _labels(comparable, groups)
-    # Back to the given order. Modules are numbered by their first unit; one that no unit is labelled with is left out.
+    # Back to the given order. Modules are numbered by their first unit; one that is no unit's label is left out.
+    place = np.argsort(order)
     labels, membership = labels[place], membership[place]
+    by_first = [*dict.fromkeys(labels[labels >= 0].tolist())]
     number = np.full(membership.shape[1], -1, dtype=np.int64)
-    names, first = np.unique(labels[labels >= 0], return_index=True)
-    number[names[np.argsort(first)]] = np.arange(len(names))
-    labels = np.where(labels >= 0, number[labels], -1)
-    membership = membership[:, names[np.argsort(first)]]
+    number[by_first] = np.arange(len(by_first))
+    labels, membership = np.where(labels >= 0, number[labels], -1), membership[:, by_first]
     links = [
         (number[group], number[module])
         for module, read in enumerate(groups.reads)
@@ -177,27 +156,16 @@ def modules_by_influence(
 def module_bases(
     read: Matrix, written: Matrix, *, output_group: IntArray, input_group: IntArray, n_modules: int
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Return the subspaces of a hidden layer that each module's outputs read and its inputs write.
+    """Return the subspaces of a hidden layer that each module's outputs read and its inputs write, as orthonormal rows.
 
-    Parameters
-    ----------
-    read : matrix, shape (n_outputs, n_units)
-        Path sums from the layer's units to the outputs.
-    written : matrix, shape (n_inputs, n_units)
-        Path sums from the inputs to the layer's units.
-    output_group, input_group : ndarray of int
-        The module of each output and input.
-    n_modules : int
-
-    Returns
-    -------
-    reads, writes : list of ndarray of float, shape (n_dimensions, n_units)
-        Orthonormal rows. A module without outputs (inputs) reads (writes) nothing: no rows.
+    `read`, shape (n_outputs, n_units), has the path sums from the layer to the outputs; `written`, shape (n_inputs,
+    n_units), those from the inputs to the layer; `output_group` and `input_group` the module of each output and input.
+    A module without outputs (inputs) reads (writes) nothing: no rows.
     """
     reads, writes = [], []
     for module in range(n_modules):
         rows = _dense(read)[output_group == module]
-        # What all outputs of a module have in common cancels in a softmax; one alone has nothing to be compared with.
+        # Subtract the mean over a module's outputs, which a softmax ignores; a single output keeps its row.
         reads.append(basis(rows - rows.mean(axis=0) if len(rows) > 1 else rows, energy=READ_ENERGY))
         writes.append(basis(_dense(written)[input_group == module], energy=WRITTEN_ENERGY))
     return reads, writes
@@ -208,8 +176,8 @@ def basis(rows: FloatArray, *, energy: float) -> FloatArray:
     if not rows.any():
         return np.zeros((0, rows.shape[1]))
     _, values, vectors = np.linalg.svd(rows, full_matrices=False)
-    held = np.cumsum(values**2) / (values**2).sum()
-    n_dimensions = int(np.searchsorted(held, energy - 1e-12)) + 1
+    share = np.cumsum(values**2) / (values**2).sum()
+    n_dimensions = int(np.searchsorted(share, energy - 1e-12)) + 1
     leading: FloatArray = vectors[:n_dimensions]
     return leading
 
@@ -238,7 +206,7 @@ def _labels(dag: LayeredDAG, groups: CoClusters) -> tuple[IntArray, FloatArray]:
                 n_modules=n_modules,
             )
             for module in range(n_modules):
-                # A module all of whose outputs read other modules as well is where its inputs write.
+                # If a module has no outputs of its own, because all read other modules too, use what its inputs write.
                 rows = reads[module] if len(reads[module]) else writes[module]
                 membership[units, module] = (rows**2).sum(axis=0)
     membership /= np.maximum(1, membership.sum(axis=1, keepdims=True))
@@ -249,17 +217,8 @@ def _labels(dag: LayeredDAG, groups: CoClusters) -> tuple[IntArray, FloatArray]:
 def normalised(dag: LayeredDAG) -> LayeredDAG:
     """Scale every hidden unit so that path sums from inputs to outputs stay as they are and units become comparable.
 
-    A unit's incoming weights get norm 1 and a sum that isn't negative; its outgoing weights make up for it.
-
-    Parameters
-    ----------
-    dag : LayeredDAG
-        With weights.
-
-    Returns
-    -------
-    LayeredDAG
-        Without biases and activations, which this would not fit.
+    A unit's incoming weights get norm 1 and a sum that isn't negative; its outgoing weights make up for it. Biases and
+    activations, which this would not fit, are left out.
     """
     assert dag.weights is not None
     weights = dag.weights.copy()
@@ -280,7 +239,7 @@ def normalised(dag: LayeredDAG) -> LayeredDAG:
 
 
 def path_order(dag: LayeredDAG) -> IntArray:
-    """Order the units of each layer by their weights, whatever order they had; units of equal weights keep theirs."""
+    """Order the units of each layer by their weights; units of equal weights stay in the order they had."""
     assert dag.weights is not None
     size = np.abs(dag.weights)
     keys = [
@@ -296,8 +255,7 @@ def path_order(dag: LayeredDAG) -> IntArray:
 def in_order(dag: LayeredDAG, order: IntArray) -> LayeredDAG:
     """Renumber the units: the first is `order[0]`, and so on."""
     assert dag.weights is not None
-    place = np.empty_like(order)
-    place[order] = np.arange(order.size)
+    place = np.argsort(order)
     sources, targets = place[dag.sources], place[dag.targets]
     edges = np.lexsort((targets, sources))
     return dataclasses.replace(

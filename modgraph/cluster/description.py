@@ -42,21 +42,22 @@ few: there the published tests decide (`SMALLEST_LAYER`).
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import xlogy
 
-from modgraph.arrays import FloatArray, IntArray
+from modgraph.arrays import FloatArray, IndexArray, IntArray
+from modgraph.cluster import description_kernels as kernels
 from modgraph.cluster.degrees import degree_model
+from modgraph.compiled import plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
-
-if TYPE_CHECKING:  # loads numba
-    from modgraph.cluster.description_kernels import BlockDegrees, BlockPairs
 
 # Fewest units of a layer that is decided by description. On the 832 published networks, whose hidden layers have 2 to 8
 # units, the description is behind the published rule (`tests/long/against_louvain.py --smallest 4`).
@@ -88,14 +89,13 @@ def description_length(dag: LayeredDAG, labels: IntArray) -> float:
     clusters = np.empty(dag.n_units, dtype=np.int64)
     for units in graph.layers:
         clusters[units] = by_first_unit(np.asarray(labels)[units])
-    return in_bits(graph.length(clusters))
+    with plain(largest=max(dag.layer_sizes)):
+        return in_bits(graph.length(clusters))
 
 
 def in_bits(length: int) -> float:
     """Convert a code length from 2⁻²⁰ nat to bits."""
-    from modgraph.cluster.description_kernels import NAT
-
-    return length / NAT / math.log(2)
+    return length / kernels.NAT / math.log(2)
 
 
 class Degrees(NamedTuple):
@@ -123,9 +123,9 @@ class TwoWayGraph:
     dag : LayeredDAG
     layers : list of slice
         The units of each layer.
-    pointers : ndarray of int, shape (n_units + 1,)
+    pointers : ndarray of int32, shape (n_units + 1,)
         Where the neighbours of each unit begin.
-    neighbours : ndarray of int, shape (2 n_edges,)
+    neighbours : ndarray of int32, shape (2 n_edges,)
     edges_between : list of dict of int to int
         For each layer the layers it has edges with, and how many.
     degrees : list of dict of int to Degrees
@@ -134,40 +134,49 @@ class TwoWayGraph:
 
     dag: LayeredDAG
     layers: list[slice]
-    pointers: IntArray
-    neighbours: IntArray
+    pointers: IndexArray
+    neighbours: IndexArray
     edges_between: list[dict[int, int]]
     degrees: list[dict[int, Degrees]]
 
     @classmethod
     def of(cls, dag: LayeredDAG) -> TwoWayGraph:
         """List the neighbours of each unit."""
-        ends = np.concatenate([dag.sources, dag.targets])
-        order = np.argsort(ends, kind="stable")
         edges_between: list[dict[int, int]] = [{} for _ in range(dag.n_layers)]
-        pairs, counts = np.unique(dag.layer[dag.sources] * dag.n_layers + dag.layer[dag.targets], return_counts=True)
+        towards = dag.layer[dag.targets]
+        pairs, counts = np.unique(dag.layer[dag.sources] * dag.n_layers + towards, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             one, two = divmod(pair, dag.n_layers)
             edges_between[one][two] = edges_between[two][one] = count
         layers = [slice(start, stop) for start, stop in itertools.pairwise(dag.layer_starts.tolist())]
-        out_degrees, in_degrees = (
-            np.bincount(ends * dag.n_layers + dag.layer[others], minlength=dag.n_units * dag.n_layers)
-            for ends, others in ((dag.sources, dag.targets), (dag.targets, dag.sources))
-        )
         degrees: list[dict[int, Degrees]] = [{} for _ in range(dag.n_layers)]
+        edge_starts = np.searchsorted(dag.sources, dag.layer_starts).tolist()
         for pair in pairs.tolist():
             one, two = divmod(pair, dag.n_layers)
+            edges = slice(edge_starts[one], edge_starts[one + 1])
+            sources, targets = dag.sources[edges], dag.targets[edges]
+            if len(sources) > edges_between[one][two]:
+                between = towards[edges] == two
+                sources, targets = sources[between], targets[between]
             model = degree_model(
-                out_degrees.reshape(-1, dag.n_layers)[layers[one], two],
-                in_degrees.reshape(-1, dag.n_layers)[layers[two], one],
+                *(
+                    np.bincount(ends - layers[level].start, minlength=layers[level].stop - layers[level].start)
+                    for level, ends in ((one, sources), (two, targets))
+                )
             )
             degrees[one][two] = Degrees(model.one, model.class_one, model.rate)
             degrees[two][one] = Degrees(model.two, model.class_two, model.rate.T)
+        pointers = np.searchsorted(dag.sources, np.arange(dag.n_units + 1)).astype(np.int32)
+        forwards = csr_array(
+            (np.ones(dag.n_edges, dtype=np.bool_), dag.targets.astype(np.int32), pointers),
+            shape=(dag.n_units, dag.n_units),
+        )
+        both = forwards + forwards.T.tocsr()
         return cls(
             dag=dag,
             layers=layers,
-            pointers=np.searchsorted(ends[order], np.arange(dag.n_units + 1)),
-            neighbours=np.concatenate([dag.targets, dag.sources])[order],
+            pointers=both.indptr.astype(np.int32, copy=False),
+            neighbours=both.indices.astype(np.int32, copy=False),
             edges_between=edges_between,
             degrees=degrees,
         )
@@ -210,18 +219,21 @@ class LayerDescription:
     ----------
     length : int
         In 2⁻²⁰ nat.
+    units : slice
+        Of the layer.
     clusters : ndarray of int, shape (n_units_of_layer,)
         The cluster of each unit of the layer.
     sizes : ndarray of int, shape (n_clusters,)
         Units in each cluster of the layer.
-    all_clusters : ndarray of int, shape (n_units,)
-        The cluster of each unit of the network; those of different layers have different numbers.
-    all_sizes : ndarray of int
+    other_clusters : ndarray of int32, shape (n_units,)
+        The cluster of each unit of the layers that this one has edges with; those of different layers have different
+        numbers.
+    other_sizes : ndarray of int
         Units in each of those.
     degrees : BlockDegrees
         Sums of degrees, which say how many edges pairs of clusters would have by chance.
     pairs : BlockPairs
-        The edges of the layer's clusters with all clusters.
+        The edges of the layer's clusters with those of other layers.
     costs : EdgeCosts
         What changes to those edges cost, by the cluster at the other end.
     one_cluster_less : int
@@ -230,88 +242,82 @@ class LayerDescription:
 
     def __init__(self, graph: TwoWayGraph, clusters: IntArray, level: int, *, entering: bool = True) -> None:
         """`entering`: count the edges that enter the layer, not only those that leave it."""
-        from modgraph.cluster import description_kernels as kernels
+        self.units = graph.layers[level]
+        self._graph, self._level, self._entering = graph, level, entering
+        sides = graph.degrees[level]
+        size = self.units.stop - self.units.start
+        n_classes = max((len(own.rate) for own in sides.values()), default=1)
+        degree, degree_class = np.zeros((2, size, len(sides)), dtype=np.int32)
+        self.other_clusters = np.zeros(graph.dag.n_units, dtype=np.int32)
+        self._bounds = {}  # the numbers of the first cluster of each of the other layers and the next
+        sizes, slot, rate = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros((0, n_classes))]
+        start = 0
+        for number, (other, own) in enumerate(sides.items()):
+            others, facing = graph.layers[other], graph.degrees[other][level]
+            sizes.append(np.bincount(clusters[others]))
+            self.other_clusters[others] = clusters[others] + start
+            self._bounds[other] = start, start + len(sizes[-1])
+            start += len(sizes[-1])
+            slot.append(np.full(len(sizes[-1]), number))
+            degree[:, number], degree_class[:, number] = own.degree, own.degree_class
+            density = graph.edges_between[level][other] / (size * (others.stop - others.start))
+            # Not a matrix product: its sums may differ with the number of rows.
+            sums = _sums(clusters[others], facing, len(sizes[-1]))
+            rate.append(np.zeros((len(sums), n_classes)))
+            rate[-1][:, : len(own.rate)] = (sums[:, None, :] * (own.rate / density)[None, :, :]).sum(axis=2)
+        self.other_sizes = np.concatenate(sizes)
+        self.degrees = kernels.BlockDegrees(
+            np.concatenate(slot), degree, degree_class, np.zeros((0, 0, 0)), np.concatenate(rate)
+        )
+        self._describe(clusters[self.units])
 
-        units = graph.layers[level]
-        self.units, self.clusters = units, clusters[units]
-        self.sizes = np.bincount(self.clusters)
-        n_clusters = [int(clusters[other].max(initial=-1)) + 1 for other in graph.layers]
-        offset = np.concatenate([[0], np.cumsum(n_clusters)])
-        self.all_clusters = clusters + offset[graph.dag.layer]
-        self.all_sizes = np.bincount(self.all_clusters, minlength=offset[-1])
-        self.degrees: BlockDegrees = _block_degrees(graph, clusters, level, offset)
-        self.pairs: BlockPairs = kernels.block_edges(
-            np.argsort(self.clusters, kind="stable") + units.start,
-            np.concatenate([[0], np.cumsum(self.sizes)]),
-            graph.pointers,
-            graph.neighbours,
-            self.all_clusters,
-            self.degrees,
+    def with_clusters(self, clusters: IntArray) -> LayerDescription:
+        """Describe another partition of the layer, 0 … n_clusters − 1."""
+        new = copy.copy(self)
+        new._describe(clusters)
+        return new
+
+    def _describe(self, clusters: IntArray) -> None:
+        graph, level = self._graph, self._level
+        self.clusters = clusters
+        self.sizes = np.bincount(clusters)
+        size, n_own = len(clusters), len(self.sizes)
+        sides = graph.degrees[level]
+        block_degree = np.zeros((n_own, len(sides), self.degrees.rate.shape[1]))
+        for number, own in enumerate(sides.values()):
+            block_degree[:, number, : len(own.rate)] = _sums(clusters, own, n_own)
+        self.degrees = self.degrees._replace(block_degree=block_degree)
+        self.pairs = kernels.block_edges(
+            self.units.start, clusters, self.sizes, graph.pointers, graph.neighbours, self.other_clusters, self.degrees
         )
         others = self.pairs.others
-        places = np.repeat(self.sizes, np.diff(self.pairs.starts)) * self.all_sizes[others]
-        size, n_own = len(self.clusters), len(self.sizes)
-        self.length: int = (
+        places = np.repeat(self.sizes, np.diff(self.pairs.starts)) * self.other_sizes[others]
+        self.length = (
             kernels.log_number(size)
             + kernels.log_choose(size - 1, n_own - 1)
             + kernels.log_factorials(np.array([size]))
             - kernels.log_factorials(self.sizes)
         )
         self.one_cluster_less = kernels.log_choose(size - 1, n_own - 2) - kernels.log_choose(size - 1, n_own - 1)
-        place, edge, link, density = np.zeros((4, offset[-1]))
-        self.costs = kernels.EdgeCosts(place, edge, link, density, np.zeros(offset[-1], dtype=np.int64))
-        for other, n_edges in graph.edges_between[level].items():
-            if other < level and not entering:
+        floats = np.zeros((len(kernels.EdgeCosts._fields) - 1, len(self.other_sizes)))
+        self.costs = kernels.EdgeCosts(*floats, np.zeros(len(self.other_sizes), dtype=np.int64))
+        for other, (start, stop) in self._bounds.items():
+            if other < level and not self._entering:
                 continue
-            in_other = (others >= offset[other]) & (others < offset[other + 1])
+            in_other = (others >= start) & (others < stop) if len(self._bounds) > 1 else slice(None)
+            n_edges = graph.edges_between[level][other]
             length, cost = kernels.edges_length(
                 places[in_other],
                 self.pairs.n_edges[in_other],
                 self.pairs.fair_places[in_other],
-                n_own * n_clusters[other],
+                n_own * (stop - start),
                 size * (graph.layers[other].stop - graph.layers[other].start),
                 n_edges,
             )
             self.length += length
             for values, value in zip(self.costs, cost, strict=True):
-                values[offset[other] : offset[other + 1]] = value
-            self.one_cluster_less -= round(n_clusters[other] * math.log1p(math.exp(-cost.link)) * kernels.NAT)
-
-    def linked_pairs(self) -> BlockPairs:
-        """Return the linked pairs of clusters, and those that would be with one unit and one edge more."""
-        from modgraph.cluster import description_kernels as kernels
-
-        pairs: BlockPairs = kernels.linked_pairs(self.pairs, self.sizes, self.all_sizes, self.costs)
-        return pairs
-
-
-def _block_degrees(graph: TwoWayGraph, clusters: IntArray, level: int, offset: IntArray) -> BlockDegrees:
-    """Sum up the degrees of each cluster of a layer, and of the clusters that it has edges with.
-
-    `offset`: the number of the first cluster of each layer.
-    """
-    from modgraph.cluster import description_kernels as kernels
-
-    units = graph.layers[level]
-    size, n_own = units.stop - units.start, int(clusters[units].max(initial=-1)) + 1
-    sides = graph.degrees[level]
-    n_classes = max((len(own.rate) for own in sides.values()), default=1)
-    slot = np.full(offset[-1], -1)
-    degree, degree_class = np.zeros((2, size, len(sides)), dtype=np.int64)
-    block_degree = np.zeros((n_own, len(sides), n_classes))
-    rate = np.zeros((offset[-1], n_classes))
-    for number, (other, own) in enumerate(sides.items()):
-        others, facing = graph.layers[other], graph.degrees[other][level]
-        slot[offset[other] : offset[other + 1]] = number
-        degree[:, number], degree_class[:, number] = own.degree, own.degree_class
-        block_degree[:, number, : len(own.rate)] = _sums(clusters[units], own, n_own)
-        density = graph.edges_between[level][other] / (size * (others.stop - others.start))
-        # Not a matrix product: its sums may differ with the number of rows.
-        sums = _sums(clusters[others], facing, int(offset[other + 1] - offset[other]))
-        rate[offset[other] : offset[other + 1], : len(own.rate)] = (
-            sums[:, None, :] * (own.rate / density)[None, :, :]
-        ).sum(axis=2)
-    return kernels.BlockDegrees(slot, degree, degree_class, block_degree, rate)
+                values[start:stop] = value
+            self.one_cluster_less -= round((stop - start) * math.log1p(math.exp(-cost.link)) * kernels.NAT)
 
 
 def _sums(clusters: IntArray, degrees: Degrees, n_clusters: int) -> FloatArray:
@@ -347,10 +353,11 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     for level, units in enumerate(graph.layers):
         if units.start == units.stop:
             continue
-        layer = LayerDescription(graph, clusters, level)
+        with plain(largest=max(dag.layer_sizes)):
+            layer = LayerDescription(graph, clusters, level)
         pairs = layer.pairs
         own = np.repeat(np.arange(len(layer.sizes)), np.diff(pairs.starts))
-        places = layer.sizes[own] * layer.all_sizes[pairs.others]
+        places = layer.sizes[own] * layer.other_sizes[pairs.others]
         edges = pairs.n_edges
         by_degree = np.clip(layer.costs.density[pairs.others] * pairs.fair_places, 1e-12, places * (1 - 1e-9))
         nats = np.bincount(

@@ -13,8 +13,11 @@ from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
 from modgraph.cluster import description
+from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
-from modgraph.cluster.sparse import LayerTree, layer_tree
+from modgraph.cluster.description_kernels import BlockPairs
+from modgraph.cluster.sparse import LayerTree, layer_trees
+from modgraph.compiled import in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
@@ -25,6 +28,8 @@ START_EDGES = 1 << 17
 RELABELLED_FROM = 4
 # Improving ends where a pass over all layers shortens the description by less than one part in this many.
 LEAST_GAIN = 1 << 16
+# Units that one thread looks at, at least.
+THREAD_UNITS = 1 << 12
 # Passes over a layer by which a new partition of it is improved before it is compared with the old one.
 REPLACE_ROUNDS = 8
 
@@ -147,13 +152,14 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
             start[units] = by_first_unit(held[units])
         else:
             free.append(level)
-    search = _Search(graph, free, hops)
-    best, trivial = start, graph.length(start)
-    shortest = trivial
-    for clusters in search.starts(start):
-        clusters, length = search.improve(clusters)
-        if length < shortest:
-            best, shortest = clusters, length
+    with plain(largest=max(dag.layer_sizes)):
+        search = _Search(graph, free, hops)
+        best, trivial = start, graph.length(start)
+        shortest = trivial
+        for clusters in search.starts(start):
+            clusters, length = search.improve(clusters)
+            if length < shortest:
+                best, shortest = clusters, length
     offset = np.concatenate([[0], np.cumsum([best[units].max(initial=-1) + 1 for units in graph.layers])])
     return Description(
         labels=read_only(by_first_unit(best + offset[dag.layer])),
@@ -213,7 +219,11 @@ class _Search:
 
     def __init__(self, graph: TwoWayGraph, free: list[int], hops: int) -> None:
         self.graph = graph
-        self.trees: dict[int, LayerTree] = {level: layer_tree(graph.dag, level, hops=hops) for level in free}
+        self.trees: dict[int, LayerTree] = dict(zip(free, layer_trees(graph.dag, free, hops=hops), strict=True))
+        n_pairs = sum(map(len, graph.edges_between)) / 2  # n_layers − 1 where no edge skips a layer
+        work = graph.dag.n_edges * max(1.0, n_pairs / (graph.dag.n_layers - 1))
+        self.affordable = max(1, int(START_EDGES / max(1.0, work)))
+        self.explored: set[bytes] = set()
 
     def starts(self, held: IntArray) -> list[IntArray]:
         """Cut all trees into equally many clusters, for a range of numbers.
@@ -221,12 +231,9 @@ class _Search:
         Where that makes more partitions than `START_EDGES` allows, they are improved by one pass each, those with the
         shortest descriptions first, until one comes out no better than an earlier one.
         """
-        n_pairs = sum(map(len, self.graph.edges_between)) / 2  # n_layers − 1 where no edge skips a layer
-        work = self.graph.dag.n_edges * max(1.0, n_pairs / (self.graph.dag.n_layers - 1))
-        affordable = max(1, int(START_EDGES / max(1.0, work)))
         most = max((len(tree.row_of) for tree in self.trees.values()), default=0)
         octaves = range(1, max(2, most.bit_length()))
-        if affordable >= 2 * len(octaves):
+        if self.affordable >= 2 * len(octaves):
             numbers = sorted({round(2 ** (octave + part)) for octave in octaves for part in (0, 0.5)})
         else:
             numbers = [2**octave for octave in octaves]
@@ -236,15 +243,15 @@ class _Search:
             for level in self.trees:
                 clusters[self.graph.layers[level]] = self.cut(level, number)
             cuts.setdefault(clusters.tobytes(), clusters)
-        if len(cuts) <= affordable:
+        if len(cuts) <= self.affordable:
             return list(cuts.values())
         found: list[tuple[IntArray, int]] = []
         for clusters in sorted(cuts.values(), key=self.graph.length):
             improved = self.improve(clusters, passes=1)
-            if len(found) >= affordable and improved[1] >= min(length for _, length in found):
+            if len(found) >= self.affordable and improved[1] >= min(length for _, length in found):
                 break
             found.append(improved)
-        return [clusters for clusters, _ in sorted(found, key=operator.itemgetter(1))[:affordable]]
+        return [clusters for clusters, _ in sorted(found, key=operator.itemgetter(1))[: self.affordable]]
 
     def cut(self, level: int, number: int) -> IntArray:
         """Cut a layer's tree into at most `number` clusters."""
@@ -257,98 +264,151 @@ class _Search:
         return by_first_unit(grown.tree.cut(step)[grown.row_of])
 
     def improve(self, clusters: IntArray, *, passes: int | None = None) -> tuple[IntArray, int]:
-        """Move units and join clusters, and without a limit of passes replace layers, until nothing is gained."""
+        """Move units and join clusters, and without a limit of passes replace layers, until nothing is gained.
+
+        A pass looks at the units whose neighbours changed clusters since they were looked at last. Before it ends, one
+        pass looks at all.
+        """
         graph = self.graph
         length = graph.length(clusters)
+        waiting = np.ones(graph.dag.n_units, dtype=np.bool_)
         for done in itertools.count(1):
-            before = length
+            before, all_waited = length, waiting.all()
             for level in self.trees:
-                clusters = self._settle(clusters, level, rounds=1)
+                clusters = self._settle(clusters, level, waiting, rounds=1)
             length = graph.length(clusters)
             if done == passes:
                 break
             if before - length > length // LEAST_GAIN:
                 continue
-            if passes is None:
-                for level in self.trees:
-                    clusters = self._replace(clusters, level)
-                length = graph.length(clusters)
+            if not all_waited:
+                waiting[:] = True
+                continue
+            if clusters.tobytes() in self.explored:  # an earlier start went on from here
+                break
+            self.explored.add(clusters.tobytes())
+            for level in self.trees:
+                clusters = self._replace(clusters, level, waiting)
+            length = graph.length(clusters)
             if before - length <= length // LEAST_GAIN:
                 break
         return clusters, length
 
-    def _settle(self, clusters: IntArray, level: int, *, rounds: int) -> IntArray:
+    def _settle(self, clusters: IntArray, level: int, waiting: BoolArray, *, rounds: int) -> IntArray:
         """Move units and join clusters of one layer."""
-        for _ in range(rounds):
-            before = clusters
-            clusters = self._join(self._move(clusters, level), level)
-            if clusters is before:
-                break
-        return clusters
+        layer = LayerDescription(self.graph, clusters, level)
+        settled = self._settled(layer, waiting, rounds=rounds)
+        return clusters if settled is layer else _with_layer(clusters, layer.units, settled.clusters)
 
-    def _replace(self, clusters: IntArray, level: int) -> IntArray:
+    def _settled(
+        self, layer: LayerDescription, waiting: BoolArray, *, rounds: int, aim: int | None = None
+    ) -> LayerDescription:
+        """Move units and join clusters of one layer; give up where rounds don't bring the length near to `aim`."""
+        for left in range(rounds - 1, -1, -1):
+            before = layer
+            layer = self._joined(self._moved(layer, waiting), waiting)
+            gained = before.length - layer.length
+            if layer is before or (aim is not None and layer.length - aim > left * gained):
+                break
+        return layer
+
+    def _replace(self, clusters: IntArray, level: int, waiting: BoolArray) -> IntArray:
         """Try other partitions of one layer."""
         graph, units = self.graph, self.graph.layers[level]
-        shortest = LayerDescription(graph, clusters, level).length
-        n_clusters = int(clusters[units].max()) + 1
+        old = shortest = LayerDescription(graph, clusters, level)
+        n_clusters = len(old.sizes)
         numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
         partitions = [self.cut(level, number) for number in numbers]
         joined = sorted(graph.edges_between[level].items(), key=lambda item: (-item[1], item[0]))
-        partitions += [graph.named_after(clusters, level, other) for other, _ in joined[:RELABELLED_FROM]]
-        partitions.append(np.zeros(units.stop - units.start, dtype=np.int64))
+        partitions += [by_first_unit(graph.named_after(clusters, level, other)) for other, _ in joined[:RELABELLED_FROM]]
+        partitions.append(np.zeros_like(old.clusters))
         for partition in partitions:
-            new = self._settle(_with_layer(clusters, units, partition), level, rounds=REPLACE_ROUNDS)
-            length = LayerDescription(graph, new, level).length
-            if length < shortest:
-                clusters, shortest = new, length
-        return clusters
-
-    def _move(self, clusters: IntArray, level: int) -> IntArray:
-        """Move units of a layer to the clusters where each of them alone shortens the description most."""
-        from modgraph.cluster.description_kernels import best_moves
-
-        layer = LayerDescription(self.graph, clusters, level)
-        if len(layer.sizes) == 1:
+            if (partition == old.clusters).all():
+                continue
+            own_waiting = np.zeros_like(waiting)
+            own_waiting[units] = True
+            new = old.with_clusters(partition)
+            new = self._settled(new, own_waiting, rounds=REPLACE_ROUNDS, aim=shortest.length)
+            if new.length < shortest.length:
+                shortest = new
+        if shortest is old:
             return clusters
-        target, change = best_moves(
+        moved = np.flatnonzero(_rearranged(old.clusters, shortest.clusters)) + units.start
+        self._mark(moved, waiting)
+        return _with_layer(clusters, units, shortest.clusters)
+
+    def _moved(self, layer: LayerDescription, waiting: BoolArray) -> LayerDescription:
+        """Move units of a layer to the clusters where each of them alone shortens the description most."""
+        chosen = np.flatnonzero(waiting[layer.units])
+        if len(layer.sizes) == 1 or not len(chosen):
+            return layer
+        pairs = _linked(layer)
+        facts = (
             layer.units.start,
             layer.clusters,
             self.graph.pointers,
             self.graph.neighbours,
-            layer.all_clusters,
+            layer.other_clusters,
             layer.sizes,
-            layer.all_sizes,
-            layer.linked_pairs(),
+            layer.other_sizes,
+            pairs,
+            kernels.pair_lengths(pairs, layer.sizes, layer.other_sizes, layer.costs),
+            *kernels.blocks_by_other(pairs, len(layer.other_sizes)),
             layer.degrees,
             layer.costs,
             layer.one_cluster_less,
         )
+        parts = in_threads(lambda part: kernels.best_moves(part, *facts), np.array_split(chosen, 1 + len(chosen) // THREAD_UNITS))
+        target, change = (np.concatenate(part) for part in zip(*parts, strict=True))
+        waiting[layer.units] = False
         for use in _best_halves(change):
-            new = _with_layer(clusters, layer.units, np.where(use, target, layer.clusters))
-            if LayerDescription(self.graph, new, level).length < layer.length:
+            clusters = layer.clusters.copy()
+            clusters[chosen[use]] = target[use]
+            new = layer.with_clusters(by_first_unit(clusters))
+            if new.length < layer.length:
+                # Units that would have moved are looked at again.
+                waiting[layer.units][chosen[change < 0]] = True
+                self._mark(chosen[use] + layer.units.start, waiting)
                 return new
-        return clusters
+        return layer
 
-    def _join(self, clusters: IntArray, level: int) -> IntArray:
+    def _joined(self, layer: LayerDescription, waiting: BoolArray) -> LayerDescription:
         """Join clusters of a layer that are each other's best partners."""
-        from modgraph.cluster.description_kernels import best_merges
-
-        layer = LayerDescription(self.graph, clusters, level)
         n_clusters = len(layer.sizes)
         if n_clusters == 1:
-            return clusters
-        one, two, change = best_merges(
-            layer.sizes, layer.all_sizes, layer.linked_pairs(), layer.degrees, layer.costs, layer.one_cluster_less
+            return layer
+        one, two, change = kernels.best_merges(
+            layer.sizes, layer.other_sizes, _linked(layer), layer.degrees, layer.costs, layer.one_cluster_less
         )
         mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
         one, two, change = one[mutual], two[mutual], change[mutual]
         for use in _best_halves(change):
             joined = coo_array((np.ones(int(use.sum())), (one[use], two[use])), shape=(n_clusters, n_clusters))
             new_cluster = connected_components(joined, directed=False)[1]
-            new = _with_layer(clusters, layer.units, new_cluster[layer.clusters])
-            if LayerDescription(self.graph, new, level).length < layer.length:
+            new = layer.with_clusters(by_first_unit(new_cluster[layer.clusters]))
+            if new.length < layer.length:
+                is_joined = np.zeros(n_clusters, dtype=np.bool_)
+                is_joined[one[use]] = is_joined[two[use]] = True
+                self._mark(np.flatnonzero(is_joined[layer.clusters]) + layer.units.start, waiting)
                 return new
-        return clusters
+        return layer
+
+    def _mark(self, units: IntArray, waiting: BoolArray) -> None:
+        """Have the neighbours of some units looked at again."""
+        kernels.mark_neighbours(units, self.graph.pointers, self.graph.neighbours, waiting)
+
+
+def _linked(layer: LayerDescription) -> BlockPairs:
+    """Return the linked pairs of clusters, and those that would be with one unit and one edge more."""
+    pairs: BlockPairs = kernels.linked_pairs(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
+    return pairs
+
+
+def _rearranged(one: IntArray, two: IntArray) -> BoolArray:
+    """Return which units are not in the same set in both partitions."""
+    _, pair, counts = np.unique(one * (two.max() + 1) + two, return_inverse=True, return_counts=True)
+    rearranged: BoolArray = (counts[pair] < np.bincount(one)[one]) | (counts[pair] < np.bincount(two)[two])
+    return rearranged
 
 
 def _best_halves(change: IntArray) -> Iterator[BoolArray]:

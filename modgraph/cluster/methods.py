@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from modgraph.arrays import IntArray, read_only
+from modgraph.cluster.description import SMALLEST_LAYER
+from modgraph.cluster.description_search import described_linkage
 from modgraph.cluster.rows import Clustering, published_linkage, tied_linkage
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
@@ -83,9 +85,6 @@ def by_layer(clustering: Clustering) -> Method:
 
 
 def _linkage(dag: LayeredDAG, /, *, hops: int, rng: np.random.Generator) -> Clusters:  # noqa: ARG001 (draws nothing)
-    from modgraph.cluster.description import SMALLEST_LAYER
-    from modgraph.cluster.description_search import described_linkage
-
     if max(dag.layer_sizes[:-1]) < SMALLEST_LAYER:
         return cluster_layers(dag, tied_linkage, hops=hops), {}
     within = layers_within(dag, hops)

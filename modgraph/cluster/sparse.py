@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray, IntArray, read_only
+from modgraph.cluster.sparse_kernels import (
+    count_similar,
+    equal_rows,
+    packed_overlaps,
+    packed_step,
+    reciprocal_merges,
+    similar_rows,
+)
 from modgraph.cluster.tree import MergeTree, tied_tree
 from modgraph.dag import LayeredDAG
 
@@ -48,8 +56,7 @@ class LayerTree:
     Attributes
     ----------
     tree : MergeTree or None
-        Of the distinct rows; None where there is only one. Its `closest` is empty where no two rows are alike and there
-        are many.
+        Of the distinct rows; None where there is only one. Its `closest` is empty where it was grown on a sparse graph.
     row_of : ndarray of int, shape (n_units,)
         The row of the tree that each unit of the layer belongs to.
     hops : int
@@ -101,21 +108,31 @@ def layer_tree(dag: LayeredDAG, level: int, *, hops: int, direction: str = "both
     >>> found.tree.n_rows, found.row_of.tolist(), found.capped
     (3, [0, 0, 1, 2], False)
     """
-    steps, start, stop = _steps(dag, level, direction)
-    within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
-    if not complete:
-        found = _packed_tree(steps, start, stop, hops=hops)
-        if found is not None:
-            return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
-    (tree, row_of), used, left_out = _affordable(within, _tree)
-    exact = complete and used == len(within) and left_out == 0
-    return LayerTree(
-        tree=tree,
-        row_of=read_only(row_of),
-        hops=hops if exact else used,
-        left_out=left_out,
-        capped=not exact,
-    )
+    return layer_trees(dag, [level], hops=hops, direction=direction)[0]
+
+
+def layer_trees(dag: LayeredDAG, levels: Sequence[int], *, hops: int, direction: str = "both") -> list[LayerTree]:
+    """Grow the trees of several layers, as `layer_tree` does."""
+    steps, skips_layers = _steps(dag, direction), dag.skips_layers
+
+    def tree(level: int) -> LayerTree:
+        start, stop = dag.layer_starts[level : level + 2].tolist()
+        within, complete = _within(steps, start, stop, hops=hops, skips_layers=skips_layers)
+        if not complete:
+            found = _packed_tree(steps, start, stop, hops=hops)
+            if found is not None:
+                return LayerTree(tree=found[0], row_of=read_only(found[1]), hops=hops, left_out=0, capped=False)
+        (tree, row_of), used, left_out = _affordable(within, _tree)
+        exact = complete and used == len(within) and left_out == 0
+        return LayerTree(
+            tree=tree,
+            row_of=read_only(row_of),
+            hops=hops if exact else used,
+            left_out=left_out,
+            capped=not exact,
+        )
+
+    return [tree(level) for level in levels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -162,7 +179,8 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     >>> found.pairs.tolist(), found.cosine.round(3).tolist(), found.copies.tolist()
     ([[0, 1], [1, 2]], [0.5, 0.707], [2, 1, 1])
     """
-    steps, start, stop = _steps(dag, level, direction)
+    steps = _steps(dag, direction)
+    start, stop = dag.layer_starts[level : level + 2].tolist()
     within, complete = _within(steps, start, stop, hops=hops, skips_layers=dag.skips_layers)
 
     def similarities(rows: csr_array) -> tuple[_Similarities, IntArray, IntArray] | None:
@@ -183,16 +201,15 @@ def similarity_graph(dag: LayeredDAG, level: int, *, hops: int, direction: str =
     )
 
 
-def _steps(dag: LayeredDAG, level: int, direction: str) -> tuple[list[csr_array], int, int]:
-    """Return the adjacency to follow, one for each direction, and the units of the layer."""
+def _steps(dag: LayeredDAG, direction: str) -> list[csr_array]:
+    """Return the adjacency to follow, one for each direction."""
     if direction not in ("both", "outwards", "inwards"):
         raise ValueError(f'`direction` must be "both", "outwards" or "inwards" (got {direction!r})')
-    start, stop = dag.layer_starts[level : level + 2].tolist()
     forwards = dag.adjacency
     steps = [forwards] if direction != "inwards" else []
     if direction != "outwards":
         steps.append(forwards.T.tocsr())
-    return steps, start, stop
+    return steps
 
 
 def _affordable(within: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
@@ -245,8 +262,6 @@ def _packed_tree(
     steps: Sequence[csr_array], start: int, stop: int, *, hops: int
 ) -> tuple[MergeTree | None, IntArray] | None:
     """Grow the tree on packed rows; None where they take too much memory or too many are distinct."""
-    from modgraph.cluster.sparse_kernels import packed_overlaps, packed_step
-
     n_units = steps[0].shape[0]
     if len(steps) * n_units * n_units // 8 > PACKED_BYTES:
         return None
@@ -284,8 +299,6 @@ def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
 
 def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:
     """Collapse equal rows: the distinct ones, which of them each row is, and how often each occurs."""
-    from modgraph.cluster.sparse_kernels import equal_rows
-
     mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
     # Sums wrap around, differences of them as well: equal sets of columns have equal sums.
     running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
@@ -305,8 +318,6 @@ def _dense_tree(overlap: IntArray, copies: IntArray) -> MergeTree | None:
 
 def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
     """Grow the tree of distinct rows from the pairs that have a column in common; None if there are too many."""
-    from modgraph.cluster.sparse_kernels import reciprocal_merges
-
     found = _similarities(rows, copies)
     if found is None:
         return None
@@ -314,7 +325,6 @@ def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
     distance_sums = one * copies * (copies.sum() - copies)
     filled = np.diff(starts) > 0
     distance_sums[filled] -= np.add.reduceat(similarity, starts[:-1][filled])
-    closest = _closest(starts, others, similarity, copies)
     pairs, average, between = reciprocal_merges(starts, others, similarity, copies, one)
     order = np.argsort(-average, kind="stable")
     average = average[order]
@@ -323,7 +333,7 @@ def _sparse_tree(rows: csr_array, copies: IntArray) -> MergeTree | None:
         steps=np.concatenate([[1], 1 + np.cumsum(average[1:] != average[:-1])]),
         between=between[order].tolist(),
         distance_sums=distance_sums.tolist(),
-        closest=closest,
+        closest=np.zeros((0, 2), dtype=np.int64),
     )
 
 
@@ -332,8 +342,6 @@ def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
 
     None if there are too many pairs.
     """
-    from modgraph.cluster.sparse_kernels import count_similar, similar_rows
-
     n_rows = rows.shape[0]
     frequency = np.bincount(rows.indices).astype(np.int64)
     if (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, FREE_STEPS):
@@ -348,11 +356,3 @@ def _similarities(rows: csr_array, copies: IntArray) -> _Similarities | None:
     one = 1 << min(30, 62 - 2 * int(copies.sum()).bit_length())
     others, similarity = similar_rows(pointers, columns, column_pointers, column_rows, copies, starts, one)
     return starts, others, similarity, one
-
-
-def _closest(starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray) -> IntArray:
-    """Return the pairs of rows with the largest similarity (all pairs are at distance 1 where there is none)."""
-    rows = np.repeat(np.arange(len(copies)), np.diff(starts))
-    single = similarity // (copies[rows] * copies[others])
-    nearest = np.flatnonzero(single == single.max(initial=0))
-    return np.column_stack([rows[nearest], others[nearest]])

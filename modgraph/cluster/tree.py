@@ -14,6 +14,8 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from modgraph.arrays import IntArray
+from modgraph.cluster.tree_kernels import tied_merges
+from modgraph.compiled import plain
 from modgraph.labels import roots
 
 
@@ -142,9 +144,8 @@ def tied_tree(overlap: IntArray, copies: IntArray) -> MergeTree:
     -------
     MergeTree
     """
-    from modgraph.cluster.tree_kernels import tied_merges
-
-    pairs, steps, between, distance_sums, closest = tied_merges(overlap, copies)
+    with plain(largest=len(copies)):
+        pairs, steps, between, distance_sums, closest = tied_merges(overlap, copies)
     return MergeTree(
         pairs=pairs, steps=steps, between=between.tolist(), distance_sums=distance_sums.tolist(), closest=closest
     )

@@ -117,23 +117,10 @@ def published_names() -> tuple[str, ...]:
 
 @lru_cache
 def published(name: str) -> FunctionGraph:
-    """Return a function of the paper by name.
+    """Return a function of the paper by name, the same object every time.
 
-    Parameters
-    ----------
-    name : str
-        One of `published_names`: ``separable``, ``reused`` (= ``reuse_8``), ``separable_reused``, ``single``,
-        ``reuse_{u}``, ``overlap_{v}_use_{u}``, ``levels_use_{u}`` with u = 1, 2, 4, 6, 8 and v = 0…4.
-
-    Returns
-    -------
-    FunctionGraph
-        The same object every time.
-
-    Raises
-    ------
-    ValueError
-        If there is no such function.
+    `name` is one of `published_names`: ``separable``, ``reused`` (= ``reuse_8``), ``separable_reused``, ``single``,
+    ``reuse_{u}``, ``overlap_{v}_use_{u}``, ``levels_use_{u}`` with u = 1, 2, 4, 6, 8 and v = 0…4; else ValueError.
 
     Examples
     --------

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modgraph.functions.graph import MAX_TABLE_INPUTS, FunctionGraph
-from modgraph.functions.subfunction import BitFunction, Bits, SubFunction, check_strings
+from modgraph.functions.subfunction import BitFunction, Bits, SubFunction, check_strings, patterns
 
 Coefficients = NDArray[np.bool_]
 """Algebraic normal form, shape (2,) * n_variables: True at the 0/1 exponents of each monomial of the sum."""
@@ -32,35 +32,19 @@ INPUT: Final = "input"
 
 
 @dataclass(frozen=True, slots=True)
-class AndOfLiterals:
-    """AND of bits; those at which `negated` is True are negated first."""
-
-    negated: tuple[bool, ...]
-
-    @property
-    def __name__(self) -> str:
-        """What `SubFunction` calls it, such as ``and_01``: 1 = negated."""
-        return "and_" + "".join(str(int(negated)) for negated in self.negated)
-
-    def __call__(self, *bits: Bits) -> Bits:
-        """Compute it."""
-        result: Bits = np.logical_and.reduce([bit ^ negated for bit, negated in zip(bits, self.negated, strict=True)])
-        return result
-
-
-@dataclass(frozen=True, slots=True)
 class TableLookup:
     """A function given by its truth table: 0 or 1 at each pattern of the bits, the first bit most significant."""
 
     table: bytes
+    label: str = PRIME
 
     @property
     def __name__(self) -> str:
         """What `SubFunction` calls it."""
-        return PRIME
+        return self.label
 
     def __call__(self, *bits: Bits) -> Bits:
-        """Compute it."""
+        """Look the bits up."""
         position = np.zeros(bits[0].shape, dtype=np.int64)
         for bit in bits:
             position = 2 * position + bit
@@ -74,7 +58,7 @@ class Node(NamedTuple):
     """
 
     kind: str
-    operands: tuple[int, ...] = ()  # numbers of nodes; `decompose` has them ascending
+    operands: tuple[int, ...] = ()  # numbers of nodes, ascending in `decompose`
     negated: tuple[bool, ...] = ()  # AND only
     table: bytes = b""  # PRIME only
     position: int = -1  # INPUT only
@@ -85,7 +69,11 @@ class Node(NamedTuple):
             return TableLookup(self.table)
         if self.kind == XOR or not any(self.negated):
             return self.kind
-        return "or" if all(self.negated) else AndOfLiterals(self.negated)
+        if all(self.negated):
+            return "or"
+        literals = patterns(len(self.negated)) ^ np.array(self.negated)
+        label = "and_" + "".join(str(int(negated)) for negated in self.negated)  # such as and_01: 1 = negated
+        return TableLookup(literals.all(axis=1).astype(np.uint8).tobytes(), label)
 
     def items(self) -> frozenset[Any]:
         """Return the literals (operand, negated) of an AND, the operands of any other node."""
@@ -102,7 +90,7 @@ def decompose(table: ArrayLike, *, inputs: Sequence[str] | None = None, name: st
 
     A sub-function is 0 where all inputs are 0; outputs are negated (``"~"``) where they are not. A sub-function whose
     function is called ``prime`` cannot be decomposed further into parts with disjoint inputs. If no output can,
-    `name` ends with ``", prime"``.
+    `name` ends with ``", prime"``. Inputs that change no output are left out.
 
     What a table doesn't determine is not found: several bits that one sub-function passes on together (such as `H`
     of the published `reuse` functions), and sub-functions of overlapping inputs within one output.
@@ -116,11 +104,6 @@ def decompose(table: ArrayLike, *, inputs: Sequence[str] | None = None, name: st
         Names of the inputs; by default x0, x1, …
     name : str
         The name of the graph.
-
-    Returns
-    -------
-    FunctionGraph
-        Inputs that change no output are left out.
 
     Raises
     ------
@@ -176,10 +159,7 @@ def _columns(table: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _normal_form(values: NDArray[np.bool_]) -> Coefficients:
-    """Turn a table, shape (2,) * n, into its algebraic normal form, and the reverse: the transform is its own inverse.
-
-    One step for each variable: f = f(0) ⊕ x (f(0) ⊕ f(1)).
-    """
+    """Turn a table, shape (2,) * n, into its normal form, and back: f = f(0) ⊕ x (f(0) ⊕ f(1)) for each axis x."""
     result = values.copy()
     for axis in range(values.ndim):
         with_variable = np.moveaxis(result, axis, 0)[1:]
@@ -193,7 +173,7 @@ def _tree(
     nodes: _Nodes,
     spans_all: AbstractSet[tuple[int, int]] = frozenset(),
 ) -> int:
-    """Decompose a function of nodes; returns the number of the node that computes it.
+    """Decompose a function of nodes into nodes; returns the number of its root.
 
     `coefficients` has one axis for each operand, depends on each, and has no constant term. `spans_all` holds pairs of
     axes (a, b), a < b, known to be in no block but that of all axes.
@@ -217,7 +197,7 @@ def _tree(
     inner[0] = False
     inside = _tree(inner.reshape((2,) * len(block)), [operands[axis] for axis in block], nodes)
     outer = np.stack([rows[0], touching]).reshape((2,) * (1 + len(rest)))
-    # A block of the outer function, with the block found in place of its bit, is a block of this one.
+    # Blocks of the outer function are blocks of this one, with the block just found in place of its bit.
     place = dict.fromkeys(block, 0) | {axis: 1 + i for i, axis in enumerate(rest)}
     still = {(min(place[a], place[b]), max(place[a], place[b])) for a, b in known}
     return _tree(outer, [inside, *(operands[axis] for axis in rest)], nodes, still)
@@ -267,10 +247,7 @@ def _smallest_block(
 
 
 def _nearest_difference(present: Coefficients, missing: Coefficients) -> Iterator[int]:
-    """Find axes in which an element of `present` and one of `missing` at minimal Hamming distance differ.
-
-    At distance 1, the axes of all such pairs.
-    """
+    """Find axes in which nearest elements of `present` and `missing` differ; at distance 1 those of all pairs."""
     axes = range(present.ndim)
     adjacent = False
     for axis in axes:

@@ -25,8 +25,7 @@ from modgraph.functions.subfunction import (
 
 MAX_TABLE_INPUTS: Final = 20
 """`FunctionGraph.truth_table` takes at most this many inputs."""
-# A new graph calls each callable once: on all patterns of its parent bits, of at most this many of them.
-_MAX_TRIED_BITS: Final = 10  # bits
+_MAX_TRIED_BITS: Final = 10  # a new graph tries each callable on all patterns of at most this many bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ class FunctionGraph:
         Raises
         ------
         ValueError
-            If `inputs` has another shape or is not binary.
+            If `inputs` or `fixed` has another shape or is not binary.
 
         Examples
         --------
@@ -166,18 +165,9 @@ class FunctionGraph:
         return {name: table[name] for name in subs}
 
     def evaluate(self, inputs: ArrayLike, *, fixed: Mapping[str, ArrayLike] | None = None) -> Bits:
-        """Compute the outputs on samples.
+        """Compute the outputs on samples, read-only uint8 of shape (n_samples, n_outputs).
 
-        Parameters
-        ----------
-        inputs : array_like of 0 and 1, shape (n_samples, n_inputs)
-        fixed : mapping, optional
-            As in `values`; so are errors.
-
-        Returns
-        -------
-        ndarray of uint8, shape (n_samples, n_outputs)
-            Read-only.
+        `inputs`, `fixed` and errors are as in `values`.
 
         Examples
         --------
@@ -193,19 +183,10 @@ class FunctionGraph:
         return read_only_bits(np.column_stack(columns))
 
     def truth_table(self) -> tuple[Bits, Bits]:
-        """All inputs and their outputs.
+        """All inputs (2**n_inputs, n_inputs) and their outputs (2**n_inputs, n_outputs), read-only uint8.
 
-        Returns
-        -------
-        inputs : ndarray of uint8, shape (2**n_inputs, n_inputs)
-            Row i holds the binary digits of i, most significant (the first input) first. Read-only.
-        outputs : ndarray of uint8, shape (2**n_inputs, n_outputs)
-            Read-only.
-
-        Raises
-        ------
-        ValueError
-            With more than 20 inputs.
+        Row i of the inputs holds the binary digits of i, most significant (the first input) first. ValueError with more
+        than 20 inputs.
 
         Examples
         --------
@@ -235,14 +216,7 @@ class FunctionGraph:
         return {name: level[name] for name in parents}
 
     def readers(self, name: str) -> tuple[str, ...]:
-        """Sub-functions that read an input or a sub-function directly; ValueError if there is no such name.
-
-        Examples
-        --------
-        >>> from modgraph.functions import published
-        >>> published("overlap_1_use_1").readers("x3")
-        ('F', 'G')
-        """
+        """Sub-functions that read an input or a sub-function directly; ValueError if there is no such name."""
         _resolve(self, [name], argument="name")
         return tuple(reader for reader, parents in _parent_names(self).items() if name in parents)
 
@@ -275,8 +249,6 @@ class FunctionGraph:
     def input_partition(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the inputs, grouped by the set of sub-functions that read them directly.
 
-        Examples
-        --------
         >>> from modgraph.functions import published
         >>> published("overlap_1_use_1").input_partition()
         ((0, 1, 2), (3,), (4, 5, 6))
@@ -286,8 +258,6 @@ class FunctionGraph:
     def output_partition(self) -> tuple[tuple[int, ...], ...]:
         """Positions of the outputs, grouped by the sub-function they show, whichever bit and sign.
 
-        Examples
-        --------
         >>> from modgraph.functions import published
         >>> published("separable").output_partition()
         ((0, 1), (2, 3))
@@ -295,12 +265,9 @@ class FunctionGraph:
         return _group_positions(self.shown)
 
     def at_depth(self, hidden_layers: int | None = None) -> FunctionGraph | None:
-        """Return the graph to expect of a network with this many hidden layers, or None if nothing is expected.
+        """Return the graph to expect of a network with this many `hidden_layers`, or None if nothing is expected.
 
-        Parameters
-        ----------
-        hidden_layers : int, optional
-            By default, enough for this graph.
+        By default, with enough hidden layers for this graph.
 
         Examples
         --------
@@ -313,21 +280,12 @@ class FunctionGraph:
         return None if self.shallow is None else self.shallow.at_depth(hidden_layers)
 
     def expected_modules(self, hidden_layers: int | None = None) -> tuple[ExpectedModule, ...]:
-        """Return the modules that a network of this function should show.
+        """Return the modules that a network with this many `hidden_layers` (by default enough) should show.
 
         This is the paper's merge rule (section 3.3) applied to functions. A group of inputs, or a sub-function that no
         output shows, joins the module of its reader if it has one reader and that reader reads nothing else. All
-        others are modules of their own. Outputs belong to the module of the sub-function they show.
-
-        Parameters
-        ----------
-        hidden_layers : int, optional
-            Number of hidden layers of the network; by default enough for this graph.
-
-        Returns
-        -------
-        tuple of ExpectedModule
-            Groups of inputs come first. Empty if nothing is expected at this depth.
+        others are modules of their own. Outputs belong to the module of the sub-function they show. Groups of inputs
+        come first; nothing is expected of a network that is too shallow.
 
         Examples
         --------

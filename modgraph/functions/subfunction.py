@@ -127,7 +127,7 @@ def read_only_bits(array: NDArray[Any]) -> Bits:
 
 
 def suggestion(name: object, names: Iterable[str]) -> str:
-    """Return the end of an error message: the names that are spelt almost like `name`, or nothing."""
+    """Return the names that are spelt almost like `name`, as the end of an error message; empty without any."""
     matches = difflib.get_close_matches(str(name), list(names))
     return f"; nearest: {', '.join(matches)}" if matches else ""
 

@@ -5,22 +5,21 @@
 LayeredDAG([2, 2, 1], 4 edges, density 0.667)
 """
 
+from modgraph.dag import READERS
 from modgraph.io.attribution import save_supernodes
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
     edge_table,
     save_graph,
-    to_clustering,
-    to_graph_tool,
     to_igraph,
     to_networkx,
-    to_scipy,
     unit_table,
 )
 from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
-from modgraph.io.load import load_network
+from modgraph.io.keras_file import from_keras
+from modgraph.io.load import list_blocks, load_network, read_any
 from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
@@ -29,18 +28,19 @@ __all__ = [
     "from_arrays",
     "from_estimator",
     "from_igraph",
+    "from_keras",
     "from_module",
     "from_networkx",
+    "list_blocks",
     "load_hierarchy",
     "load_network",
     "save_graph",
     "save_hierarchy",
     "save_network",
     "save_supernodes",
-    "to_clustering",
-    "to_graph_tool",
     "to_igraph",
     "to_networkx",
-    "to_scipy",
     "unit_table",
 ]
+
+READERS.append(read_any)

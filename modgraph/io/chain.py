@@ -5,26 +5,28 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import Builder
-from modgraph.io.order import order_of
+from modgraph.io.build import finish
+from modgraph.io.ops import Operations
+from modgraph.io.order import gated_mlp, order_of
 from modgraph.io.request import Request
 from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
 from modgraph.io.tensor import Tensors, check_threshold, from_array, pruned, vector
+from modgraph.io.values import Value
 
 _NUMBERED = re.compile(r"(weight|mask|bias)(0|[1-9]\d{0,3})")
 _TEXTS = ("activations", "layer_names", "notes", "unit_names")  # what `save_network` adds to the arrays
 
 
 def from_arrays(
-    weights: Sequence[ArrayLike] | Mapping[str, Any],
+    weights: Sequence[ArrayLike] | Mapping[str, Any] | Any,
     *,
     biases: Sequence[ArrayLike] | None = None,
     activations: Sequence[str] | None = None,
@@ -34,10 +36,10 @@ def from_arrays(
 
     Parameters
     ----------
-    weights : sequence of array_like, shapes (out, in), or nested mapping
+    weights : sequence of array_like, shapes (out, in), nested mapping, or dataclass
         A sequence in the order of ``torch.nn.Linear.weight``; nonzero = edge (for masks, see
         `LayeredDAG.from_masks`). A nested mapping as in Flax and Haiku: ``{"Dense_0": {"kernel": …, "bias": …}}``,
-        kernels (or ``w``) of shape (in, out).
+        kernels (or ``w``) of shape (in, out). An Equinox module, whose layers have ``weight``, (out, in), and ``bias``.
     biases : sequence of array_like, shapes (out,), optional
     activations : sequence of str, optional
         One a weight layer (see `modgraph.forward`).
@@ -58,10 +60,10 @@ def from_arrays(
     >>> from_arrays([[[0.5, 0.01], [0.0, 2.0]], [[1.0, 1.0]]], threshold=0.1)
     LayeredDAG([2, 2, 1], 4 edges, density 0.667)
     """
-    if isinstance(weights, Mapping):
+    if isinstance(weights, Mapping) or is_dataclass(weights):
         if biases is not None:
             raise ValueError("`biases` are for a sequence of arrays: a mapping holds its biases itself")
-        dag = named(flattened(weights), threshold=threshold, ordered=False)
+        dag = named(flattened(weights), threshold=threshold, ordered=is_dataclass(weights))
     else:
         arrays = {f"weight{at}": array for at, array in enumerate(weights)}
         if biases is not None:
@@ -140,6 +142,12 @@ def named(
         if missing:
             raise ValueError(f"`block` must name layers of the file (got {missing[0]!r})")
         return replace(chained([by_name[name] for name in block], threshold=threshold), notes=tuple(notes))
+    gated = gated_mlp(links)
+    if gated is not None:
+        notes.append(
+            "Read as a gated MLP, down(act(gate(x)) · up(x)): the file doesn't say what is between its layers."
+        )
+        return replace(_gated(*gated, threshold=threshold), notes=tuple(notes))
     links = [links[at] for at in order_of(links, ordered=ordered)]
     if len(links) > 1:
         shown = " → ".join(link.name for link in links[:6]) + (" → …" if len(links) > 6 else "")
@@ -150,39 +158,72 @@ def named(
     return replace(chained(links, threshold=threshold), notes=tuple(notes))
 
 
+def blocks(tensors: Tensors, *, ordered: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the innermost parts, by name, whose layers chain, and the sizes of their layers."""
+    steps = [re.split("[./]", name)[:-1] for name in tensors]
+    names = dict.fromkeys(".".join(step[:depth]) for step in steps for depth in range(1, len(step)))
+    found: dict[str, tuple[int, ...]] = {}
+    for name in sorted(names, key=lambda name: -name.count(".")):
+        try:
+            links = links_of(part_named(tensors, name))[0]
+            gated = gated_mlp(links)
+            order = gated or [links[at] for at in order_of(links, ordered=ordered)]
+        except ValueError:
+            continue
+        if len(order) > 1 and not any(inner.startswith(f"{name}.") for inner in found):
+            found[name] = (order[0].shape[1], *(link.shape[0] for link in order[bool(gated) :]))
+    yield from ((name, found[name]) for name in names if name in found)
+
+
 def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
     """Build the graph of links that follow each other; what is between them is not known."""
-    limit = check_threshold(threshold)
     if not links:
         raise ValueError("there must be at least one weight layer")
     for link in links:
-        if len(link.shape) < 2 or 0 in link.shape:
-            raise ValueError(f"layer {link.name!r} must have non-empty (out, in) weights (got shape {link.shape})")
-        if link.lacks_mask and link.mask is None:
-            raise ValueError(
-                f"layer {link.name!r} was saved with a parametrization, such as a mask, that the file doesn't hold: "
-                "give the masks as `masks`, or the live model to `from_module`"
-            )
+        _check(link)
     for before, link in itertools.pairwise(links):
         if not link.reads(before):
             raise ValueError(
                 f"layers must chain: {link.name!r} must read {before.shape[0]} values, what {before.name!r} gives "
                 f"(got shape {link.shape}, (out, in))"
             )
-    builder = Builder()
-    value = builder.input("inputs")
+    ops = Operations(threshold=check_threshold(threshold))
+    value = ops.input("inputs")
     for link in links:
-        maps = len(link.shape) > 2
-        value.flat = value.maps and not maps
-        bias = None
-        if link.bias is not None:
-            mask = None if link.bias_mask is None else link.bias_mask.array()
-            bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
-        kind = "convolution" if math.prod(link.shape[2:]) > 1 else None
-        weight = link.mask if link.weight is None else link.weight
-        assert weight is not None
-        smallest = 0.0 if link.weight is None else limit
-        edges = pruned(link.name, weight, mask=link.mask, threshold=smallest)
-        value = builder.linear(value, edges, bias=bias, name=link.name, kind=kind)
-        value.maps = maps
-    return replace(builder.finish([value]), activations=None)
+        value = _weigh(ops, value, link)
+    return replace(finish(ops, [value]), activations=None)
+
+
+def _gated(gate: Link, up: Link, down: Link, *, threshold: float) -> LayeredDAG:
+    for link in (gate, up, down):
+        _check(link)
+    ops = Operations(threshold=check_threshold(threshold))
+    value = ops.input("inputs")
+    both = [_weigh(ops, value, link) for link in (gate, up)]
+    product = ops.join(f"{gate.name} · {up.name}", both, multiply=True)
+    return replace(finish(ops, [_weigh(ops, product, down)]), activations=None)
+
+
+def _check(link: Link) -> None:
+    if len(link.shape) < 2 or 0 in link.shape:
+        raise ValueError(f"layer {link.name!r} must have non-empty (out, in) weights (got shape {link.shape})")
+    if link.lacks_mask and link.mask is None:
+        raise ValueError(
+            f"layer {link.name!r} was saved with a parametrization, such as a mask, that the file doesn't hold: "
+            "give the masks as `masks`, or the live model to `from_module`"
+        )
+
+
+def _weigh(ops: Operations, value: Value, link: Link) -> Value:
+    """Apply a link; its weights and biases are read here."""
+    maps = len(link.shape) > 2
+    bias = None
+    if link.bias is not None:
+        mask = None if link.bias_mask is None else link.bias_mask.array()
+        bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
+    kind = "convolution" if math.prod(link.shape[2:]) > 1 else None
+    weight = link.mask if link.weight is None else link.weight
+    assert weight is not None
+    edges = pruned(link.name, weight, mask=link.mask, threshold=0.0 if link.weight is None else ops.threshold)
+    value = replace(value, flat=value.maps and not maps)
+    return replace(ops.weigh(link.name, value, edges, bias=bias, kind=kind), maps=maps)

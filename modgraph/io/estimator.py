@@ -12,6 +12,7 @@ from modgraph.arrays import FloatArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
+from modgraph.io.build import finish
 from modgraph.io.npz_file import checked_members, member_names, read_header
 from modgraph.io.ops import Operations
 from modgraph.io.request import NEEDS_TRUST, Request
@@ -76,14 +77,13 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
         raise ValueError(f"`estimator` must be fitted (got {type(mlp).__name__} without coefficients)")
     limit = check_threshold(threshold)
     ops = Operations(threshold=0.0)  # weights are compared below, where scaling is known
-    builder = ops.builder
     n_inputs = len(coefficients[0])
     names = [str(name) for name in getattr(first, "feature_names_in_", [])]
-    value = builder.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
+    value = ops.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
     for scaler in scalers:
         scale, shift = _scaling(scaler, n_inputs)
-        value = builder.scale(value, scale, shift=shift, name=type(scaler).__name__)
-    factor = filled(builder.units(value).scale, 1.0, n_inputs)
+        value = ops.scaled(type(scaler).__name__, value, scale, shift)
+    factor = filled(value.views[0].scale, 1.0, n_inputs)
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
         weights = np.asarray(matrix).T
         if limit > 0:
@@ -91,9 +91,9 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
             weights = np.where(np.abs(effect) <= limit, 0.0, weights)
         value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
-        value = builder.activate(value, _ACTIVATIONS.get(activation, activation))
+        value = ops.apply(value, _ACTIVATIONS.get(activation, activation))
     classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]
-    return builder.finish([value], output_names=classes if len(classes) == len(biases[-1]) else None)
+    return finish(ops, [value], output_names=classes if len(classes) == len(biases[-1]) else None)
 
 
 def _scaling(scaler: Any, n_inputs: int) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from modgraph.arrays import IntArray
 from modgraph.checks import require
@@ -24,7 +23,6 @@ from modgraph.modules import ModuleHierarchy
 from modgraph.names import clean, unit_names
 
 if TYPE_CHECKING:
-    import graph_tool
     import igraph
     import networkx
 
@@ -93,26 +91,6 @@ def edge_table(graph: Graph) -> dict[str, list[Any]]:
     return table
 
 
-def to_scipy(graph: Graph) -> csr_array:
-    """Return the weighted adjacency.
-
-    Parameters
-    ----------
-    graph : ModuleHierarchy or LayeredDAG
-
-    Returns
-    -------
-    scipy.sparse.csr_array of float, shape (n_units, n_units)
-        The weight of the edge from i to j at ``[i, j]`` (1 where weights are not known), also where it is 0. Of a
-        hierarchy, units that trimming dropped have no edges.
-    """
-    dag, _ = _kept(graph)
-    table = edge_table(graph)
-    sources, targets = (np.array(table[key], dtype=np.int64) for key in ("source", "target"))
-    weights = np.array(table.get("weight", np.ones(sources.size)), dtype=np.float64)
-    return csr_array((weights, (sources, targets)), shape=(dag.n_units, dag.n_units))
-
-
 def to_networkx(graph: Graph) -> networkx.DiGraph:
     """Return a networkx ``DiGraph``.
 
@@ -169,67 +147,12 @@ def to_igraph(graph: Graph) -> igraph.Graph:
     edges = edge_table(graph)
     return igraph.Graph(
         n=kept.size,
-        edges=_ends(edges, kept).tolist(),
+        edges=np.searchsorted(kept, [edges["source"], edges["target"]]).T.tolist(),
         directed=True,
         graph_attrs={"dense_edges": int(dag.dense_edges)},
         vertex_attrs=unit_table(graph),
         edge_attrs={"weight": edges["weight"]} if "weight" in edges else {},
     )
-
-
-def to_clustering(found: ModuleHierarchy) -> igraph.VertexClustering:
-    """Return the modules as an igraph clustering.
-
-    Parameters
-    ----------
-    found : ModuleHierarchy
-
-    Returns
-    -------
-    igraph.VertexClustering
-        Over the graph that `to_igraph` gives (its ``graph``); cluster i is module i.
-
-    Raises
-    ------
-    ImportError
-        If igraph is not installed.
-    """
-    graph = to_igraph(found)
-    return require("igraph", purpose="this", extra="graphs").VertexClustering(graph, membership=graph.vs["module"])
-
-
-def to_graph_tool(graph: Graph) -> graph_tool.Graph:
-    """Return a directed graph-tool ``Graph``.
-
-    Parameters
-    ----------
-    graph : ModuleHierarchy or LayeredDAG
-
-    Returns
-    -------
-    graph_tool.Graph
-        With internal vertex properties, the columns of `unit_table`, and the edge property ``weight`` where known.
-
-    Raises
-    ------
-    ImportError
-        If graph-tool is not installed (it is not on PyPI; Debian has python3-graph-tool).
-    """
-    try:
-        import graph_tool
-    except ImportError as error:
-        raise ImportError("`to_graph_tool` needs graph-tool: conda and Debian (python3-graph-tool) have it") from error
-    _, kept = _kept(graph)
-    edges, units = edge_table(graph), unit_table(graph)
-    result = graph_tool.Graph(directed=True)
-    result.add_vertex(kept.size)
-    result.add_edge_list(_ends(edges, kept))
-    for name, values in units.items():
-        kind = {int: "int64_t", float: "double", str: "string"}[type(values[0])]
-        result.vertex_properties[name] = result.new_vertex_property(kind, vals=values)
-    if "weight" in edges:
-        result.edge_properties["weight"] = result.new_edge_property("double", vals=edges["weight"])
-    return result
 
 
 def _kept(graph: Graph) -> tuple[LayeredDAG, IntArray]:
@@ -239,12 +162,6 @@ def _kept(graph: Graph) -> tuple[LayeredDAG, IntArray]:
     return graph, np.arange(graph.n_units)
 
 
-def _ends(edges: dict[str, list[Any]], kept: IntArray) -> IntArray:
-    """Return the ends of edges as numbers among the units that count, shape (n_edges, 2)."""
-    ends = np.array([edges["source"], edges["target"]], dtype=np.int64).reshape(2, -1)
-    return np.searchsorted(kept, ends).T
-
-
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write a graph for other programs, in the format that the suffix says.
 
@@ -252,9 +169,8 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     ----------
     graph : ModuleHierarchy or LayeredDAG
     path : path-like
-        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), ``.dot`` or ``.gv``; ``.csv``: the edges, and beside
-        them the units (``net.csv`` and ``net.units.csv``); a text that a spreadsheet would compute gets a ``'`` in
-        front.
+        ``.graphml``, ``.gexf``, ``.gml``, ``.json`` (node-link), or ``.csv``: the edges, and beside them the units
+        (``net.csv`` and ``net.units.csv``); a text that a spreadsheet would compute gets a ``'`` in front.
 
     Raises
     ------
@@ -287,27 +203,6 @@ def _node_link(graph: Graph, path: Path) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
-def _dot(graph: Graph, path: Path) -> None:
-    units, edges = unit_table(graph), edge_table(graph)
-    lines = ["digraph modgraph {", "  rankdir=BT;"]
-    by_layer: dict[int, list[str]] = {}
-    for number, name, layer in zip(units["unit"], units["name"], units["layer"], strict=True):
-        by_layer.setdefault(layer, []).append(f"    {number} [label={_quoted(name)}];")
-    for rows in by_layer.values():
-        lines += ["  {", "    rank=same;", *rows, "  }"]
-    if "module" in units:
-        both = zip(units["unit"], units["module"], strict=True)
-        lines += [f"  {number} [module={module}];" for number, module in both]
-    weights = edges.get("weight", [None] * len(edges["source"]))
-    for source, target, weight in zip(edges["source"], edges["target"], weights, strict=True):
-        lines.append(f"  {source} -> {target}{'' if weight is None else f' [weight_value={weight!r}]'};")
-    path.write_text("\n".join([*lines, "}", ""]), encoding="utf-8")
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _csv(graph: Graph, path: Path) -> None:
     for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.csv"))):
         with place.open("w", encoding="utf-8", newline="") as file:
@@ -326,8 +221,6 @@ _WRITERS: dict[str, Callable[[Graph, Path], None]] = {
     ".gexf": lambda graph, path: _networkx().write_gexf(to_networkx(graph), path),
     ".gml": _gml,
     ".json": _node_link,
-    ".dot": _dot,
-    ".gv": _dot,
     ".csv": _csv,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,14 +59,43 @@ def from_networkx(graph: networkx.DiGraph, *, inputs: Nodes = "sources", outputs
         raise ValueError(f"`graph` must be a networkx.DiGraph (got {type(graph).__name__})")
     nodes = list(graph.nodes)
     place = {node: at for at, node in enumerate(nodes)}
-    return _from_columns(
-        {key: [graph.nodes[node].get(key) for node in nodes] for key in _ATTRIBUTES},
-        nodes=nodes,
-        edges=[(place[a], place[b]) for a, b in graph.edges],
-        weights=[weight for _, _, weight in graph.edges(data="weight")],
-        dense_edges=graph.graph.get("dense_edges"),
-        inputs=inputs,
-        outputs=outputs,
+    pairs = np.array([(place[a], place[b]) for a, b in graph.edges], dtype=np.int64).reshape(-1, 2)
+    weights = [weight for _, _, weight in graph.edges(data="weight")]
+    given = len(weights) > 0 and all(_is_number(weight) for weight in weights)
+    values = np.array(weights, dtype=np.float64) if given else None
+    columns = {key: [graph.nodes[node].get(key) for node in nodes] for key in _ATTRIBUTES}
+    known = {key: column for key, column in columns.items() if nodes and all(value is not None for value in column)}
+    names = [str(name) for name in known.get("name", nodes)]
+    by_layer = next((known[key] for key in _LAYERS if key in known and all(map(_is_number, known[key]))), None)
+    is_input = chosen_nodes("inputs", inputs, nodes, default="sources")
+    is_output = chosen_nodes("outputs", outputs, nodes, default="sinks")
+    notes: list[str] = []
+    if by_layer is not None and is_input is None and is_output is None:
+        layer = np.unique(np.array(by_layer, dtype=np.int64), return_inverse=True)[1].reshape(-1)
+        order = np.argsort(layer, kind="stable")
+        units, unit_names = [[node] for node in order.tolist()], [names[node] for node in order.tolist()]
+        pairs, layer = np.argsort(order)[pairs], layer[order]
+        inner = np.bincount(pairs[:, 0], minlength=len(nodes))[layer < layer[-1]] == 0
+        if inner.any():
+            notes.append(f"{inner.sum()} units before the last layer, as the file gives it, have no successors.")
+        dense_edges = graph.graph.get("dense_edges")
+        dense = int(dense_edges) if _is_number(dense_edges) else None
+    else:
+        found = layered(pairs, names=names, inputs=is_input, outputs=is_output, weights=values)
+        pairs, values, layer, units, dense = found.edges, found.weights, found.layer, found.nodes, None
+        unit_names, notes = found.unit_names, found.notes
+        if any(len(members) > 1 for members in units) or found.is_copy.any():
+            known = {}  # what one of several nodes does is not what the unit does
+    one = {key: [known[key][members[0]] for members in units] for key in ("bias", "activation") if key in known}
+    return LayeredDAG.from_edges(
+        pairs,
+        layer=layer,
+        weights=values,
+        dense_edges=dense,
+        biases=one.get("bias"),
+        activations=one.get("activation"),
+        unit_names=unit_names,
+        notes=notes,
     )
 
 
@@ -94,65 +123,7 @@ def from_igraph(graph: igraph.Graph, *, inputs: Nodes = "sources", outputs: Node
     igraph = require("igraph", purpose="this", extra="graphs")
     if not isinstance(graph, igraph.Graph) or not graph.is_directed() or graph.has_multiple():
         raise ValueError(f"`graph` must be a directed igraph.Graph without repeated edges (got {graph!r:.80})")
-    known = graph.vs.attributes()
-    none = [None] * graph.vcount()
-    return _from_columns(
-        {key: graph.vs[key] if key in known else none for key in _ATTRIBUTES},
-        nodes=list(range(graph.vcount())),
-        edges=graph.get_edgelist(),
-        weights=graph.es["weight"] if "weight" in graph.es.attributes() else [None] * graph.ecount(),
-        dense_edges=graph["dense_edges"] if "dense_edges" in graph.attributes() else None,
-        inputs=inputs,
-        outputs=outputs,
-    )
-
-
-def _from_columns(
-    columns: dict[str, list[Any]],
-    *,
-    nodes: Sequence[Any],
-    edges: Sequence[tuple[int, int]],
-    weights: Sequence[Any],
-    dense_edges: Any,
-    inputs: Nodes,
-    outputs: Nodes,
-) -> LayeredDAG:
-    """Build a graph from the attributes of its nodes, one list each."""
-    pairs = np.array(edges, dtype=np.int64).reshape(-1, 2)
-    given = len(weights) > 0 and all(_is_number(weight) for weight in weights)
-    values = np.array(weights, dtype=np.float64) if given else None
-    known = {key: column for key, column in columns.items() if nodes and all(value is not None for value in column)}
-    names = [str(name) for name in known.get("name", nodes)]
-    by_layer = next((known[key] for key in _LAYERS if key in known and all(map(_is_number, known[key]))), None)
-    is_input = chosen_nodes("inputs", inputs, nodes, default="sources")
-    is_output = chosen_nodes("outputs", outputs, nodes, default="sinks")
-    notes: list[str] = []
-    if by_layer is not None and is_input is None and is_output is None:
-        layer = np.unique(np.array(by_layer, dtype=np.int64), return_inverse=True)[1].reshape(-1)
-        order = np.argsort(layer, kind="stable")
-        units, unit_names = [[node] for node in order.tolist()], [names[node] for node in order.tolist()]
-        pairs, layer = np.argsort(order)[pairs], layer[order]
-        inner = np.bincount(pairs[:, 0], minlength=len(nodes))[layer < layer[-1]] == 0
-        if inner.any():
-            notes.append(f"{inner.sum()} units before the last layer, as the file gives it, have no successors.")
-        dense = int(dense_edges) if _is_number(dense_edges) else None
-    else:
-        found = layered(pairs, names=names, inputs=is_input, outputs=is_output, weights=values)
-        pairs, values, layer, units, dense = found.edges, found.weights, found.layer, found.nodes, None
-        unit_names, notes = found.unit_names, found.notes
-        if any(len(members) > 1 for members in units) or found.is_copy.any():
-            known = {}  # what one of several nodes does is not what the unit does
-    one = {key: [known[key][members[0]] for members in units] for key in ("bias", "activation") if key in known}
-    return LayeredDAG.from_edges(
-        pairs,
-        layer=layer,
-        weights=values,
-        dense_edges=dense,
-        biases=one.get("bias"),
-        activations=one.get("activation"),
-        unit_names=unit_names,
-        notes=notes,
-    )
+    return from_networkx(graph.to_networkx(), inputs=inputs, outputs=outputs)
 
 
 def _is_number(value: Any) -> bool:

@@ -8,18 +8,23 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import bytes_left, spend
+from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
 from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
+from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "a Keras file"
 SUPPORTED = (
@@ -66,6 +71,35 @@ def read(request: Request) -> LayeredDAG:
         lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
         threshold=request.threshold,
     ).read()
+
+
+def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:
+    """Build the graph of a live Keras model; it is not run.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built: Sequential with an input, or functional.
+    threshold : float ≥ 0
+        Weights of at most this magnitude count as pruned.
+
+    Returns
+    -------
+    LayeredDAG
+        As from the model's ``.keras`` file.
+
+    Raises
+    ------
+    ValueError
+        If `model` is no such model, or holds a layer that isn't supported.
+    """
+    if not all(hasattr(model, name) for name in ("to_json", "get_layer", "layers")):
+        raise ValueError(f"`model` must be a keras.Model (got {type(model).__name__})")
+
+    def weights(name: str, _: str) -> list[NDArray[Any]]:
+        return [np.asarray(array) for array in model.get_layer(name).get_weights()]
+
+    return _Reader(json.loads(model.to_json()), weights, threshold=check_threshold(threshold)).read()
 
 
 # --- Weights ----------------------------------------------------------------------------------------------------------
@@ -116,7 +150,7 @@ class _Reader:
                 value = self.layer(layer, [] if value is None else [value])
             if value is None:
                 raise ValueError("the model must have layers")
-            return self.ops.builder.finish([value])
+            return finish(self.ops, [value])
         if kind not in ("Functional", "Model"):
             raise ValueError(f"model {kind!r} is not supported: {SUPPORTED}")
         known: dict[str, Value] = {}
@@ -128,7 +162,7 @@ class _Reader:
             for layer in ready:
                 known[layer["config"]["name"]] = self.layer(layer, [known[name] for name in _sources(layer)])
             waiting = [layer for layer in waiting if layer not in ready]
-        return self.ops.builder.finish([known[name] for name in _ends(config["output_layers"])])
+        return finish(self.ops, [known[name] for name in _ends(config["output_layers"])])
 
     def layer(self, layer: Any, inputs: list[Value]) -> Value:
         """Apply one layer, whose weights are those of its name, or of its kind and number."""
@@ -143,9 +177,9 @@ class _Reader:
         if kind == "InputLayer":
             if size is None:
                 raise ValueError(f"input {name!r} must have a known shape (got {shape!r})")
-            return self.ops.builder.input(name, size=size)
+            return self.ops.input(name, size=size)
         try:
-            inputs = inputs or [self.ops.builder.input("inputs", size=size)]
+            inputs = inputs or [self.ops.input("inputs", size=size)]
             return self.apply(kind, name, config, inputs, lambda: self.weights(name, stored))
         except NotSupported as error:
             raise unsupported(name, kind, error, SUPPORTED) from None
@@ -165,7 +199,7 @@ class _Reader:
             if kernel.ndim != 2 or len(bias) > 1:
                 raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
             value = ops.linear(name, value, kernel.T, bias[0] if bias else None)
-            return ops.builder.activate(value, _activation(name, config.get("activation")))
+            return ops.apply(value, _activation(name, config.get("activation")))
         if kind == "BatchNormalization":
             given = [vector for key, vector in (("scale", "gain"), ("center", "shift")) if config.get(key, True)]
             arrays = weights()
@@ -174,7 +208,7 @@ class _Reader:
             vectors = dict(zip([*given, "mean", "variance"], arrays, strict=True))
             return ops.normalise_batch(name, value, epsilon=float(config.get("epsilon", 1e-3)), **vectors)
         if kind == "Activation":
-            return ops.builder.activate(value, _activation(name, config.get("activation")))
+            return ops.apply(value, _activation(name, config.get("activation")))
         operation = OPERATIONS.get(key_of(kind))
         match operation:
             case "flatten":
@@ -185,7 +219,7 @@ class _Reader:
                 return ops.concatenate(name, inputs, config.get("axis", -1))
             case "activation":
                 if kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
-                    return ops.builder.activate(value, "relu with settings")
+                    return ops.apply(value, "relu with settings")
                 slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
                 return ops.activate(value, kind, slope=float(slope))
         return ops.plain(name, operation, value)

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file
 from modgraph.io.budget import budget
+from modgraph.io.chain import from_arrays
+from modgraph.io.estimator import from_estimator
+from modgraph.io.graphs import from_igraph, from_networkx
+from modgraph.io.keras_file import from_keras
 from modgraph.io.request import Masks, Request
 from modgraph.io.tensor import Tensors, check_threshold, from_array
+from modgraph.io.torch_module import from_module
 
 # The modules that read files, in the order in which they are asked whether they know one. A new format is one more
 # module like these and one more name here.
 READERS = (
     "npz_file",
+    "torch_program",
     "torch_file",
     "estimator",
     "keras_file",
     "pickle_file",
     "safetensors_file",
+    "msgpack_file",
     "hierarchy",
     "attribution",
     "onnx_graph",
@@ -30,9 +39,9 @@ READERS = (
     "nnet_file",
 )
 _FORMATS = (
-    ".npz, .safetensors, .pt and .pth (state dicts), .onnx, .keras and .h5, .skops, .nnet, hierarchies and attribution "
-    "graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, .joblib and whole "
-    "torch models"
+    ".npz, .safetensors, .pt and .pth (state dicts), .pt2, .onnx, .keras and .h5, .skops, .msgpack, .nnet, hierarchies "
+    "and attribution graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, "
+    ".joblib and whole torch models"
 )
 _START_BYTES = 4096  # of a file, which readers may look at to know it
 
@@ -101,15 +110,82 @@ def load_network(
     ...     load_network(f"{folder}/net.npz")
     LayeredDAG([2, 2, 1], 5 edges, density 0.833)
     """
-    limit = check_threshold(threshold)
+    limit, file = check_threshold(threshold), Path(path)
+    reader = reader_of(file)
+    with reading(file, reader):
+        request = Request(path=file, threshold=limit, masks=_masks(masks), block=block, trust_pickle=bool(trust_pickle))
+        return reader.read(request)
+
+
+def read_any(thing: Any) -> LayeredDAG:
+    """Build the graph of a file, a live model or arrays, by its type."""
+    if isinstance(thing, str | os.PathLike):
+        return load_network(thing)
+    room = {kind.__module__.partition(".")[0]: kind for kind in reversed(type(thing).__mro__)}
+    if isinstance(thing, Mapping | list | tuple) or (is_dataclass(thing) and "torch" not in room):
+        return from_arrays(thing)
+    for library, read in (
+        ("torch", from_module),
+        ("sklearn", from_estimator),
+        ("keras", from_keras),
+        ("networkx", from_networkx),
+        ("igraph", from_igraph),
+    ):
+        if library in room:
+            return read(thing)
+    raise ValueError(
+        f"`dag` must be a LayeredDAG, a file, a live model or weight arrays (got {type(thing).__name__}): "
+        "modgraph.io has readers for other things"
+    )
+
+
+def list_blocks(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> dict[str, tuple[int, ...]]:
+    """List the parts of a large model that can be read by themselves.
+
+    Parameters
+    ----------
+    path : path-like
+        An ONNX file, a state dict, ``.safetensors``, or with trust a whole torch model; other files have no blocks.
+    trust_pickle : bool
+        As in `load_network`.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        What `load_network` takes as `block` (a name, or names with commas between), and the sizes of its layers. A
+        part of a part that is listed isn't listed again.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        As in `load_network`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> model = torch.nn.ModuleDict({"mlp": torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 4))})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(model.state_dict(), f"{folder}/net.pt")
+    ...     list_blocks(f"{folder}/net.pt")
+    {'mlp': (4, 8, 4)}
+    """
     file = Path(path)
     reader = reader_of(file)
+    found: dict[str, tuple[int, ...]] = {}
+    with reading(file, reader):
+        for name, sizes in getattr(reader, "blocks", lambda _: ())(Request(path=file, trust_pickle=trust_pickle)):
+            if not any(name.startswith(f"{outer}.") for outer in found):
+                found[name] = sizes
+    return found
+
+
+@contextmanager
+def reading(file: Path, reader: Reader) -> Iterator[None]:
+    """Limit the memory that a file takes, and turn whatever libraries say about a broken one into a ValueError."""
     with budget(file.stat().st_size):
         try:
-            request = Request(
-                path=file, threshold=limit, masks=_masks(masks), block=block, trust_pickle=bool(trust_pickle)
-            )
-            return reader.read(request)
+            yield
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise  # of `masks`
         except ImportError as error:

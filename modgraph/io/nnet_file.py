@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from modgraph.dag import LayeredDAG
+from modgraph.io.build import finish
 from modgraph.io.ops import Operations
 from modgraph.io.request import Request
 
@@ -32,12 +33,12 @@ def read(request: Request) -> LayeredDAG:
     if len(sizes) != n_layers + 1 or sizes[0] != n_inputs or len(numbers) != n_lines:
         raise ValueError(f"it must hold {n_lines} lines of weights and biases for layers of {sizes[:20]} units")
     ops = Operations(threshold=request.threshold)
-    value = ops.builder.input("inputs", size=n_inputs)
+    value = ops.input("inputs", size=n_inputs)
     value = ops.scaled("the means and ranges", value, 1 / ranges[:-1], -means[:-1] / ranges[:-1])
     first = 0
     for at, size in enumerate(sizes[1:]):
         weight, bias = np.stack(numbers[first : first + size]), np.concatenate(numbers[first + size : first + 2 * size])
         first += 2 * size
         value = ops.linear(f"layer {at + 1}", value, weight, bias)
-        value = ops.builder.activate(value, "relu") if at < n_layers - 1 else value
-    return ops.builder.finish([ops.scaled("the output's mean and range", value, ranges[-1], means[-1])])
+        value = ops.apply(value, "relu") if at < n_layers - 1 else value
+    return finish(ops, [ops.scaled("the output's mean and range", value, ranges[-1], means[-1])])

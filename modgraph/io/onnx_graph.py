@@ -1,9 +1,10 @@
-"""ONNX graphs, read operation by operation; nothing is run."""
+"""ONNX graphs, read operation by operation; nothing is run but onnx's own arithmetic on constants."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
+from modgraph.io.build import finish
 from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
 from modgraph.io.request import Request
 from modgraph.io.values import Value
@@ -24,24 +26,15 @@ SUPPORTED = (
     "Add, Sub, Mul, Div, Sum, Concat, Split and Slice"
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-_CHOICES = ("ArgMax", "ArgMin", "ZipMap", "TopK")  # they say which output is the largest
+_CHOICES = ("ArgMax", "ArgMin", "TopK", "Binarizer", "LabelEncoder")  # they say which output is the largest
 _UNKNOWN = object()  # shapes and the like, which no edge depends on
 _LABEL = object()  # which output is the largest, or something computed from that
-_CONSTANT: Mapping[str, Callable[..., NDArray[Any]]] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": np.divide,
-    "Neg": np.negative,
-    "Abs": np.abs,
-    "Identity": np.asarray,
-    "Sqrt": np.sqrt,
-    "Greater": np.greater,
-    "Less": np.less,
-    "Not": np.logical_not,
-    "Where": np.where,
-    "And": np.logical_and,
-}
+_OUTSIDE = object()  # computed from the inputs, outside the block
+# Operations on constants that are computed: of entries by themselves, and those that give no more than they read.
+_ENTRYWISE = "Add Sub Mul Div Neg Abs Identity Sqrt Greater Less Equal Not Where And Or Pow Reciprocal Exp Log Floor"
+_SHAPING = (
+    "Concat Transpose Cast Reshape Squeeze Unsqueeze Flatten Slice ReduceSum ReduceProd ReduceMax DequantizeLinear"
+)
 
 
 def matches(start: bytes, path: Path) -> bool:
@@ -50,58 +43,170 @@ def matches(start: bytes, path: Path) -> bool:
 
 
 def read(request: Request) -> LayeredDAG:
-    """Build the graph of an ONNX file."""
-    request.refuse_masks_and_block()
+    """Build the graph of an ONNX file, or of a block of it."""
+    request.refuse_masks()
+    return _reader(request).read(request.block)
+
+
+def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield blocks that can be read, with the sizes of their layers: parts by name, and runs of supported nodes."""
+    found = 0
+    for name in _reader(request).prefixes():
+        try:
+            dag = _reader(request).read(name)
+        except ValueError:
+            continue
+        if dag.n_layers > 2:
+            found += 1
+            yield name, dag.layer_sizes
+    if not found:
+        yield from _reader(request).runs()
+
+
+def _reader(request: Request) -> _Reader:
     onnx = require("onnx", purpose="reading ONNX files", extra="onnx")
     model = onnx.load_model_from_string(request.path.read_bytes())
-    return _Reader(graph=model.graph, folder=request.path.parent, threshold=request.threshold).read()
+    return _Reader(model=model, folder=request.path.parent, threshold=request.threshold)
 
 
 class _Reader:
     """Walks a graph."""
 
-    def __init__(self, *, graph: Any, folder: Path, threshold: float) -> None:
-        self.graph, self.folder = graph, folder
+    def __init__(self, *, model: Any, folder: Path, threshold: float) -> None:
+        self.model, self.graph, self.folder = model, model.graph, folder
         self.ops = Operations(threshold=threshold)
         self.known: dict[str, Any] = {"": None}
         self.files_beside: set[Path] = set()
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}  # made into arrays where they are used
+        self.stored = {tensor.name: tensor for tensor in self.graph.initializer}  # made into arrays where they are used
 
-    def read(self) -> LayeredDAG:
+    def read(self, block: Any = None) -> LayeredDAG:
         if self.graph.sparse_initializer:
             name = self.graph.sparse_initializer[0].values.name
             raise ValueError(f"initialiser {name!r} is sparse, which is not supported: store it dense")
+        inside = None if block is None else self.part(block)
         for entry in self.graph.input:
             if entry.name not in self.stored:
                 dims = entry.type.tensor_type.shape.dim
                 size = dims[1].dim_value if len(dims) == 2 else 0
-                self.known[entry.name] = self.ops.builder.input(entry.name, size=size if size > 0 else None)
+                made = inside is None
+                self.known[entry.name] = self.ops.input(entry.name, size=size or None) if made else _OUTSIDE
+        ends = {entry.name: None for entry in self.graph.output}
+        given: set[str] = set()
         for number, node in enumerate(self.graph.node):
-            name = node.name or f"{node.op_type} {number}"
-            try:
-                results = self.step(name, node, [self.value(node, one) for one in node.input])
-            except NotSupported as error:
-                raise unsupported(self.shown(name, node), node.op_type, error, SUPPORTED) from None
-            results = results if isinstance(results, tuple) else (results,)
-            self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
-        outputs = [self.known.get(entry.name) for entry in self.graph.output]
+            if inside is not None and number not in inside:
+                ends |= dict.fromkeys(name for name in node.input if name in given)
+                if any(
+                    self.known.get(name) is _OUTSIDE or isinstance(self.known.get(name), Value) for name in node.input
+                ):
+                    is_shape = node.op_type in ("Shape", "Size")
+                    self.known |= dict.fromkeys(node.output, _UNKNOWN if is_shape else _OUTSIDE)
+                    continue
+                try:
+                    self.walk(number, node)
+                except ValueError:
+                    self.known |= dict.fromkeys(node.output, _OUTSIDE)
+                continue
+            self.walk(number, node)
+            given.update(node.output)
+        outputs = [self.known.get(name) for name in ends]
         values = [output for output in outputs if isinstance(output, Value)]
         if not values or any(output is None for output in outputs):
             raise ValueError("every output must be computed by a node, and one of them from the weights")
-        return self.ops.builder.finish(values)
+        return finish(self.ops, values)
+
+    def walk(self, number: int, node: Any) -> None:
+        """Apply a node to what is known."""
+        name = node.name or f"{node.op_type} {number}"
+        try:
+            results = self.step(name, node, [self.value(node, one) for one in node.input])
+        except NotSupported as error:
+            raise unsupported(self.shown(name, node), node.op_type, error, SUPPORTED) from None
+        results = results if isinstance(results, tuple) else (results,) * len(node.output)
+        self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
 
     def value(self, node: Any, name: str) -> Any:
         """Return what a node reads."""
         if name not in self.known and name in self.stored:
-            self.known[name] = self.tensor(self.stored[name])
+            is_text = self.stored[name].data_type == self.stored[name].STRING  # the names of classes
+            self.known[name] = _LABEL if is_text else self.tensor(self.stored[name])
         if name not in self.known:
             raise ValueError(f"{node.op_type} {node.name!r} reads {name!r}, which nothing before it gives")
+        if self.known[name] is _OUTSIDE:
+            self.known[name] = self.ops.input(name)
         return self.known[name]
 
     def shown(self, name: str, node: Any) -> str:
         """Name a node as the weights that it reads are named, if they are: "fc1" of "fc1.weight"."""
         weights = [one for one in node.input if one.endswith(".weight") and isinstance(self.known.get(one), np.ndarray)]
         return weights[-1].removesuffix(".weight") if weights else name
+
+    # --- Blocks -------------------------------------------------------------------------------------------------------
+
+    def called(self, node: Any) -> list[str]:
+        """List the names of a node: its own with dots, and those of the weights and values that belong to it."""
+        return [_dotted(name) for name in (node.name, *filter(self.stored.get, node.input), *node.output)]
+
+    def part(self, block: Any) -> set[int]:
+        """Find the nodes below a name, or from one to another, and those on paths between them."""
+        names = [block] if isinstance(block, str) else list(block)
+        starts = [_dotted(name) for name in names]
+        nodes = list(enumerate(self.graph.node))
+        if len(starts) == 1:
+            chosen = {at for at, node in nodes if any(one.startswith(f"{starts[0]}.") for one in self.called(node))}
+        else:
+            found = [[at for at, node in nodes if start in map(_dotted, (node.name, *node.output))] for start in starts]
+            names = [name for name, where in zip(names, found, strict=True) if not where]
+            chosen = set() if names else {at for where in found for at in where}
+        if not chosen:
+            some = ", ".join(repr(name) for name in self.prefixes()[:4]) or repr(self.graph.node[0].output[0])
+            raise ValueError(
+                f"`block` must be the name of a part, or nodes or values (got {names[0]!r}; there is {some})"
+            )
+        after, before = set(chosen), set(chosen)
+        for reached, order in ((after, nodes), (before, nodes[::-1])):
+            touched: set[str] = set()
+            for at, node in order:
+                reads, gives = (node.input, node.output) if reached is after else (node.output, node.input)
+                if at in reached or touched.intersection(reads):
+                    reached.add(at)
+                    touched.update(gives)
+        return after & before
+
+    def prefixes(self) -> list[str]:
+        """List the parts that node names and weights speak of, from the outermost in."""
+        found: dict[str, int] = {}
+        for node in self.graph.node:
+            weights = [name for name in node.input if name in self.stored and name.endswith(".weight")]
+            for name in [_dotted(one) for one in ([node.name] if "/" in node.name else []) + weights]:
+                steps = name.split(".")[:-1]
+                for depth in range(1, len(steps) + 1):
+                    found.setdefault(".".join(steps[:depth]), 0)
+                    found[".".join(steps[:depth])] += node.op_type in ("Gemm", "MatMul", "Conv")
+        return sorted((name for name, count in found.items() if count > 1), key=lambda name: name.count("."))[:200]
+
+    def runs(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield runs of nodes that can be read, by the first and last value."""
+        run: list[Any] = []
+        self.known |= {entry.name: _OUTSIDE for entry in self.graph.input}
+        for number, node in enumerate(self.graph.node):
+            try:
+                self.walk(number, node)
+            except ValueError:
+                yield from self.run(run)
+                run = []
+                self.known |= dict.fromkeys(node.output, _OUTSIDE)
+            else:
+                run += [node] if any(isinstance(self.known.get(name), Value) for name in node.output) else []
+        yield from self.run(run)
+
+    def run(self, nodes: list[Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+        if sum(node.op_type in ("Gemm", "MatMul", "Conv") for node in nodes) > 1:
+            ends = (nodes[0].output[0], nodes[-1].output[0])
+            try:
+                dag = _Reader(model=self.model, folder=self.folder, threshold=self.ops.threshold).read(ends)
+            except ValueError:
+                return
+            yield ",".join(ends), dag.layer_sizes
 
     # --- Constants ----------------------------------------------------------------------------------------------------
 
@@ -143,35 +248,33 @@ class _Reader:
         spend(size, f"initialiser {tensor.name!r}")
         return np.fromfile(path, dtype=dtype, count=math.prod(dims), offset=offset).reshape(dims)
 
-    def constant(self, node: Any, inputs: list[Any]) -> Any:
-        """Compute what depends on constants only; None where that isn't supported."""
-        kind, attributes = node.op_type, _attributes(node)
-        if not all(isinstance(one, np.ndarray) or one is None for one in inputs):
-            return None
-        first: Any = inputs[0] if inputs else None
-        if kind in _CONSTANT:
-            arrays = [one for one in inputs if one is not None]
-            shape = np.broadcast_shapes(*(one.shape for one in arrays))
-            spend(8 * math.prod(shape), f"the constant {node.output[0]!r}")
-            with np.errstate(all="ignore"):
-                return _CONSTANT[kind](*arrays)
-        if kind == "Concat":
-            spend(sum(one.nbytes for one in inputs), f"the constant {node.output[0]!r}")
-            return np.concatenate(inputs, axis=attributes.get("axis", 0))
-        if kind == "Transpose":
-            return np.transpose(first, attributes.get("perm"))
-        if kind == "Cast":
-            spend(8 * first.size, f"the constant {node.output[0]!r}")
-            return first if attributes.get("to") in (1, 10, 11, 16) else first.astype(np.int64)
-        if kind == "Reshape":
-            return first.reshape([first.shape[at] if n == 0 else int(n) for at, n in enumerate(inputs[1])])
-        if kind == "Squeeze":
-            return first.reshape([n for n in first.shape if n != 1])
-        if kind == "Unsqueeze":
-            return np.expand_dims(first, tuple(attributes.get("axes") or [int(n) for n in inputs[1]]))
-        if kind == "Flatten":
-            return first.reshape([math.prod(first.shape[: attributes.get("axis", 1)]), -1])
-        return None
+    def constant(self, name: str, node: Any, inputs: list[Any]) -> Any:
+        """Compute what depends on constants alone."""
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        if node.op_type in _ENTRYWISE.split():
+            size = math.prod(np.broadcast_shapes(*(one.shape for one in inputs if one is not None)))
+        elif node.op_type in _SHAPING.split():
+            size = sum(one.size for one in inputs if one is not None)
+        elif node.op_type == "Gather" and not _attributes(node).get("axis"):
+            size = math.prod(inputs[0].shape[1:]) * inputs[1].size
+        elif node.op_type == "ConstantOfShape":
+            size = math.prod(int(n) for n in inputs[0])
+        else:
+            raise NotSupported
+        spend(16 * size, f"the constant {name!r}")
+        given = [one for one in node.input if one]
+        values = {one: value for one, value in zip(node.input, inputs, strict=True) if one}
+        typed = [
+            helper.make_tensor_value_info(one, helper.np_dtype_to_tensor_dtype(values[one].dtype), None)
+            for one in given
+        ]
+        results = [helper.make_tensor_value_info(one, 1, None) for one in node.output]
+        graph = helper.make_graph([node], "constant", typed, results)
+        with np.errstate(all="ignore"):
+            model = helper.make_model(graph, opset_imports=self.model.opset_import)
+            return tuple(np.asarray(one) for one in ReferenceEvaluator(model).run(None, values))
 
     def literal(self, attributes: dict[str, Any]) -> NDArray[Any]:
         """Return what a Constant node holds."""
@@ -197,13 +300,14 @@ class _Reader:
         if kind in ("Shape", "Size") or any(one is _UNKNOWN for one in inputs):
             if isinstance(first, Value) and kind == "Reshape":
                 return replace(first, flat=first.maps)
+            if kind in ("If", "Loop", "Scan") or (kind not in ("Shape", "Size") and Value in map(type, inputs)):
+                raise NotSupported("it depends on a size or a branch")
             return _UNKNOWN
         if any(isinstance(one, Value) for one in inputs):
             return self.operation(self.shown(name, node), kind, inputs, attributes, n_outputs=len(node.output))
-        result = self.constant(node, inputs)
-        if result is None:
+        if not all(isinstance(one, np.ndarray) or one is None for one in inputs):
             raise NotSupported
-        return result
+        return self.constant(name, node, inputs)
 
     def operation(self, name: str, kind: str, inputs: list[Any], attributes: dict[str, Any], *, n_outputs: int) -> Any:
         """Apply an operation to what is computed from the inputs of the network."""
@@ -255,17 +359,25 @@ class _Reader:
                 raise NotSupported("it slices several axes")
             start, end, axis, step = (numbers.get(key, [None])[0] for key in ("starts", "ends", "axes", "steps"))
             return ops.choose(value, slice(start, end, step), 0 if axis is None else axis)
-        if kind in ("BatchNormalization", "Conv"):
+        if kind == "Scaler":
+            scale, shift = (np.asarray(attributes.get(key, [one])) for key, one in (("scale", 1.0), ("offset", 0.0)))
+            return ops.scaled(name, value, scale, -shift * scale)
+        if kind in ("BatchNormalization", "Conv", "ConvTranspose"):
             if not all(isinstance(one, np.ndarray) or one is None for one in inputs[1:]):
                 raise NotSupported("its weights are computed from the input")
-            if kind == "Conv":
-                return ops.convolution(name, value, inputs[1], third, groups=attributes.get("group", 1))
+            if kind != "BatchNormalization":
+                groups, turned = attributes.get("group", 1), kind == "ConvTranspose"
+                return ops.convolution(name, value, inputs[1], third, groups=groups, transposed=turned)
             gain, shift, mean, variance = inputs[1:5]
             epsilon = attributes.get("epsilon", 1e-5)
             return ops.normalise_batch(
                 name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift
             )
         return ops.plain(name, operation, value)
+
+
+def _dotted(name: str) -> str:
+    return re.sub("[/:.]+", ".", name).strip(".")
 
 
 def _transposed(term: Any) -> Any:

@@ -23,6 +23,8 @@ _EITHER_WAY = {"c_fc", "c_proj"}
 # What the two layers of a transformer's MLP are called, which have the same shapes the other way round.
 _FIRST = {"up", "up_proj", "wi", "fc_in", "in", "intermediate", "dense_h_to_4h"}
 _LAST = {"down", "down_proj", "wo", "fc_out", "out", "output", "dense_4h_to_h"}
+# The three layers of a gated MLP, down(act(gate(x)) · up(x)), in Llama, its first release, and T5.
+_GATED = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}, {"wi_0", "wi_1", "wo"}, {"gate", "up", "down"})
 _MOST_STEPS = 1_000_000  # in the search for an order
 
 
@@ -53,6 +55,19 @@ def order_of(links: Sequence[Link], *, ordered: bool) -> list[int]:
             if leaves[one] in _FIRST and leaves[two] in _LAST and links[two].reads(links[one]):
                 return [one, two]
     return _only_order(links)
+
+
+def gated_mlp(links: Sequence[Link]) -> list[Link] | None:
+    """Return the layers of a gated MLP as gate, up and down, if this is one by names and shapes."""
+    by_leaf = {link.name.rpartition(".")[2]: link for link in links}
+    if len(links) != 3 or set(by_leaf) not in _GATED or any(len(link.shape) != 2 for link in links):
+        return None
+    if "w1" in by_leaf and not re.search("feed_?forward|expert|mlp", links[0].name):
+        return None  # w1, w2, w3 may be a chain elsewhere
+    down = next(by_leaf[leaf] for leaf in ("down_proj", "w2", "wo", "down") if leaf in by_leaf)
+    one, two = (by_leaf[leaf] for leaf in sorted(by_leaf) if by_leaf[leaf] is not down)
+    fits = one.shape == two.shape and down.reads(one)
+    return [one, two, down] if fits else None
 
 
 def _only_order(links: Sequence[Link]) -> list[int]:

@@ -45,4 +45,4 @@ class Request:
         """Say that this kind of file needs no masks and has no blocks."""
         self.refuse_masks()
         if self.block is not None:
-            raise ValueError("`block` is for state dicts, .safetensors and torch models")
+            raise ValueError("`block` is for state dicts, .safetensors, ONNX and torch models")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.chain import from_tensors
+from modgraph.io import chain
 from modgraph.io.request import Request
 from modgraph.io.tensor import Tensor
 
 NAME = "a safetensors file"
 _HEADER_BYTES = 1 << 26  # as many as the format allows, at most
 # What the format calls its types. BF16 is widened by hand, because NumPy doesn't have it.
-_TYPES = {
-    "BOOL": "|b1",
-    "U8": "|u1",
-    "I8": "|i1",
-    "I16": "<i2",
-    "U16": "<u2",
-    "I32": "<i4",
-    "U32": "<u4",
-    "I64": "<i8",
-    "U64": "<u8",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "F32": "<f4",
-    "F64": "<f8",
-}
+_NAMES = "BOOL:?,U8:u1,I8:i1,I16:<i2,U16:<u2,I32:<i4,U32:<u4,I64:<i8,U64:<u8,F16:<f2,BF16:<u2,F32:<f4,F64:<f8"
+_TYPES = dict(pair.split(":") for pair in _NAMES.split(","))
 
 
 def matches(start: bytes, path: Path) -> bool:
@@ -43,7 +31,12 @@ def matches(start: bytes, path: Path) -> bool:
 
 def read(request: Request) -> LayeredDAG:
     """Build the graph of the tensors."""
-    return from_tensors(read_tensors(request.path), request, ordered=False)
+    return chain.from_tensors(read_tensors(request.path), request, ordered=False)
+
+
+def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the parts that can be read by themselves."""
+    return chain.blocks(read_tensors(request.path), ordered=False)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,22 @@ class Link:
         return n_in == n_out or (flattens and n_out > 0 and n_in % n_out == 0)
 
 
-def flattened(nested: Mapping[str, Any], *, prefix: str = "") -> dict[str, Tensor]:
-    """Give the arrays of a nested mapping names that join the keys with dots."""
-    tensors: dict[str, Tensor] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            tensors |= flattened(value, prefix=f"{name}.")
-        else:
-            tensors[name] = from_array(name, value)
-    return tensors
+def flattened(nested: Any, *, prefix: str = "") -> dict[str, Tensor]:
+    """Give the arrays in nested mappings, sequences and dataclasses (as Equinox has) names that join keys with dots."""
+    if is_dataclass(nested):
+        nested = {field.name: getattr(nested, field.name, None) for field in fields(nested)}
+        nested = {key: value for key, value in nested.items() if _holds_arrays(value)}
+    elif isinstance(nested, list | tuple):
+        nested = {str(at): value for at, value in enumerate(nested) if _holds_arrays(value)}
+    if isinstance(nested, Mapping):
+        parts = [flattened(value, prefix=f"{prefix}.{key}" if prefix else str(key)) for key, value in nested.items()]
+        return {name: tensor for part in parts for name, tensor in part.items()}
+    return {prefix: from_array(prefix, nested)}
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether a part of a model is an array, or may hold some: not a size, a function or a flag."""
+    return is_dataclass(value) or isinstance(value, Mapping | list | tuple) or bool(getattr(value, "shape", ()))
 
 
 def part_named(tensors: Tensors, block: str | Sequence[str] | None) -> Tensors:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.chain import from_tensors
+from modgraph.io import chain
 from modgraph.io.npz_file import checked_members, member_names
 from modgraph.io.request import NEEDS_TRUST, Request
 from modgraph.io.tensor import Tensor, from_torch
@@ -32,9 +33,24 @@ def read(request: Request) -> LayeredDAG:
     """Build the graph of a state dict, or of a whole model if it is trusted."""
     state = _content(request.path, trust_pickle=request.trust_pickle)
     if isinstance(state, Mapping):
-        return from_tensors(_tensors(state), request, ordered=True)
+        return chain.from_tensors(_tensors(state), request, ordered=True)
     request.refuse_masks()
     return from_module(state, block=request.block, threshold=request.threshold)
+
+
+def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the parts that can be read by themselves."""
+    content = _content(request.path, trust_pickle=request.trust_pickle)
+    if isinstance(content, Mapping):
+        yield from chain.blocks(_tensors(content), ordered=True)
+        return
+    for name in [name for name, _ in content.named_modules() if name]:
+        try:
+            dag = from_module(content, block=name)
+        except ValueError:
+            continue
+        if dag.n_layers > 2:
+            yield name, dag.layer_sizes
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -58,11 +74,36 @@ def _content(path: Path, *, trust_pickle: bool) -> Any:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError) as error:
+            content = None if trust_pickle else _checkpoint(path)
+            if content is not None:
+                return content
             if not trust_pickle:
                 if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "weights_only" in str(error):
                     raise ValueError(f"it holds more than tensors, and {NEEDS_TRUST}") from error
                 raise ValueError("it is broken") from error
         return torch.load(path, map_location="cpu", weights_only=False)
+
+
+class _Nothing:
+    """Stands for every class and function that a checkpoint names beside its tensors: calling it runs nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:  # torch's unpickler fills mappings of this type
+        """Return an empty mapping."""
+        return OrderedDict()
+
+
+def _checkpoint(path: Path) -> Mapping[str, Any] | None:
+    """Read the state dict of a training checkpoint, whatever else it holds; None if there is none."""
+    import torch
+
+    serialization: Any = torch.serialization
+    try:
+        unknown = serialization.get_unsafe_globals_in_checkpoint(path)
+        with serialization.safe_globals([(_Nothing, name) for name in unknown]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        return {"state_dict": dict(content["state_dict"])}
+    except Exception:
+        return None
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -6,13 +6,14 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of, unsupported
-from modgraph.io.tensor import check_threshold, from_torch
+from modgraph.io.build import finish
+from modgraph.io.ops import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.tensor import check_threshold
+from modgraph.io.torch_ops import UNKNOWN, TorchOperations, array, flat
 from modgraph.io.torch_trace import part_of, read_size, trace, unchanged
 from modgraph.io.values import Value
 
@@ -24,7 +25,6 @@ SUPPORTED = (
     "supported are Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, "
     "additions, products and concatenations"
 )
-_UNKNOWN = object()  # sizes and the like, which no edge depends on
 
 
 def from_module(
@@ -86,21 +86,21 @@ class _Reader:
     def __init__(self, *, root: torch.nn.Module, prefix: str, threshold: float) -> None:
         self.modules = dict(root.named_modules())
         self.root, self.prefix = root, prefix
-        self.ops = Operations(threshold=threshold)
+        self.ops = TorchOperations(threshold=threshold)
 
     def read(self, graph: fx.Graph) -> LayeredDAG:
         known: dict[fx.Node, Any] = {}
         outputs: list[Value] = []
         for node in graph.nodes:
             if node.op == "output":
-                outputs = [value for value in _flat(_filled(node.args, known)) if isinstance(value, Value)]
+                outputs = [value for value in flat(_filled(node.args, known)) if isinstance(value, Value)]
             elif node.op == "placeholder":
-                known[node] = self.ops.builder.input(str(node.target), size=read_size(node, self.modules))
+                known[node] = self.ops.input(str(node.target), size=read_size(node, self.modules))
             elif node.op == "get_attr":
                 known[node] = operator.attrgetter(str(node.target))(self.root)
             else:
                 known[node] = self.step(node, _filled(node.args, known), _filled(node.kwargs, known))
-        return self.ops.builder.finish(outputs)
+        return finish(self.ops, outputs)
 
     def step(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Apply one node of the graph."""
@@ -114,20 +114,20 @@ class _Reader:
             except NotSupported as error:
                 raise _unsupported(name, kind, error) from None
         called = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-        everything = [*_flat(args), *_flat(list(kwargs.values()))]
+        everything = [*flat(args), *flat(list(kwargs.values()))]
         if called.startswith("_assert"):
-            return _UNKNOWN
+            return UNKNOWN
         name = f"{self.prefix}{node.name}"
         if not any(isinstance(one, Value) for one in everything):
-            if any(one is _UNKNOWN for one in everything):
-                return _UNKNOWN
+            if any(one is UNKNOWN for one in everything):
+                return UNKNOWN
             if called.endswith("_") and not called.endswith("__"):
                 raise _unsupported(name, called, NotSupported("it changes a constant in place"))
             return (
                 node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
             )
         try:
-            return self.call(name, called, args, kwargs)
+            return self.ops.call(name, called, args, kwargs)
         except NotSupported as error:
             raise _unsupported(name, called, error) from None
 
@@ -140,20 +140,24 @@ class _Reader:
             (weight, mask), (bias, bias_mask) = _kept(module, "weight"), _kept(module, "bias")
             shift = _optional(name, bias if bias_mask is None else bias * bias_mask)
             if isinstance(module, nn.Linear):
-                return self.ops.linear(name, value, _array(name, weight), shift, mask=_optional(name, mask))
-            if module.transposed:
-                weight = _turned_kernel(weight, module.groups)
-                mask = None if mask is None else _turned_kernel(mask, module.groups)
-            kernels = _array(name, weight)
-            return self.ops.convolution(name, value, kernels, shift, groups=module.groups, mask=_optional(name, mask))
+                return self.ops.linear(name, value, array(name, weight), shift, mask=_optional(name, mask))
+            return self.ops.convolution(
+                name,
+                value,
+                array(name, weight),
+                shift,
+                groups=module.groups,
+                mask=_optional(name, mask),
+                transposed=module.transposed,
+            )
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             if module.running_mean is None or module.running_var is None:
-                return self.ops.builder.activate(value, "batch_norm")
+                return self.ops.apply(value, "batch_norm")
             return self.ops.normalise_batch(
                 name,
                 value,
-                mean=_array(name, module.running_mean),
-                variance=_array(name, module.running_var),
+                mean=array(name, module.running_mean),
+                variance=array(name, module.running_var),
                 epsilon=module.eps,
                 gain=_optional(name, module.weight),
                 shift=_optional(name, module.bias),
@@ -167,88 +171,6 @@ class _Reader:
             return self.ops.pool(value)
         return self.ops.plain(name, OPERATIONS.get(key_of(type(module).__name__)), value)
 
-    # --- Functions and methods ----------------------------------------------------------------------------------------
-
-    def call(self, name: str, called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        value = args[0] if args else None
-        if called in ("size", "dim", "numel", "len"):
-            return _UNKNOWN
-        if called == "getattr":
-            if args[1] in ("shape", "dtype", "device", "ndim"):
-                return _UNKNOWN
-            if args[1] in ("T", "mT") and isinstance(value, Value):
-                return self.ops.transpose(value, None)
-            raise NotSupported(f"attribute {args[1]!r} is not known")
-        if called == "getitem":
-            return self.item(*args)
-        operation = OPERATIONS.get(key_of(called))
-        match operation:
-            case "add" | "sub" | "rsub" | "mul" | "div" | "neg":
-                if set(kwargs) - {"other"} or len(args) + len(kwargs) > 2:
-                    raise NotSupported(f"arguments {', '.join(kwargs) or 'beside the terms'} are not known")
-                return self.ops.arithmetic(name, operation, [_constant(one) for one in (*args, *kwargs.values())])
-            case "linear" | "addmm":
-                names = ("input", "weight", "bias") if operation == "linear" else ("input", "mat1", "mat2")
-                one, two, three = (_constant(_argument(args, kwargs, at, key)) for at, key in enumerate(names))
-                if operation == "addmm":
-                    return self.ops.product(name, two, three, bias=one)
-                return self.ops.product(name, one, two.T if isinstance(two, np.ndarray) else two, bias=three)
-            case "product":
-                return self.ops.product(name, *map(_constant, args))
-            case "convolution":
-                weight, bias = (_constant(_argument(args, kwargs, at, key)) for at, key in ((1, "weight"), (2, "bias")))
-                if not isinstance(weight, np.ndarray) or not isinstance(value, Value):
-                    raise NotSupported("its kernels are computed from the input")
-                groups = _argument(args, kwargs, 6, "groups") or 1
-                return self.ops.convolution(name, value, weight, bias, groups=groups)
-            case "concatenate":
-                dim = _argument(args[1:], kwargs, 0, "dim")
-                axis = (1 if called == "hstack" else 0) if dim is None else dim
-                return self.ops.concatenate(name, _flat(args[0] if args else kwargs["tensors"]), axis)
-        if not isinstance(value, Value) or sum(isinstance(one, Value) for one in _flat(args)) > 1:
-            raise NotSupported("the first argument, and no other, must be computed from the input")
-        match operation:
-            case "activation":
-                return self.ops.activate(value, called.rstrip("_"), **_call_settings(called, args[1:], kwargs))
-            case "transpose":
-                return self.ops.transpose(value, args[1] if len(args) == 2 else args[1:])
-            case "flatten":
-                return self.ops.flatten(value, _argument(args, kwargs, 1, "start_dim") or 0)
-            case "reshape":
-                shape = _flat([*args[1:], *kwargs.values()])
-                return self.ops.reshape(value, [one if isinstance(one, int) else None for one in shape])
-            case "split" | "chunk":
-                how = _argument(args, kwargs, 1, "chunks" if operation == "chunk" else "split_size")
-                axis = _argument(args, kwargs, 2, "dim") or 0
-                if isinstance(how, list | tuple):
-                    return self.ops.split(value, axis, sizes=how)
-                if not isinstance(how, int) or how < 1:
-                    raise NotSupported(f"it splits into {how}")
-                step, n_parts = (0, how) if operation == "chunk" else (how, 1)
-                return self.ops.split(value, axis, step=step, n_parts=n_parts)
-            case "reduce":
-                axes = _argument(args, kwargs, 1, "dim")
-                keeps_axes = bool(_argument(args, kwargs, 2, "keepdim"))
-                return self.ops.reduce(value, [] if axes is None else _flat(axes), keeps_axes=keeps_axes)
-            case "pow":
-                return self.ops.power(value, _constant(_argument(args, kwargs, 1, "exponent")))
-        if called == "sum" and value.maps:
-            return self.ops.reduce(
-                value, _flat(_argument(args, kwargs, 1, "dim")), keeps_axes=bool(kwargs.get("keepdim"))
-            )
-        return self.ops.plain(name, "pool" if "pool" in called else operation, value)
-
-    def item(self, value: Any, where: Any) -> Any:
-        """Choose an item of a tuple, or units by a slice."""
-        if not isinstance(value, Value):
-            return value[where] if not isinstance(where, Value) else _UNKNOWN
-        if isinstance(where, tuple) and len(where) == 2 and isinstance(where[1], slice):
-            ends = (where[1].start, where[1].stop, where[1].step)
-            whole = where[0] is Ellipsis or where[0] == slice(None)
-            if whole and all(end is None or isinstance(end, int) for end in ends):
-                return self.ops.choose(value, where[1], 1)
-        raise NotSupported("indexing other than [:, first:end]")
-
 
 def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
     hint = ""
@@ -256,16 +178,6 @@ def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
         hint = ("; name an MLP inside with `block`, such as `block='layers.0.mlp'`, "
                 "or its modules in order, such as `block=('layers.0.linear1', 'layers.0.linear2')`")  # fmt: skip
     return unsupported(name, kind, error, SUPPORTED + hint)
-
-
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
-    return args[at] if at < len(args) else kwargs.get(name)
-
-
-def _flat(nested: Any) -> list[Any]:
-    if isinstance(nested, dict):
-        nested = list(nested.values())
-    return [one for part in nested for one in _flat(part)] if isinstance(nested, list | tuple) else [nested]
 
 
 def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
@@ -281,28 +193,8 @@ def _kept(module: torch.nn.Module, kind: str) -> list[Any]:
     return [values if mask is None else getattr(module, f"{kind}_orig", values), mask]
 
 
-def _turned_kernel(weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """Turn the kernel of a transposed convolution, (in, out / groups, …), to (out, in / groups, …)."""
-    n_in, n_out = weight.shape[:2]
-    parts = weight.reshape(groups, n_in // groups, n_out, *weight.shape[2:])
-    return parts.transpose(1, 2).reshape(groups * n_out, n_in // groups, *weight.shape[2:])
-
-
-def _array(name: str, tensor: torch.Tensor) -> NDArray[Any]:
-    return from_torch(name, tensor).array()
-
-
 def _optional(name: str, tensor: torch.Tensor | None) -> NDArray[Any] | None:
-    return None if tensor is None else _array(name, tensor)
-
-
-def _constant(one: Any) -> Any:
-    """Turn a tensor into an array; a value stays."""
-    import torch
-
-    if one is _UNKNOWN:
-        raise NotSupported("it computes with a size")
-    return _array("a constant", one) if isinstance(one, torch.Tensor) else one
+    return None if tensor is None else array(name, tensor)
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
@@ -314,16 +206,3 @@ def _settings(module: torch.nn.Module) -> dict[str, Any]:
     slope = getattr(module, "negative_slope", getattr(module, "alpha", None))
     beta = isinstance(module, nn.Softplus) and module.beta != 1
     return {"slope": slope, "approximate": getattr(module, "approximate", None), "other": beta}
-
-
-def _call_settings(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a called activation that change which function it is."""
-    key = key_of(called)
-    name = ACTIVATIONS[key]
-    if name in ("clamp", "clip", "hardtanh"):
-        ends = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
-        low, high = (_argument(args, kwargs, at, end) for at, end in enumerate(ends))
-        return {"low": low, "high": high}
-    slope = _argument(args, kwargs, 0, "negative_slope" if name == "leaky_relu" else "alpha")
-    other = name == "softplus" and bool(args or set(kwargs) - {"inplace"})
-    return {"slope": slope, "approximate": kwargs.get("approximate"), "other": other}

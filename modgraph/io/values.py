@@ -1,4 +1,10 @@
-"""What flows between the operations of a network: sums and units."""
+"""What flows between the operations of a network.
+
+A *value* is a row of views on *blocks*, each a vector of units that may come to be: inputs, or weighted sums of other
+units with activations on top. A block becomes units of the graph, with numbers, when a weight layer or an output reads
+it. So activations, BatchNorm and Dropout add no units, and a residual addition y = f(x) + x gives one unit for each y,
+with the edges of f and one from x.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import erf
 
 from modgraph.arrays import FloatArray, IntArray
@@ -29,23 +36,93 @@ _FUNCTIONS: Mapping[str, Callable[..., FloatArray]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sums:
+    """Weighted sums of units, one a row of `weights`, whose columns are numbers of units; it may hold explicit zeros.
+
+    `marks` say what else a row is than a weighted sum: the edges are right, a forward pass isn't possible.
+    """
+
+    weights: csr_array
+    biases: FloatArray
+    dense_edges: int
+    blocks: frozenset[int]  # those read, by their place in the order of reading
+    marks: frozenset[str] = frozenset()
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Block:
-    """Units made at once; `layer` is one more than that of the last block that it reads."""
+    """Units that may come to be; `layer` is one more than that of the last block that the sums read."""
 
     name: str
-    first: int
-    size: int
-    layer: int
-    sums: Sums | None  # None for inputs
+    size: int | None  # of an input, None until a layer reads it
+    sums: Sums | None = None  # None for inputs
+    activations: tuple[str, ...] = ()
+    unit_names: Sequence[str] | None = None
+    number: int | None = None  # in the order of reading; None: nothing has read it
+    first: int = 0  # number of its first unit
+    layer: int = 0
     is_output: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Function:
-    """A function that is applied to every entry of a part by itself: of which part, and its values on a grid."""
+class View:
+    """Entries of a block, all or those in `rows`, times `scale`, plus `shift`, and what else happened on the way."""
 
-    of: Sums | Units
+    block: Block
+    rows: IntArray | None = None
+    scale: FloatArray | None = None
+    shift: FloatArray | None = None
+    after: tuple[str, ...] = ()
+    function: Function | None = None  # None: it is a function of no other view
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(self.rows.size if self.rows is not None else self.block.size or 0)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether these are weighted sums, with nothing on top."""
+        return self.block.sums is not None and not self.block.activations and self.scale is None and not self.after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Value:
+    """What flows between operations.
+
+    `maps`: each entry is a feature map (channels with positions). `flat`: such maps were flattened, so that each unit
+    stands for as many entries in a row as it had positions. `turned`: it is transposed, units in rows.
+    """
+
+    views: tuple[View, ...]
+    maps: bool = False
+    flat: bool = False
+    turned: bool = False
+
+    @property
+    def unsized(self) -> Block | None:
+        """The input that this is, while its size is not known."""
+        block = self.views[0].block
+        return block if block.size is None else None
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        unsized = self.unsized
+        if unsized is not None:
+            raise ValueError(
+                f"the size of input {unsized.name!r} must be known where it is first used: "
+                "read it with a weight layer first"
+            )
+        return sum(view.size for view in self.views)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Function:
+    """A function that is applied to every entry of a view by itself: of which view, and its values on a grid."""
+
+    of: View
     values: FloatArray | None = None  # None where they are not known
 
     def then(self, activation: str) -> Function:
@@ -62,10 +139,9 @@ class Function:
         return Function(of=self.of, values=self.values * scale[0] + shift[0] if same else None)
 
     def joined(self, others: Sequence[Function], *, multiply: bool) -> Function:
-        """Add or multiply functions of the same part."""
-        values = [one.values for one in (self, *others)]
-        known = [one for one in values if one is not None]
-        if len(known) < len(values):
+        """Add or multiply functions of the same view."""
+        known = [one.values for one in (self, *others) if one.values is not None]
+        if len(known) <= len(others):
             return Function(of=self.of)
         return Function(of=self.of, values=np.prod(known, axis=0) if multiply else np.sum(known, axis=0))
 
@@ -80,96 +156,9 @@ class Function:
         return None
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Sums:
-    """Weighted sums of units, one a row, and the activations to come on top; no units yet.
-
-    `marks` say what else a row is than a weighted sum: the edges are right, a forward pass isn't possible.
-    """
-
-    name: str
-    rows: IntArray
-    units: IntArray
-    weights: FloatArray
-    biases: FloatArray
-    dense_edges: int
-    blocks: frozenset[int]  # those read
-    activations: tuple[str, ...] = ()
-    marks: frozenset[str] = frozenset()
-    made: Units | None = None
-    base: Sums | None = None  # what these are, times `scale`, plus `shift`
-    scale: FloatArray | None = None
-    shift: FloatArray | None = None
-    function: Function | None = None  # None: these sums are a function of no other part
-
-    @property
-    def size(self) -> int:
-        """Number of sums."""
-        return int(self.biases.size)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Units:
-    """Units that exist, times `scale`, plus `shift`, and what else happened to them on the way."""
-
-    units: IntArray
-    blocks: frozenset[int]
-    scale: FloatArray | None = None
-    shift: FloatArray | None = None
-    after: tuple[str, ...] = ()
-    function: Function | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of units."""
-        return int(self.units.size)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Entry:
-    """An input; its units are made when something reads it, and its size may not be known before."""
-
-    name: str
-    size: int | None = None
-    unit_names: Sequence[str] | None = None
-    made: Units | None = None
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Value:
-    """What flows between operations.
-
-    `maps`: each entry is a feature map (channels with positions). `flat`: such maps were flattened, so that each unit
-    stands for as many entries in a row as it had positions. `turned`: it is transposed, units in rows.
-    """
-
-    parts: tuple[Sums | Units | Entry, ...]
-    maps: bool = False
-    flat: bool = False
-    turned: bool = False
-
-    @property
-    def entry(self) -> Entry | None:
-        """The input that this is, while its size is not known."""
-        first = self.parts[0]
-        return first if isinstance(first, Entry) and first.size is None else None
-
-
-def function_of(part: Sums | Units) -> Function:
-    """Return the function that a part is, of itself if of no other."""
-    return Function(of=part, values=_GRID) if part.function is None else part.function
-
-
-def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
-    """Count the edges of the dense network; operands that read the same units share them."""
-    most: dict[frozenset[int], int] = {}
-    for pieces in operands:
-        counts: dict[frozenset[int], int] = {}
-        for piece in pieces:
-            counts[piece.blocks] = counts.get(piece.blocks, 0) + piece.dense_edges
-        for blocks, count in counts.items():
-            most[blocks] = max(most.get(blocks, 0), count)
-    return sum(most.values())
+def function_of(view: View) -> Function:
+    """Return the function that a view is, of itself if of no other."""
+    return Function(of=view, values=_GRID) if view.function is None else view.function
 
 
 def filled(values: FloatArray | None, otherwise: float, size: int) -> FloatArray:
@@ -182,18 +171,13 @@ def marks_of(after: tuple[str, ...]) -> frozenset[str]:
     return frozenset({f"{' and '.join(after)} before"}) if after else frozenset()
 
 
-def activation_of(sums: Sums | None) -> str:
-    """Name what units made of sums do, with the marks in front, in brackets."""
-    if sums is None:
-        return "identity"
-    marks = [f"({', '.join(sorted(sums.marks))})"] if sums.marks else []
-    return "+".join([*marks, *sums.activations]) or "identity"
-
-
-def merged(
-    rows: IntArray, units: IntArray, weights: FloatArray, *, width: int
-) -> tuple[IntArray, IntArray, FloatArray]:
-    """Add up the weights of equal pairs."""
-    pairs, which = np.unique(rows * width + units, return_inverse=True)
-    total = np.bincount(which, weights, minlength=pairs.size).astype(np.float64)
-    return pairs // width, pairs % width, total
+def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
+    """Count the edges of the dense network; operands that read the same units share them."""
+    most: dict[frozenset[int], int] = {}
+    for pieces in operands:
+        counts: dict[frozenset[int], int] = {}
+        for piece in pieces:
+            counts[piece.blocks] = counts.get(piece.blocks, 0) + piece.dense_edges
+        for blocks, count in counts.items():
+            most[blocks] = max(most.get(blocks, 0), count)
+    return sum(most.values())

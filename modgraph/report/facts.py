@@ -12,18 +12,18 @@ from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
-from modgraph.layout import end_names
+from modgraph.layout import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, unit_names
 
 _FEW: Final = 12  # most names in a cell of a table
 _LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
-_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, also if they are not recorded
+_SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, even if not recorded
 
 
 def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
     """Name the units that trimming keeps, inputs and outputs after the target if there is one."""
-    names = unit_names(found.dag, **end_names(target))
+    names = unit_names(found.dag, **target_names(target))
     return {unit: names[unit] for unit in np.flatnonzero(found.labels >= 0).tolist()}
 
 

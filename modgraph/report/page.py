@@ -18,8 +18,8 @@ from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape, colours, module_names
-from modgraph.marks import CERTIFIED, Marks, explain, marks, negative_edges, second_modules
-from modgraph.modules import Module, ModuleHierarchy
+from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
+from modgraph.modules import Module, ModuleHierarchy, check_found
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
 from modgraph.report.picture import Picture, picture
@@ -60,8 +60,7 @@ def report(
         a module in a layer. If there are more such dots, or more modules, than this, they are not drawn, and the tables
         list the largest modules only. The page says so.
     image_shape : (int, int), optional
-        Rows and columns, if the inputs are the pixels of an image, row by row. They are drawn as an image if every unit
-        is a dot.
+        As in `modgraph.draw`; the inputs are drawn as an image if every unit is a dot.
     evidence, verification : Significance, Verification, optional
         Results that mark modules as in `modgraph.draw`; the page shows the p-values and confidences too.
 
@@ -69,8 +68,6 @@ def report(
     ------
     ValueError
         As in `modgraph.draw`, or if `max_units` is below 1.
-    ImportError
-        If jinja2 is not installed.
 
     Examples
     --------
@@ -78,6 +75,7 @@ def report(
     >>> dag = LayeredDAG.from_masks([[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
+    check_found(found)
     jinja2 = require("jinja2", purpose="`report`", extra="report")
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
@@ -152,7 +150,7 @@ def _drawings(
     module in a layer.
     """
     labels = found.labels[found.labels >= 0]
-    boxes = [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, known.certified, strict=True)]
+    boxes = known.named(texts)
     drawn = {}
     if units is not None:
         shown = picture(dag, labels, modules=boxes, layers=layers, marks=known, **units)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from modgraph import layout
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.layout import DOT, EDGE, LONGEST_LAYER, PAD, arrange, bands, boxes, figure_width, order, places, waypoints
 from modgraph.marks import Marks, edge_strength, negative_edges
 from modgraph.names import short
 
@@ -63,27 +63,30 @@ def picture(
     gives the pixel of each unit.
     """
     names, modules = ([short(text, longest=_LONGEST) for text in texts] for texts in (names, modules))
-    rows = boxes(dag, labels, order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules])
-    width = figure_width(rows, widest=widest)
+    rows = layout.boxes(
+        dag, labels, layout.order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules]
+    )
+    width = layout.figure_width(rows, widest=widest)
     name_widths = np.array([_text_width(name, _NAME) for name in names])
-    height, angles = arrange(dag, rows, name_widths, width=width, height=None)
-    xy, pitch = places(dag, rows)
+    height, angles = layout.arrange(dag, rows, name_widths, width=width, height=None)
+    xy, pitch = layout.places(dag, rows)
     frame = None
     if image_shape is not None:
         cell = min(0.5 * width / image_shape[1], _IMAGE_HEIGHT / image_shape[0])
         size = cell * np.array(image_shape[::-1])
-        corner = np.array([(width - size[0]) / 2, 4 * EDGE])
+        corner = np.array([(width - size[0]) / 2, 4 * layout.EDGE])
         for box in itertools.chain(*rows[1:]):
             box.y += size[1]
             xy[box.units, 1] = box.y
-        down, along = np.divmod(dag.unit_index[dag.layer == 0], image_shape[1])
-        xy[dag.layer == 0] = corner + cell * (np.column_stack([along, image_shape[0] - 1 - down]) + 0.5)
-        pitch[dag.layer == 0] = cell / DOT
+        xy[dag.layer == 0] = corner + cell * layout.pixel_middles(dag.unit_index[dag.layer == 0], image_shape)
+        pitch[dag.layer == 0] = cell / layout.DOT
         height += size[1]
         frame = (_px(corner[0]), _px(height - corner[1] - size[1]), _px(size[0]), _px(size[1]))
-    across = _INCH * DOT * pitch * (1 if sizes is None else sizes)
+    across = _INCH * layout.DOT * pitch * (1 if sizes is None else sizes)
     texts = [
-        _text("row", short(layer, longest=LONGEST_LAYER), EDGE, xy[row[0].units[0], 1], height, full=layer)
+        _text(
+            "row", short(layer, longest=layout.LONGEST_LAYER), layout.EDGE, xy[row[0].units[0], 1], height, full=layer
+        )
         for row, layer in zip(rows, layers, strict=True)
         if row
     ]
@@ -91,22 +94,15 @@ def picture(
     if image_shape is not None:
         rows[0].clear()
     all_boxes = [*itertools.chain(*rows)]
-    texts += [
-        _text("module", box.text, box.left + PAD * box.pitch + 0.02, box.y, height, module=box.module)
-        for box in all_boxes
-        if box.text
-    ]
-    for row, angle, up in ((rows[0], angles[0], -1), (rows[-1], angles[1], 1)):
-        for box in row if angle is not None else ():
-            for unit, x in zip(box.units, box.xs.tolist(), strict=True):
-                y = box.y + up * (box.height / 2 + EDGE / 2)
-                side = "top" if up > 0 else "bottom"
-                texts.append(_text(f"name {side}{' turned' * (angle == 90)}", names[unit], x, y, height, unit=unit))
+    texts += [_text("module", box.text, box.text_x, box.y, height, module=box.module) for box in all_boxes if box.text]
+    for unit, x, y, side in layout.end_names(rows, angles):
+        kind = f"name {'top' if side > 0 else 'bottom'}{' turned' * (angles[side > 0] == 90)}"
+        texts.append(_text(kind, names[unit], x, y, height, unit=unit))
     # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
     look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
     number = {key: at for at, key in enumerate(dict.fromkeys(look))}
     curves: list[list[str]] = [[] for _ in number]
-    for key, points in zip(look, waypoints(dag, rows, xy), strict=True):
+    for key, points in zip(look, layout.waypoints(dag, rows, xy), strict=True):
         curves[number[key]].append(_curve(points * [1, -1] + [0, height]))
     second = np.full(dag.n_units, -1) if second is None else second
     return Picture(
@@ -114,9 +110,9 @@ def picture(
         height=round(_INCH * height),
         frame=frame,
         edge_width=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
-        edge_opacity=round(float(np.clip(11 / np.sqrt(max(dag.n_edges, 1)), 0.2, 0.8)), 2),
+        edge_opacity=round(layout.opacity(dag.n_edges), 2),
         rim=round(min(0.8, 0.1 * float(across.min())), 3),
-        bands=[(module, _band(corners, height)) for module, corners in bands(rows)],
+        bands=[(module, _band(corners, height)) for module, corners in layout.bands(rows)],
         edges=[
             {"module": module, "width": width, "negative": negative, "path": "".join(parts)}
             for (module, width, negative), parts in zip(number, curves, strict=True)
@@ -127,7 +123,7 @@ def picture(
                 "module": box.module,
                 "weak": marks.weak[box.module],
                 "x": _px(box.left),
-                "y": _px(height - box.y - box.height / 2),
+                "y": _px(height - box.bottom - box.height),
                 "width": _px(box.width),
                 "height": _px(box.height),
             }

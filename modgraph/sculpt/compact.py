@@ -24,7 +24,7 @@ from modgraph.sculpt.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class CompactMLP:
-    """One network: ReLU hidden layers, sigmoid outputs, biases; without the units that pruning removed."""
+    """One network: ReLU hidden layers, biases; without the units that pruning removed."""
 
     sizes: tuple[int, ...]  # units of every layer of the dense network, inputs first
     units: tuple[Tensor, ...]  # [l]: (n_l,) int64, the units of layer l that are left, increasing; all outputs are
@@ -37,7 +37,7 @@ class CompactMLP:
         """Return the only network of a stack, without the units on no path."""
         layers = (stack.masks, stack.weights, stack.biases)
         masks, weights, biases = (tuple(layer[0] for layer in part) for part in layers)
-        units = tuple(torch.arange(size) for size in stack.sizes)
+        units = tuple(torch.arange(size, device=stack.kept.device) for size in stack.sizes)
         whole = cls(sizes=stack.sizes, units=units, masks=masks, weights=weights, biases=biases)
         return whole.prune(masks)
 
@@ -52,7 +52,7 @@ class CompactMLP:
         return sum(mask.numel() for mask in self.masks)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs before the sigmoid, (n, n_out), for values of the inputs that are left, (n, n_0)."""
+        """Return the outputs before their activation, (n, n_out), for values of the inputs that are left, (n, n_0)."""
         values = inputs
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             values = F.relu(F.linear(values, weight, bias))
@@ -68,8 +68,8 @@ class CompactMLP:
         A hidden unit that no input reaches is a constant. It is removed, and its constant with it, so that retraining
         starts from the network that the graph shows.
         """
-        on_path = [torch.ones(mask.shape[1], dtype=torch.bool) for mask in masks]
-        on_path.append(torch.ones(self.sizes[-1], dtype=torch.bool))
+        on_path = [mask.new_ones(mask.shape[1]) for mask in masks]
+        on_path.append(masks[-1].new_ones(self.sizes[-1]))
         for layer, mask in enumerate(masks[:-1], start=1):  # reached from an input
             on_path[layer] = mask[:, on_path[layer - 1]].any(1)
         for layer in reversed(range(len(masks))):  # reaches an output
@@ -87,9 +87,14 @@ class CompactMLP:
     def without_units(self, keep: Tensor) -> CompactMLP:
         """Return the network without the hidden units for which `keep` (hidden units left,) is False."""
         hidden = keep.split([len(units) for units in self.units[1:-1]])
-        first, last = (torch.ones(len(units), dtype=torch.bool) for units in (self.units[0], self.units[-1]))
+        first, last = (keep.new_ones(len(units)) for units in (self.units[0], self.units[-1]))
         masks = zip(self.masks, pairwise([first, *hidden, last]), strict=True)
         return self.prune([mask & above[:, None] & below for mask, (below, above) in masks])
+
+    def with_edges(self, keep: Tensor) -> CompactMLP:
+        """Return the network without the edges for which `keep` (pairs of units left of all layers,) is False."""
+        kept = keep.split([mask.numel() for mask in self.masks])
+        return self.prune([mask & part.view_as(mask) for mask, part in zip(self.masks, kept, strict=True)])
 
     def with_parameters(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> CompactMLP:
         """Return the network with other weights and biases."""
@@ -108,7 +113,7 @@ class CompactMLP:
         """Return masks, weights (out, in) and biases (out,) in the shape of the dense network."""
         masks, weights, biases = [], [], []
         for layer, (n_in, n_out) in enumerate(pairwise(self.sizes)):
-            below, above = self.units[layer].numpy(), self.units[layer + 1].numpy()
+            below, above = self.units[layer].cpu().numpy(), self.units[layer + 1].cpu().numpy()
             masks.append(_spread(self.masks[layer], (n_out, n_in), np.ix_(above, below)))
             weights.append(_spread(self.weights[layer], (n_out, n_in), np.ix_(above, below)))
             biases.append(_spread(self.biases[layer], (n_out,), above))
@@ -121,6 +126,7 @@ class CompactMLP:
 
 def _spread(values: Tensor, shape: tuple[int, ...], places: Any) -> NDArray[Any]:
     """Return a read-only array of 0 with `values` at `places`."""
-    array = np.zeros(shape, dtype=values.numpy().dtype)
-    array[places] = values.numpy()
+    given = values.cpu().numpy()
+    array = np.zeros(shape, dtype=given.dtype)
+    array[places] = given
     return read_only(array)

@@ -5,9 +5,9 @@ What it does is defined per network and computed as one batch: on a CPU with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
-from modgraph.sculpt import kernel, prune, train
-from modgraph.sculpt.prune import Schedule, edge_score, percentile_cut, prune_units
+from modgraph.sculpt import kernel, train
+from modgraph.sculpt.objective import BITS
+from modgraph.sculpt.prune import UNUSED, Criterion, Schedule, percentile_cut, prune_units, scored
 from modgraph.sculpt.stack import StackedMLP, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
@@ -24,6 +25,7 @@ from modgraph.sculpt.train import TrainSettings, draw
 Phase = Literal["dense", "units", "again", "edges"]
 PHASES: dict[Phase, int] = {"dense": 1, "units": 2, "again": 3, "edges": 4}
 """Second part of the key of a random stream, (seed, phase, run); 0 is that of the initial weights."""
+NEXT_PHASE: dict[Phase, Phase | None] = {"dense": "units", "units": "again", "again": "edges", "edges": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +63,18 @@ def one_thread_per_operation() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Search:
+    """Everything that the next round of a search needs."""
+
+    networks: Population  # in their last accepted state
+    phase: Phase | None = "dense"  # phase of the next round; None: finished
+    run: int = 0  # number of rounds of this phase so far
+    schedule: Schedule = UNUSED  # in the phases "units" and "edges"
+    network_steps: int = 0  # optimiser steps × networks so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Engine:
     """Trains and prunes populations on one task with one set of settings."""
 
@@ -69,15 +82,20 @@ class Engine:
     settings: TrainSettings
     threads: int = 1  # number of threads for the kernel
     compiled: bool | None = None  # whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU
-    network_steps: int = field(default=0, init=False)  # optimiser steps × networks so far
+    unit_score: str | Criterion = "published"
+    edge_score: str | Criterion = "published"
 
-    def __post_init__(self) -> None:
-        if self.compiled is None:
-            self.compiled = self.task.inputs.device.type == "cpu"
+    @property
+    def uses_kernel(self) -> bool:
+        """Whether the compiled kernel is used."""
+        return self.task.inputs.device.type == "cpu" if self.compiled is None else self.compiled
 
     def accepted(self, population: Population) -> BoolArray:
-        """Return which networks reach the accuracy threshold, (N,) bool."""
-        return self.accuracy(population) >= self.settings.accuracy_threshold
+        """Return which networks reach the threshold and exceed a constant predictor, (N,) bool."""
+        accuracy, right = self.accuracy(population), population.correct == self.task.targets.numel()
+        baseline = BITS.baseline(self.task.targets, self.task.targets)
+        enough: BoolArray = (accuracy >= self.settings.accuracy_threshold) & ((accuracy > baseline) | right)
+        return enough
 
     def accuracy(self, population: Population) -> FloatArray:
         """Return the share of correct output bits of each network, (N,)."""
@@ -87,7 +105,7 @@ class Engine:
         """Train every network once, on the random numbers of its (seed, `phase`, `run`)."""
         seeds, stream = np.unique(population.seeds, return_inverse=True)
         keys = [(int(seed), PHASES[phase], run) for seed in seeds]
-        train_once = partial(kernel.train, threads=self.threads) if self.compiled else train.train
+        train_once = partial(kernel.train, threads=self.threads) if self.uses_kernel else train.train
         stack, correct = train_once(
             population.stack,
             draws=draw(self.task, settings=self.settings, keys=keys),
@@ -95,69 +113,68 @@ class Engine:
             task=self.task,
             settings=self.settings,
         )
-        self.network_steps += self.settings.steps(self.task.n_samples) * len(stream)
         return Population(stack=stack, seeds=population.seeds, correct=correct.cpu().numpy())
 
-    def train_until_accepted(self, population: Population) -> Population:
-        """Train dense networks, from where they are, up to ``settings.dense_runs`` times each."""
-        for run in range(self.settings.dense_runs):
-            rows = np.flatnonzero(~self.accepted(population))
-            if rows.size:
-                trained = self.train(population.select(rows), phase="dense", run=run)
-                population = population.replace(rows, trained)
-        return population
-
-    def train_once_more(self, population: Population) -> Population:
-        """Train the accepted networks once more; a network that is then rejected stays as it was."""
-        rows = np.flatnonzero(self.accepted(population))
-        if not rows.size:
-            return population
-        again = self.train(population.select(rows), phase="again", run=0)
-        passed = np.flatnonzero(self.accepted(again))
-        return population.replace(rows[passed], again.select(passed))
-
-    def prune_and_train(
-        self,
-        population: Population,
-        *,
-        phase: Literal["units", "edges"],
-        steps: FloatArray,
-        progress: Callable[[int], None] | None = None,
-    ) -> Population:
-        """Prune every network as far as it stays accepted, with `steps` (N,) in percent at first: one phase.
-
-        Networks that are not accepted come back unchanged, the others in their last accepted state. After every round
-        `progress` gets the number of networks that have ended.
-        """
-        # All running networks are in the same round, number `run`.
-        sizes = population.stack.sizes
-        n_prunable = sum(sizes[1:-1]) if phase == "units" else n_dense_edges(sizes)
-        schedule = Schedule.start(steps, smallest=100 / n_prunable, running=self.accepted(population))
-        rows = np.flatnonzero(schedule.running)
-        state, run = population.select(rows), 0
-        while rows.size:
-            pruned = self.pruned(state.stack, phase=phase, targets=schedule.targets[rows])
-            trained = self.train(replace(state, stack=pruned), phase=phase, run=run)
-            passed = self.accepted(trained)
-            state = state.replace(np.flatnonzero(passed), trained.select(np.flatnonzero(passed)))
-            accepted = np.zeros_like(schedule.running)
-            accepted[rows] = passed
-            schedule = schedule.after(accepted)
-            running = schedule.running[rows]
-            if not running.all():  # the next round computes running networks only
-                population = population.replace(rows[~running], state.select(np.flatnonzero(~running)))
-                rows, state = rows[running], state.select(np.flatnonzero(running))
-            run += 1
-            if progress is not None:
-                progress(int((~schedule.running).sum()))
-        return population
-
-    def pruned(self, stack: StackedMLP, *, phase: Phase, targets: FloatArray) -> StackedMLP:
-        """Prune every network once, at the percentile `targets` (N,) of its own scores."""
-        if phase == "edges":
-            scores = edge_score(stack)  # (N, edges)
-        else:  # (N, hidden units)
-            score = partial(kernel.unit_score, threads=self.threads) if self.compiled else prune.unit_score
-            scores = score(stack, self.task)
+    def pruned(
+        self, stack: StackedMLP, *, phase: Phase, targets: FloatArray, keys: Sequence[tuple[int, ...]] = ()
+    ) -> StackedMLP:
+        """Prune every network once, at the percentile `targets` (N,) of its own scores; see `scored` for `keys`."""
+        criterion = self.unit_score if phase == "units" else self.edge_score
+        if self.uses_kernel and (phase, criterion) == ("units", "published"):
+            scores = kernel.unit_score(stack, self.task, threads=self.threads)
+        else:
+            scores = scored(phase, criterion, stack, self.task, keys=keys)
         keep = scores > percentile_cut(scores, targets)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
+
+    def advance(self, search: Search) -> Search:
+        """Do one round of the phase: train all networks that take part in it.
+
+        A dense network takes part until it is accepted; it is trained from where it is. A network that is being pruned
+        keeps its last accepted state.
+        """
+        phase, population, schedule = search.phase, search.networks, search.schedule
+        assert phase is not None
+        prunes = phase in ("units", "edges")
+        part = schedule.running if prunes else self.accepted(population) == (phase == "again")
+        rows = np.flatnonzero(part)
+        if rows.size:
+            before = population.select(rows)
+            if prunes:
+                keys = [(int(seed), PHASES[phase], search.run, 1) for seed in before.seeds]
+                stack = self.pruned(before.stack, phase=phase, targets=schedule.targets[rows], keys=keys)
+                before = replace(before, stack=stack)
+            trained = self.train(before, phase=phase, run=search.run)
+            passed = self.accepted(trained) if phase != "dense" else np.ones(rows.size, dtype=np.bool_)
+            population = population.replace(rows[passed], trained.select(np.flatnonzero(passed)))
+            accepted = np.zeros_like(part)
+            accepted[rows] = passed
+            schedule = schedule.after(accepted) if prunes else schedule
+        return replace(
+            search,
+            networks=population,
+            run=search.run + 1,
+            schedule=schedule,
+            network_steps=search.network_steps + self.settings.steps(self.task.n_samples) * rows.size,
+        )
+
+    def is_over(self, search: Search) -> bool:
+        """Return whether the phase has no further round."""
+        match search.phase:
+            case "dense":
+                return search.run == self.settings.dense_runs or bool(self.accepted(search.networks).all())
+            case "again":
+                return search.run == 1
+        return not search.schedule.running.any()
+
+    def start(self, phase: Phase | None, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
+        """Return the state before the first round of a phase; each network is repeated for each step of the phase."""
+        networks, sizes, schedule = search.networks, search.networks.stack.sizes, search.schedule
+        if phase is not None and phase in steps_of:
+            n_networks, steps = len(networks.seeds), steps_of[phase]
+            networks = networks.select(np.repeat(np.arange(n_networks), len(steps)))
+            n_prunable = sum(sizes[1:-1]) if phase == "units" else n_dense_edges(sizes)
+            schedule = Schedule.start(
+                np.tile(steps, n_networks), smallest=100 / n_prunable, running=self.accepted(networks)
+            )
+        return replace(search, networks=networks, phase=phase, run=0, schedule=schedule)

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-from modgraph.checks import check_int, check_number, check_share
+from modgraph.checks import check_int
 from modgraph.sculpt import sparse
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import one_thread_per_operation
+from modgraph.sculpt.objective import BITS, LossFunction, MetricFunction, Objective
+from modgraph.sculpt.prune import CHUNK
+from modgraph.sculpt.rounds import Fitted, Limits
 from modgraph.sculpt.stack import keyed_generator
 from modgraph.sculpt.tasks import SplitTask, Task
 from modgraph.sculpt.train import AdamSettings
@@ -24,11 +26,11 @@ from modgraph.sculpt.train import AdamSettings
 SPARSE_BELOW = 0.5
 """Density among the units left below which computing edges alone is faster (`tests/benchmarks/test_bench_wide.py`)."""
 
+FEW = 10_000
+"""Number of edges up to which computing edges alone is faster at any density (the same benchmark)."""
+
 LARGE = 100_000
 """Number of weights among the units left from which a second thread, and bfloat16, make torch faster."""
-
-CHUNK = 4096
-"""Samples evaluated at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,17 @@ class WideSettings(AdamSettings):
         publication.
     give_up : int or None
         A training run ends after this many epochs without a better validation accuracy, ≥ 1; None: all epochs are run.
+    loss : str or callable, optional
+        "binary cross-entropy", "softmax cross-entropy", "squared error", or a function of outputs (n, n_out), before
+        their sigmoid or softmax, and targets (n, n_out) that returns the mean over the samples as a tensor (slower:
+        it always runs in torch). By default the one that suits the outputs of the task.
+    metric : str or callable, optional
+        "bit accuracy", "all-bits accuracy", "class accuracy", "R²", or a function of the same arguments that returns
+        a float, higher is better. It decides whether a network is accepted. By default bit accuracy for bits, class
+        accuracy for classes, R² for numbers.
     tolerance : float
-        How far the validation accuracy may fall below that of the dense network, in [0, 1).
+        Share of the dense network's metric, on the validation samples, that pruning may lose, in [0, 1). An accepted
+        network also exceeds what a constant predictor reaches.
     unit_share : float
         Share of the tolerance that pruning units may use, in [0, 1]. With 1, as in the publication, edge pruning can
         start from a network at the limit and then remove nothing.
@@ -74,6 +85,8 @@ class WideSettings(AdamSettings):
     weight_decay: float = 1e-4
     patience: int | None = 2
     give_up: int | None = 10
+    loss: str | LossFunction | None = None
+    metric: str | MetricFunction | None = None
     tolerance: float = 0.005
     unit_share: float = 0.5
     unit_step: float = 20.0
@@ -85,41 +98,48 @@ class WideSettings(AdamSettings):
         for name in ("patience", "give_up"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), at_least=1)
-        check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
-        check_share("unit_share", self.unit_share)
-        for name in ("unit_step", "edge_step"):
-            check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
+        Objective.of("bits", n_outputs=1, loss=self.loss, metric=self.metric)
+        _ = self.limits
         if not isinstance(self.mixed_precision, bool):
             raise TypeError(f"`mixed_precision` must be True or False (got {self.mixed_precision!r})")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
-    """The result of a training run: the network with the highest validation accuracy, then the lowest loss."""
-
-    network: CompactMLP  # after its best epoch, or before the first one
-    epochs: int  # passes over the training samples
-    accuracy: float  # share of correct output bits on the validation samples
+    @property
+    def limits(self) -> Limits:
+        """How far a network is pruned."""
+        return Limits(
+            tolerance=self.tolerance,
+            unit_share=self.unit_share,
+            unit_step=self.unit_step,
+            edge_step=self.edge_step,
+        )
 
 
 def fit(
-    network: CompactMLP, task: SplitTask, *, settings: WideSettings, key: tuple[int, ...], enough: float = math.inf
-) -> Fitted:
+    network: CompactMLP,
+    task: SplitTask,
+    *,
+    settings: WideSettings,
+    key: tuple[int, ...],
+    enough: float = math.inf,
+    objective: Objective = BITS,
+) -> Fitted[CompactMLP]:
     """Train a network once; Adam starts with zero moments, and pruned parameters stay exactly 0.
 
-    The orders of the samples depend on `key`. From the validation accuracy `enough` on, `patience` counts an epoch.
+    Returns the network of the epoch with the highest metric on the validation samples, then the lowest loss. The
+    orders of the samples depend on `key`. From the metric `enough` on, `patience` counts an epoch.
     """
     validation = network.view(task.validation)
-    is_dense = network.n_edges > SPARSE_BELOW * network.n_weights
-    trainer = (_Dense if is_dense else _Sparse)(network, network.view(task.train), settings)
-    best, best_loss = Fitted(network=network, epochs=0, accuracy=-1.0), math.inf
-    top, top_epoch, n_enough, epoch = -1.0, 0, 0, 0  # top: the best accuracy of a trained network
+    in_torch = callable(objective.loss) or task.train.inputs.is_cuda
+    is_dense = in_torch or network.n_edges > max(SPARSE_BELOW * network.n_weights, FEW)
+    trainer = (_Dense if is_dense else _Sparse)(network, network.view(task.train), settings, objective)
+    best, best_loss = Fitted(network=network, epochs=0, accuracy=-math.inf), math.inf
+    top, top_epoch, n_enough, epoch = -math.inf, 0, 0, 0  # top: the best metric of a trained network
     with nullcontext() if network.n_weights > LARGE else one_thread_per_operation():
         for epoch in range(settings.epochs + 1):  # epoch 0 evaluates the network without training
             if epoch:
                 trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
             current = trainer.network()
-            accuracy, loss = evaluate(current, validation)
+            accuracy, loss = evaluate(current, validation, objective)
             if (accuracy, -loss) > (best.accuracy, -best_loss):
                 best, best_loss = Fitted(network=current, epochs=epoch, accuracy=accuracy), loss
             if epoch and accuracy > top:
@@ -130,14 +150,17 @@ def fit(
     return Fitted(network=best.network, epochs=epoch, accuracy=best.accuracy)
 
 
-def evaluate(network: CompactMLP, task: Task) -> tuple[float, float]:
-    """Return the share of correct output bits, and the mean loss, on a task with the inputs that are left."""
-    n_correct, loss = 0, 0.0
-    for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
-        logits = network.forward(inputs)
-        n_correct += int(((logits > 0) == (targets > 0)).sum())
-        loss += float(F.binary_cross_entropy_with_logits(logits, targets, reduction="sum"))
-    return n_correct / task.targets.numel(), loss / task.targets.numel()
+def evaluate(network: CompactMLP, task: Task, objective: Objective = BITS) -> tuple[float, float]:
+    """Return the metric and the mean loss on a task with the inputs that are left."""
+    outputs = outputs_of(network, task)
+    with torch.no_grad():
+        return objective.measure(outputs, task.targets), float(objective.mean_loss(outputs, task.targets))
+
+
+def outputs_of(network: CompactMLP, task: Task) -> Tensor:
+    """Return the outputs before their activation, (n, n_out), on a task with the inputs that are left."""
+    with torch.no_grad():
+        return torch.cat([network.forward(inputs) for inputs in task.inputs.split(CHUNK)])
 
 
 class _Dense:
@@ -146,7 +169,7 @@ class _Dense:
     `epoch` trains on the samples in an order (n,), `network` returns the present state, as in `_Sparse`.
     """
 
-    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings) -> None:
+    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
         self.weights = [weight.clone().requires_grad_() for weight in network.weights]
         self.biases = [bias.clone().requires_grad_() for bias in network.biases]
         self.current = network.with_parameters(self.weights, self.biases)
@@ -159,16 +182,16 @@ class _Dense:
         self.adam = torch.optim.Adam(
             [*self.weights, *self.biases], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.inputs, self.targets = task.inputs, task.targets
+        self.inputs, self.targets, self.mean_loss = task.inputs, task.targets, objective.mean_loss
         self.batch_size = settings.batch_size
         self.mixed_precision = settings.mixed_precision and network.n_weights > LARGE
 
     def epoch(self, order: Tensor) -> None:
-        for rows in order.split(self.batch_size):
+        for rows in order.to(self.inputs.device).split(self.batch_size):
             self.adam.zero_grad()
-            with torch.autocast("cpu", enabled=self.mixed_precision):
-                logits = self.current.forward(self.inputs[rows])
-            F.binary_cross_entropy_with_logits(logits.float(), self.targets[rows]).backward()
+            with torch.autocast(self.inputs.device.type, enabled=self.mixed_precision, dtype=torch.bfloat16):
+                outputs = self.current.forward(self.inputs[rows])
+            self.mean_loss(outputs.float(), self.targets[rows]).backward()
             self.adam.step()
             with torch.no_grad():
                 for parameter, mask in self.pruned:
@@ -182,8 +205,9 @@ class _Dense:
 class _Sparse:
     """Trains the edges alone, with `modgraph.sculpt.sparse`."""
 
-    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings) -> None:
+    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
         self.initial, self.settings, self.steps = network, settings, 0
+        self.loss = sparse.LOSS_CODES.index(objective.loss)
         first = [0, *accumulate(len(units) for units in network.units)]  # first unit of each layer, then their number
         ends = [mask.nonzero() for mask in network.masks]  # [layer]: (edges, 2), sorted by target, then source
         target = torch.cat([end[:, 0] + at for end, at in zip(ends, first[1:], strict=False)])
@@ -209,6 +233,7 @@ class _Sparse:
             self.inputs,
             self.targets,
             order.numpy(),
+            self.loss,
             settings.batch_size,
             self.steps,
             settings.learning_rate,

@@ -5,7 +5,7 @@ Everything works on a whole stack: row b of scores, cuts and schedules belongs t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,26 +14,94 @@ import torch
 from torch import Tensor
 
 from modgraph.arrays import BoolArray, FloatArray
-from modgraph.sculpt.stack import StackedMLP, activations, edges_of
+from modgraph.checks import check_choice
+from modgraph.sculpt.objective import BITS, Objective, name_of
+from modgraph.sculpt.stack import StackedMLP, activations, edges_of, keyed_generator
 from modgraph.sculpt.tasks import Task
-from modgraph.sculpt.train import slopes
+from modgraph.sculpt.train import gradient, slopes
+
+Criterion = Callable[[StackedMLP, Task], Tensor]
+"""A score of one's own for units or edges: (B, hidden units) or (B, edges of all layers) finite numbers ≥ 0."""
+
+CRITERIA = ("published", "taylor", "random")
+"""Names of scores. *published*: units by the mean of ``|activation × slope|``, edges by ``|weight|``; *taylor*: both by
+how much the mean loss changes without them, to first order; *random*: uniform random numbers."""
+
+CHUNK = 4096
+"""Samples evaluated at a time."""
 
 
-def unit_score(stack: StackedMLP, task: Task) -> Tensor:
+def unit_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS, signed: bool = False) -> Tensor:
     """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
 
-    The loss is that of one sample at a time: binary cross-entropy, mean over outputs (Patil et al. 2023, §3; clean
-    inputs). An inactive unit has activation 0, so the derivative may be taken before or after its ReLU. The result is
-    (B, hidden units of all layers) float32 ≥ 0; pruned units have 0.
+    The loss is that of one sample at a time (Patil et al. 2023, §3; clean inputs). An inactive unit has activation 0,
+    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean: the
+    first-order change of the mean loss without the unit. The result is (B, hidden units of all layers) float32 ≥ 0;
+    pruned units have 0.
     """
-    values = activations(stack, task.inputs)  # [layer]: (B, n, units)
-    hidden = zip(values[1:-1], slopes(stack, values, task.targets), strict=False)
-    return torch.cat([(value * slope).abs().mean(1) for value, slope in hidden], dim=1)
+    total = torch.zeros(stack.n_networks, sum(stack.sizes[1:-1]), device=stack.kept.device)
+    for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
+        values = activations(stack, inputs)  # [layer]: (B, n, units)
+        hidden = zip(values[1:-1], slopes(stack, values, targets, objective), strict=False)
+        terms = [(value * slope) if signed else (value * slope).abs() for value, slope in hidden]
+        total += torch.cat([term.mean(1) for term in terms], dim=1) * (len(inputs) / task.n_samples)
+    return total.abs()
 
 
 def edge_score(stack: StackedMLP) -> Tensor:
     """Score every edge by |weight|: (B, edges of all layers) float32 ≥ 0, pruned ones 0."""
     return edges_of(stack.parameters, stack.sizes).abs()
+
+
+def edge_change(stack: StackedMLP, task: Task, *, objective: Objective = BITS) -> Tensor:
+    """Score every edge by |weight × ∂loss/∂weight|: how much the mean loss changes without it, to first order."""
+    total = torch.zeros_like(stack.parameters)
+    for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
+        total += gradient(stack, inputs, targets, objective) * (len(inputs) / task.n_samples)
+    return edges_of(total * stack.parameters, stack.sizes).abs()
+
+
+def random_score(present: Tensor, keys: Sequence[tuple[int, ...]]) -> Tensor:
+    """Draw a number in (0, 1) for everything `present` (B, n) bool; row b depends on ``keys[b]``."""
+    drawn = {key: torch.rand(present.shape[1], generator=keyed_generator(*key)) for key in set(keys)}
+    return (torch.stack([drawn[key] for key in keys]).to(present.device) + 1e-9) * present
+
+
+def scored(
+    phase: str,
+    criterion: str | Criterion,
+    stack: StackedMLP,
+    task: Task,
+    *,
+    keys: Sequence[tuple[int, ...]],
+    objective: Objective = BITS,
+) -> Tensor:
+    """Score the hidden units or the edges, whichever `phase` prunes, by a criterion; the one place for all engines.
+
+    Row b of what *random* draws depends on ``keys[b]`` only.
+    """
+    if phase == "units":
+        present = torch.cat([mask.any(2) for mask in stack.masks[:-1]], dim=1)  # (B, hidden units)
+    else:
+        present = edges_of(stack.kept, stack.sizes)
+    if criterion == "random":
+        return random_score(present, keys)
+    if callable(criterion):
+        scores = torch.as_tensor(criterion(stack, task), dtype=torch.float32, device=present.device)
+        if scores.shape != present.shape or not (scores.isfinite() & (scores >= 0)).all():
+            raise ValueError(
+                f"the scores of {phase} must be finite numbers ≥ 0 of shape {tuple(present.shape)} "
+                f"(got shape {tuple(scores.shape)} from {name_of(criterion)})"
+            )
+        return scores * present
+    if phase == "units":
+        return unit_score(stack, task, objective=objective, signed=criterion == "taylor")
+    return edge_change(stack, task, objective=objective) if criterion == "taylor" else edge_score(stack)
+
+
+def check_criterion(name: str, criterion: str | Criterion) -> str | Criterion:
+    """Return `criterion` if it is a callable or one of `CRITERIA`."""
+    return criterion if callable(criterion) else check_choice(name, criterion, CRITERIA)
 
 
 def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
@@ -138,3 +206,7 @@ class Schedule:
         while (impossible := schedule.running & (schedule.targets >= 100)).any():
             schedule = schedule._rejected(impossible)
         return schedule
+
+
+UNUSED = Schedule.start([100.0], smallest=100.0)
+"""Stands for a schedule in phases that prune nothing."""

@@ -7,6 +7,7 @@ networks of a level are computed side by side.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,10 @@ from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
-from modgraph.sculpt.engine import Engine, Population, one_thread_per_operation
+from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.prune import Criterion, check_criterion
 from modgraph.sculpt.stack import initial_stack
+from modgraph.sculpt.state import fingerprint, load_search, save_search
 from modgraph.sculpt.tasks import HasTruthTable, as_task
 from modgraph.sculpt.train import TrainSettings
 
@@ -48,9 +51,13 @@ class SculptedNetwork:
     biases : tuple of numpy.ndarray
         (out,) float32, read-only; exactly 0 where a unit has no incoming edge.
     accuracy : float
-        Share of correct output bits, in [0, 1], on the samples that decide: the clean table, or the validation samples.
+        The metric on the samples that decide: the clean table, or the validation samples.
     accepted : bool
         Whether `accuracy` reaches the threshold. Otherwise this is the dense network, unpruned.
+    metric : str
+        Name of the metric: for `sculpt` the share of correct output bits.
+    activation : str
+        Activation of the outputs.
     """
 
     seed: int
@@ -61,6 +68,8 @@ class SculptedNetwork:
     biases: tuple[NDArray[np.float32], ...]
     accuracy: float
     accepted: bool
+    metric: str = "bit accuracy"
+    activation: str = "sigmoid"
 
     @property
     def edges(self) -> int:
@@ -70,7 +79,7 @@ class SculptedNetwork:
     @property
     def dag(self) -> LayeredDAG:
         """The network as a layered graph."""
-        activations = ["relu"] * (len(self.masks) - 1) + ["sigmoid"]
+        activations = ["relu"] * (len(self.masks) - 1) + [self.activation]
         return LayeredDAG.from_masks(self.masks, weights=self.weights, biases=self.biases, activations=activations)
 
     @property
@@ -80,7 +89,7 @@ class SculptedNetwork:
 
     def __repr__(self) -> str:
         steps = f"unit_step={self.unit_step:g}, edge_step={self.edge_step:g}"
-        result = f"edges={self.edges}, accuracy={self.accuracy:.4g}, accepted={self.accepted}"
+        result = f"edges={self.edges}, {self.metric} {self.accuracy:.4g}, accepted={self.accepted}"
         return f"SculptedNetwork(seed={self.seed}, {steps}, {result})"
 
 
@@ -124,6 +133,9 @@ def sculpt(
     edge_steps: Sequence[float] = EDGE_STEPS,
     settings: TrainSettings | None = None,
     choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "fewest_edges",
+    unit_score: str | Criterion = "published",
+    edge_score: str | Criterion = "published",
+    checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> SculptResult:
@@ -152,6 +164,14 @@ def sculpt(
         How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
         `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
         them. No rule sees the target.
+    unit_score, edge_score : {"published", "taylor", "random"} or callable
+        What is pruned first: the hidden units and the edges with the lowest scores. *published*: units by the mean of
+        ``|activation × gradient|``, edges by ``|weight|``. *taylor*: both by how much the mean loss changes without
+        them, to first order. *random*: random numbers. A callable gets a `StackedMLP` of B networks and a `Task`, and
+        returns scores ≥ 0, (B, hidden units of all layers) or (B, edges of all layers); what is pruned counts as 0.
+    checkpoint : path-like, optional
+        A file (.npz) that is written after every round. If it exists, the search continues from it and ends with the
+        same networks as an uninterrupted one.
     device : str or torch.device, optional
         Device to compute on; by default a CUDA device if there is one, else the CPU.
     progress : callable, optional
@@ -181,38 +201,36 @@ def sculpt(
         raise ValueError(f"`seeds` must be distinct (got {list(trials)})")
     unit, edge = _check_steps("unit_steps", unit_steps), _check_steps("edge_steps", edge_steps)
     device = _check_device(device)
-    task = as_task(target, device=device)
+    task, settings = as_task(target, device=device), settings or TrainSettings()
+    check_criterion("unit_score", unit_score)
+    check_criterion("edge_score", edge_score)
     sizes = (task.inputs.shape[1], *widths, task.n_outputs)
+    steps_of: dict[str, FloatArray] = {"units": unit, "edges": edge}
     n_seeds, n_units, n_edges = len(trials), len(unit), len(edge)
-    # Networks done at the end of each level of the trees: dense networks, unit phases, edge phases.
+    # Networks done before each level of the trees: dense networks, unit phases, edge phases.
     done_dense, done_units, total = np.cumsum([n_seeds, n_seeds * n_units, n_seeds * n_units * n_edges]).tolist()
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, total)
+    done_before = {"units": done_dense, "edges": done_units}
+    asked = fingerprint(sizes, trials, settings, unit, edge, unit_score, edge_score, task)
 
     with one_thread_per_operation() as threads:
-        engine = Engine(task=task, settings=settings or TrainSettings(), threads=threads)
-        networks = Population(
-            stack=initial_stack(sizes, seeds=trials, device=device),
-            seeds=np.array(trials, dtype=np.int64),
-            correct=np.full(n_seeds, -1, dtype=np.int64),
-        )
-        networks = engine.train_until_accepted(networks)
-        report(done_dense)
-        networks = networks.select(np.repeat(np.arange(n_seeds), n_units))
-        networks = engine.prune_and_train(
-            networks, phase="units", steps=np.tile(unit, n_seeds), progress=lambda ended: report(done_dense + ended)
-        )
-        networks = engine.train_once_more(networks)
-        networks = networks.select(np.repeat(np.arange(n_seeds * n_units), n_edges))
-        networks = engine.prune_and_train(
-            networks,
-            phase="edges",
-            steps=np.tile(edge, n_seeds * n_units),
-            progress=lambda ended: report(done_units + ended),
-        )
-        report(total)
+        engine = Engine(task=task, settings=settings, threads=threads, unit_score=unit_score, edge_score=edge_score)
+        search = None if checkpoint is None else load_search(checkpoint, asked=asked, device=device)
+        if search is None:
+            stack = initial_stack(sizes, seeds=trials, device=device)
+            seed_of, correct = np.array(trials, dtype=np.int64), np.full(n_seeds, -1, dtype=np.int64)
+            search = Search(networks=Population(stack=stack, seeds=seed_of, correct=correct))
+        while search.phase is not None:
+            phase = search.phase
+            while not engine.is_over(search):
+                search = engine.advance(search)
+                if checkpoint is not None:
+                    save_search(search, checkpoint, asked=asked)
+                if progress is not None and phase in done_before:
+                    progress(done_before[phase] + int((~search.schedule.running).sum()), total)
+            if progress is not None and phase in ("dense", "edges"):
+                progress(done_dense if phase == "dense" else total, total)
+            search = engine.start(NEXT_PHASE[phase], search, steps_of)
+    networks = search.networks
     steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
     candidates = _unstacked(networks, engine, steps * n_seeds)
     by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
@@ -222,7 +240,7 @@ def sculpt(
         networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
         candidates=tuple(candidates),
         consensus=consensus(accepted),
-        network_steps=engine.network_steps,
+        network_steps=search.network_steps,
     )
 
 

@@ -18,6 +18,9 @@ from modgraph.sculpt.train import BETA1, BETA2, EPSILON
 BLOCK = 128
 """Samples at a time; the rows of a thousand units take half a megabyte."""
 
+LOSS_CODES = ("binary cross-entropy", "softmax cross-entropy", "squared error")
+"""Losses by the number that `train_epoch` takes."""
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -43,6 +46,7 @@ def train_epoch(  # pragma: no cover (compiled)
     inputs: Floats,
     targets: Floats,
     order: Ints,
+    loss: int,
     batch_size: int,
     steps_before: int,
     learning_rate: float,
@@ -51,7 +55,7 @@ def train_epoch(  # pragma: no cover (compiled)
     """Train for one epoch, in place.
 
     Samples are rows of `inputs` (n, n_inputs) and `targets` (n, n_outputs), taken in `order` (n,), `batch_size` in a
-    step; `steps_before` is the number of steps taken before.
+    step; `loss` is a place in `LOSS_CODES`; `steps_before` is the number of steps taken before.
     """
     n_inputs, n_outputs, start, source, parameters, moment1, moment2 = network
     n_edges, n_units = len(source), len(start) - 1
@@ -81,11 +85,22 @@ def train_epoch(  # pragma: no cover (compiled)
                     for at in range(n):
                         value[at] = max(value[at], np.float32(0))
             slopes[n_inputs:first_output] = 0
-            share = np.float32(1 / (n_outputs * size))
+            share = np.float32(1 / size) if loss == 1 else np.float32((1 + (loss == 2)) / (n_outputs * size))
+            if loss == 1:
+                for at in range(n):  # outputs become their softmax
+                    top, total = values[first_output, at], np.float32(0)
+                    for unit in range(first_output + 1, n_units):
+                        top = max(top, values[unit, at])
+                    for unit in range(first_output, n_units):
+                        values[unit, at] = math.exp(values[unit, at] - top)
+                        total += values[unit, at]
+                    for unit in range(first_output, n_units):
+                        values[unit, at] /= total
             for unit in range(first_output, n_units):
                 for at in range(n):
                     logit = values[unit, at]
-                    slopes[unit, at] = (1 / (1 + math.exp(-logit)) - targets[rows[at], unit - first_output]) * share
+                    output = 1 / (1 + math.exp(-logit)) if loss == 0 else np.float64(logit)
+                    slopes[unit, at] = (output - targets[rows[at], unit - first_output]) * share
             for unit in range(n_units - 1, n_inputs - 1, -1):
                 value, slope = values[unit], slopes[unit]
                 if unit < first_output:

@@ -1,6 +1,6 @@
 """Tasks: the samples that a network is trained on, as two tensors.
 
-The task of a Boolean function is its whole truth table.
+The task of a Boolean function is its whole truth table; any other task is split into parts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from modgraph.sculpt.objective import Kind
 
 
 @runtime_checkable
@@ -32,7 +34,7 @@ class Task:
     inputs : torch.Tensor
         (n, n_in) float32, finite.
     targets : torch.Tensor
-        (n, n_out) float32, each 0 or 1.
+        (n, n_out) float32: bits; 0 and 1 for two classes, one-hot for more; or numbers.
     """
 
     inputs: Tensor
@@ -45,7 +47,7 @@ class Task:
 
     @property
     def n_outputs(self) -> int:
-        """Number of output bits."""
+        """Number of outputs."""
         return self.targets.shape[1]
 
     def __repr__(self) -> str:
@@ -63,12 +65,15 @@ class SplitTask:
     validation : Task
         Samples that decide whether a network is accepted.
     test : Task
-        Samples for the reported accuracy; they decide nothing.
+        Samples for the reported metric, possibly none; they decide nothing.
+    outputs : {"bits", "classes", "numbers"}
+        What the targets are; this decides the loss and the metric unless the settings do.
     """
 
     train: Task
     validation: Task
     test: Task
+    outputs: Kind = "bits"
 
     def __repr__(self) -> str:
         shape = f"{self.train.inputs.shape[1]} → {self.train.n_outputs}"
@@ -114,7 +119,9 @@ def as_task(target: HasTruthTable | tuple[ArrayLike, ArrayLike], *, device: torc
         )
     wrong = outputs[(outputs != 0) & (outputs != 1)]
     if wrong.size:
-        raise ValueError(f"`target` must have outputs of 0 and 1 only (got {wrong[0]})")
+        raise ValueError(
+            f"`target` must have outputs of 0 and 1 only (got {wrong[0]}); SculptedMLP learns classes and numbers"
+        )
     return Task(
         inputs=torch.tensor(inputs, dtype=torch.float32, device=device),  # (n, n_in)
         targets=torch.tensor(outputs, dtype=torch.float32, device=device),  # (n, n_out)

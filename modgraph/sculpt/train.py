@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 from modgraph.checks import check_int, check_number, check_share
+from modgraph.sculpt.objective import BITS, Objective
 from modgraph.sculpt.stack import StackedMLP, activations, keyed_generator
 from modgraph.sculpt.tasks import Task
 
@@ -144,8 +145,8 @@ def train(
         for start in range(0, task.n_samples, settings.batch_size):
             batch = slice(start, start + settings.batch_size)
             step += 1
-            gradient = _gradient(current, inputs[:, batch], targets[:, batch])
-            _adam(current, gradient, moment1, moment2, step, settings)
+            slope = gradient(current, inputs[:, batch], targets[:, batch])
+            _adam(current, slope, moment1, moment2, step, settings)
         logits = activations(current, task.inputs)[-1]  # (B, n, n_out)
         correct = ((logits > 0) == (task.targets > 0)).sum((1, 2))  # (B,)
         losses = F.binary_cross_entropy_with_logits(logits, task.targets.expand_as(logits), reduction="none")
@@ -157,21 +158,21 @@ def train(
     return dataclasses.replace(stack, parameters=best), best_correct
 
 
-def slopes(stack: StackedMLP, values: Sequence[Tensor], targets: Tensor) -> list[Tensor]:
+def slopes(stack: StackedMLP, values: Sequence[Tensor], targets: Tensor, objective: Objective = BITS) -> list[Tensor]:
     """Return ∂loss/∂z of every layer above the inputs, (B, n, units), z before the ReLU, for one sample at a time.
 
-    `values` are the stack's `activations`; the loss is the mean over the outputs.
+    `values` are the stack's `activations`.
     """
-    result = [(values[-1].sigmoid() - targets) / targets.shape[-1]]  # (B, n, n_out)
+    result = [objective.slopes(values[-1], targets)]  # (B, n, n_out)
     for weight, value in zip(stack.weights[:0:-1], values[-2:0:-1], strict=True):
         result.append(torch.bmm(result[-1], weight) * (value > 0))  # through the ReLU
     return result[::-1]
 
 
-def _gradient(stack: StackedMLP, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the derivatives (B, P) of the mean loss over a batch (B, n, n_in)."""
+def gradient(stack: StackedMLP, inputs: Tensor, targets: Tensor, objective: Objective = BITS) -> Tensor:
+    """Return the derivatives (B, P) of the mean loss over a batch of (n, n_in) or (B, n, n_in) inputs."""
     values = activations(stack, inputs)
-    means = [slope / inputs.shape[1] for slope in slopes(stack, values, targets)]
+    means = [slope / values[0].shape[1] for slope in slopes(stack, values, targets, objective)]
     weights = [torch.bmm(slope.transpose(1, 2), below) for slope, below in zip(means, values, strict=False)]
     return torch.cat([*(w.flatten(1) for w in weights), *(slope.sum(1) for slope in means)], dim=1)
 

@@ -18,7 +18,7 @@ import torch
 from modgraph.sculpt import WideSettings, digit_pairs, load_mnist
 from modgraph.sculpt.fit import evaluate, fit
 from modgraph.sculpt.state import load_state
-from modgraph.sculpt.wide import without_weak_edges
+from modgraph.sculpt.wide import WideSculptor
 
 
 def main() -> None:
@@ -35,6 +35,9 @@ def main() -> None:
     dense_edges = sum(a * b for a, b in pairwise(network.sizes))
     settings = WideSettings(epochs=options.epochs, patience=None, give_up=None)
     print(f"dense: {dense_edges} edges, validation {state.rounds[0].validation:.4f}, test {state.rounds[0].test:.4f}")
+    sculptor = WideSculptor(
+        task=task, sizes=network.sizes, seed=0, settings=settings, unit_score="published", edge_score="published"
+    )
     for run in range(100):
         fitted = fit(network, task, settings=settings, key=(0, 9, run))
         test, _ = evaluate(fitted.network, fitted.network.view(task.test))
@@ -42,7 +45,8 @@ def main() -> None:
         print(f"{fitted.network}, {100 * share:.3f} %: validation {fitted.accuracy:.4f}, test {test:.4f}", flush=True)
         if network.n_edges <= options.edges:
             break
-        network = without_weak_edges(fitted.network, np.array([100 * (1 - 0.9 * share)]))
+        target = np.array([100 * (1 - 0.9 * share)])
+        network = sculptor.prune(fitted.network, phase="edges", targets=target, run=run)
 
 
 if __name__ == "__main__":

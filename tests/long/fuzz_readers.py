@@ -30,6 +30,7 @@ SUFFIXES = {
     "npz with masks": ".npz",
     "pt": ".pt",
     "pt legacy": ".pth",
+    "pt2": ".pt2",
     "safetensors": ".safetensors",
     "onnx Gemm": ".onnx",
     "onnx Constant": ".onnx",
@@ -42,6 +43,7 @@ SUFFIXES = {
     "gml": ".gml",
     "csv": ".csv",
     "nnet": ".nnet",
+    "msgpack": ".msgpack",
 }
 SECONDS = 30  # for one input; HDF5 files are given up after 8
 SLOW = {

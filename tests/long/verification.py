@@ -237,7 +237,7 @@ def cost() -> None:
         times["verify with 20 controls"].append((time.process_time() - start) / found.n_modules)
         rng = np.random.default_rng(0)
         rows, exhaustive = sample_inputs(8, None, rng)
-        bench = Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True, threshold=None)
+        bench = Bench(found, Replay(found.dag, rows), rows, exhaustive=exhaustive, has_target=True)
         claims = [Claim(graph, expected, rows) for expected in graph.expected_modules()]
         for claim in claims:
             claim.exchanged.sum()
@@ -309,7 +309,7 @@ def digits() -> None:
     left = np.arange(rows.shape[1]) % task.image_shape[1] < task.image_shape[1] // 2
     values = Replay(dag, rows)
     changed = [values.for_inputs(np.where(part, other, rows)) for part in (left, ~left, left | ~left)]
-    bench = Bench(found, values, rows, exhaustive=False, has_target=False, threshold=None)
+    bench = Bench(found, values, rows, exhaustive=False, has_target=False)
 
     def dependence(member: np.ndarray[Any, Any]) -> tuple[float, float]:
         units = bench.boundary(member)

@@ -1,0 +1,135 @@
+"""``.pt2`` files, which torch.export saves: a graph as JSON and tensors as plain bytes; no code in them is run."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modgraph.dag import LayeredDAG
+from modgraph.io.budget import spend
+from modgraph.io.build import finish
+from modgraph.io.npz_file import checked_members, member_names
+from modgraph.io.ops import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.request import Request
+from modgraph.io.torch_module import SUPPORTED
+from modgraph.io.torch_ops import UNKNOWN, TorchOperations, flat
+from modgraph.io.values import Value
+
+NAME = "a program of torch.export"
+_JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
+# Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
+_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}
+_BY_ORDER = ("add", "sub", "rsub", "mul", "div", "neg", "transpose", "reshape")  # whose arguments have several names
+
+
+def matches(start: bytes, path: Path) -> bool:
+    """Whether a zip archive holds the JSON of a program."""
+    names = member_names(path) if start.startswith(b"PK\x03\x04") else []
+    return any(name.endswith("/models/model.json") for name in names)
+
+
+def read(request: Request) -> LayeredDAG:
+    """Build the graph of a program."""
+    request.refuse_masks_and_block()
+    with zipfile.ZipFile(request.path) as archive:
+        return _Program(archive).read(threshold=request.threshold)
+
+
+class _Program:
+    """Walks the nodes of a program."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self.members = {member.filename.partition("/")[2]: member for member in checked_members(archive)}
+        self.known: dict[str, Any] = {}
+        self.layers: dict[str, str] = {}  # names of layers, by the names of their weights in the graph
+        self.stored: dict[str, tuple[str, Any]] = {}
+        for kind, folder in (("weights", "data/weights"), ("constants", "data/constants")):
+            config = self.json(f"{folder}/model_{kind}_config.json")["config"]
+            self.stored |= {name: (f"{folder}/{entry['path_name']}", entry) for name, entry in config.items()}
+
+    def json(self, name: str) -> Any:
+        member = self.members.get(name)
+        if member is None:
+            raise ValueError(f"it must hold {name!r}: save it with torch 2.8 or newer")
+        spend(_JSON_BYTES * member.file_size, repr(name))
+        return json.loads(self.archive.read(member))
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """Read a stored tensor."""
+        path, entry = self.stored[name]
+        about, member = entry["tensor_meta"], self.members.get(path)
+        shape = tuple(int(size["as_int"]) for size in about["sizes"])
+        strides = tuple(int(step["as_int"]) for step in about["strides"])
+        dtype = np.dtype(_TYPES.get(about["dtype"], "V1"))
+        packed = tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+        if member is None or entry.get("use_pickle") or dtype.kind == "V" or (strides != packed and 1 not in shape):
+            raise ValueError(f"tensor {name!r} must be stored as plain numbers in rows")
+        first, n_bytes = int(about["storage_offset"]["as_int"]) * dtype.itemsize, math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or first < 0 or first + n_bytes > member.file_size:
+            raise ValueError(f"tensor {name!r} must be as large as its shape {shape} says")
+        spend(2 * n_bytes, repr(name))
+        values = np.frombuffer(self.archive.read(member)[first : first + n_bytes], dtype=dtype).reshape(shape)
+        return (values.astype(np.uint32) << 16).view(np.float32) if about["dtype"] == 13 else values
+
+    def read(self, *, threshold: float) -> LayeredDAG:
+        ops = TorchOperations(threshold=threshold)
+        module = self.json("models/model.json")["graph_module"]
+        graph, signature = module["graph"], module["signature"]
+        for spec in signature["input_specs"]:
+            ((kind, about),) = spec.items()
+            argument = about["arg"].get("as_tensor", about["arg"])
+            if kind == "user_input" and "name" in argument:
+                sizes = graph["tensor_values"][argument["name"]]["sizes"]
+                size = sizes[1].get("as_int") if len(sizes) == 2 else None
+                self.known[argument["name"]] = ops.input(argument["name"], size=size or None)
+            elif kind != "user_input":
+                stored = next(value for key, value in about.items() if key.endswith("_name"))
+                self.layers[argument["name"]] = stored.removesuffix(".weight") if stored.endswith(".weight") else ""
+                self.known[argument["name"]] = stored
+        for node in graph["nodes"]:
+            self.step(ops, node)
+        outputs = [spec["user_output"]["arg"] for spec in signature["output_specs"] if "user_output" in spec]
+        values = [value for value in flat([self.argument(one) for one in outputs]) if isinstance(value, Value)]
+        return finish(ops, values)
+
+    def step(self, ops: TorchOperations, node: Any) -> None:
+        """Apply one node."""
+        called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
+        given = [(one["name"], one["arg"], one.get("kind", 1)) for one in node["inputs"]]
+        used = [arg["as_tensor"]["name"] for _, arg, _ in given if "as_tensor" in arg]
+        name = next((self.layers[one] for one in used if self.layers.get(one)), str(node.get("name") or called))
+        by_order = OPERATIONS.get(key_of(called), "") in _BY_ORDER
+        args = [self.argument(arg) for _, arg, kind in given if by_order and kind == 1]
+        kwargs = {
+            "input" if key == "self" else key: self.argument(arg)
+            for key, arg, kind in given
+            if not (by_order and kind == 1)
+        }
+        try:
+            if not any(isinstance(one, Value) for one in flat([*args, *kwargs.values()])):
+                raise NotSupported("it computes with constants alone" if called != "sym_size" else "")
+            result = ops.call(name, called, tuple(args), kwargs)
+        except NotSupported as error:
+            raise unsupported(name, called, error, SUPPORTED) from None
+        names = [one for one in flat(node["outputs"]) if isinstance(one, str)]
+        results = result if isinstance(result, tuple) else [result]
+        self.known |= dict(zip(names, results, strict=False))
+
+    def argument(self, arg: Any) -> Any:
+        """Return what an argument of a node stands for."""
+        ((kind, value),) = arg.items()
+        if kind == "as_tensor":
+            known = self.known[value["name"]]
+            return self.tensor(known) if isinstance(known, str) else known
+        if kind == "as_tensors":
+            return [self.argument({"as_tensor": one}) for one in value]
+        if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"):
+            return value
+        return None if kind == "as_none" else UNKNOWN

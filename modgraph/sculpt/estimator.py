@@ -1,0 +1,540 @@
+"""`SculptedMLP`: sculpting a network on data, in the conventions of scikit-learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from modgraph.arrays import FloatArray
+from modgraph.checks import check_choice, check_int, check_number
+from modgraph.dag import LayeredDAG
+from modgraph.forward import forward
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.names import unit_names
+from modgraph.sculpt.choose import fewest_edges
+from modgraph.sculpt.fit import WideSettings
+from modgraph.sculpt.objective import METRICS, Kind, LossFunction, MetricFunction, Objective
+from modgraph.sculpt.prune import Criterion
+from modgraph.sculpt.rounds import Round
+from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, sculpt
+from modgraph.sculpt.tasks import SplitTask, Task
+from modgraph.sculpt.train import TrainSettings
+from modgraph.sculpt.wide import WideResult, sculpt_wide
+
+TaskName = Literal["classification", "regression", "multilabel", "boolean"]
+
+TASKS: Final[dict[str, tuple[Kind, str]]] = {
+    "classification": ("classes", "class accuracy"),
+    "regression": ("numbers", "R²"),
+    "multilabel": ("bits", "all-bits accuracy"),
+    "boolean": ("bits", "all-bits accuracy"),
+}
+"""What the targets of each task are, and its metric."""
+
+APPLIES: Final[dict[Kind, tuple[str, ...]]] = {
+    "classes": ("class accuracy",),
+    "numbers": ("R²",),
+    "bits": ("all-bits accuracy", "bit accuracy"),
+}
+"""Metrics that are reported for each kind of targets."""
+
+ADAM: Final = ("learning_rate", "batch_size", "epochs", "weight_decay")
+"""Parameters that are passed on to the engines."""
+
+TOLERANCE: Final = 0.02  # share of the metric, for samples
+LEARNING_RATE: Final = 0.002  # of Adam, for samples
+TRAINING: Final = 3000  # optimiser steps of a training run at most, for samples
+FEWEST_EPOCHS: Final = 30  # whatever the number of steps
+MOST_EPOCHS: Final = 300
+GIVE_UP: Final = 3  # a training run ends after a third of its epochs without a better metric
+SMALLEST_BATCH: Final = 16  # samples
+LARGEST_BATCH: Final = 512  # samples
+STEPS: Final = 32  # optimiser steps in an epoch, as far as these bounds allow
+
+
+def _has_probabilities(model: SculptedMLP) -> bool:
+    return model.task != "regression"
+
+
+class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """A multi-layer perceptron that is trained and then pruned as far as it stays good.
+
+    Samples are learnt by one network with `sculpt_wide`; part of them, or samples of your own, decide how far it is
+    pruned. A Boolean table is learnt as a whole, with `sculpt`, by many small networks side by side.
+
+    Parameters
+    ----------
+    hidden : sequence of int
+        Units of the hidden layers, each ≥ 1.
+    task : {"classification", "regression", "multilabel", "boolean"}
+        *classification*: one label for each sample; the metric is class accuracy. *regression*: one number or several;
+        R². *multilabel*: several bits; all-bits accuracy, the share of samples with every bit correct. *boolean*: the
+        rows are a whole truth table that must be learnt exactly.
+    standardise : bool
+        Whether inputs are shifted and scaled to mean 0 and variance 1 before training. `network_` takes them as they
+        are: the scaling becomes part of its first weights and biases. (Not for *boolean*.) Numbers to predict always
+        are.
+    loss : str or callable, optional
+        As in `WideSettings`; not for *boolean*.
+    metric : str or callable, optional
+        As in `WideSettings`; by default as above; not for *boolean*.
+    tolerance : float, optional
+        Share of the dense network's metric that pruning may lose, in [0, 1), by default 0.02. For *boolean*: share of
+        the bits that may be wrong, by default 0.
+    unit_step, edge_step : float, optional
+        P_u and P_e, percent in (0, 100]. By default those of `WideSettings`; for *boolean* all published ones.
+    unit_score, edge_score : {"published", "taylor", "random"} or callable
+        What is pruned first: see `sculpt`.
+    learning_rate, weight_decay : float, optional
+        Of Adam. By default the rate is 0.002; for *boolean* 0.05.
+    batch_size : int, optional
+        Samples in a step. By default so many that an epoch has about 32 steps, within 16 … 512; for *boolean* 8.
+    epochs : int, optional
+        Passes over the samples in each training run. By default so many that a run has about 3,000 steps, within 30 …
+        300; for *boolean* 30.
+    trials : int
+        Number of networks to start from, ≥ 1; the accepted one with the fewest edges is kept, for *boolean* the one
+        that shows the modules that most trials agree on.
+    validation_share : float
+        Share of the samples that decide how far the network is pruned, in (0, 1).
+    random_state : int ≥ 0, numpy.random.Generator or None
+        Determines the initial weights, the split and the orders of the samples.
+    checkpoint : path-like, optional
+        A file (.npz) that is written after every round; an interrupted `fit` on the same samples continues from it.
+    device : str or torch.device, optional
+        Device to compute on, by default the CPU.
+    progress : callable, optional
+        Called after every round: with a `Round`, for *boolean* with the networks done and their number.
+
+    Attributes
+    ----------
+    network_ : LayeredDAG
+        The network with weights, biases, activations, and the names of features and classes where they are known.
+    hierarchy_ : ModuleHierarchy
+        Its modules, with the defaults of `detect_modules`.
+    accepted_ : bool
+        Whether `network_` is good enough. If not, it is the dense network (`network_.notes` says why).
+    metric_ : str
+        Name of the metric.
+    metrics_ : dict of str to float
+        Every metric that applies, by name, on the samples that decided.
+    dense_, threshold_, baseline_ : float
+        The metric of the dense network, the one that was asked of the pruned network, and that of a constant.
+    history_ : tuple of Round
+        Every training run; empty for *boolean*.
+    classes_ : numpy.ndarray
+        For *classification*, the labels.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = SculptedMLP(hidden=(16,), edge_step=20).fit(X, y)
+    >>> model.metric_, model.accepted_, model.network_.density < 0.5
+    ('class accuracy', True, True)
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        task: TaskName = "classification",
+        standardise: bool = True,
+        loss: str | LossFunction | None = None,
+        metric: str | MetricFunction | None = None,
+        tolerance: float | None = None,
+        unit_step: float | None = None,
+        edge_step: float | None = None,
+        unit_score: str | Criterion = "published",
+        edge_score: str | Criterion = "published",
+        learning_rate: float | None = None,
+        weight_decay: float = 1e-4,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        trials: int = 1,
+        validation_share: float = 0.25,
+        random_state: int | np.random.Generator | None = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = None,
+        progress: Callable[..., object] | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.task = task
+        self.standardise = standardise
+        self.loss = loss
+        self.metric = metric
+        self.tolerance = tolerance
+        self.unit_step = unit_step
+        self.edge_step = edge_step
+        self.unit_score = unit_score
+        self.edge_score = edge_score
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.trials = trials
+        self.validation_share = validation_share
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+        self.device = device
+        self.progress = progress
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        test: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> SculptedMLP:
+        """Train a network and prune it.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n_samples, n_features)
+        y : array-like, shape (n_samples,) or (n_samples, n_outputs)
+        validation : pair of such arrays, optional
+            Samples that decide how far the network is pruned; by default a share of `X` and `y`. Not for *boolean*.
+        test : pair of such arrays, optional
+            Samples that decide nothing: `history_` holds the metric on them.
+
+        Returns
+        -------
+        SculptedMLP
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or `X` or `y` has the wrong form for the task.
+        """
+        check_choice("task", self.task, [*TASKS])
+        trials = check_int("trials", self.trials, at_least=1)
+        self.__dict__.pop("hierarchy_", None)
+        output_names = _column_names(y)
+        is_numeric = self.task == "regression"
+        inputs, given = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=is_numeric)
+        targets = self._learn_targets(given)
+        rng = self.random_state
+        first = check_int("random_state", rng, at_least=0) if isinstance(rng, int | np.integer) else None
+        if first is None:
+            first = int(np.random.default_rng(rng).integers(2**31))
+        seeds = range(first, first + trials)
+        if self.task == "boolean":
+            self._fit_table(inputs, targets, seeds)
+        else:
+            self._fit_samples(inputs, targets, seeds, validation, test)
+        if self.task == "classification":
+            output_names = [str(label) for label in (self.classes_ if targets.shape[1] > 1 else self.classes_[1:])]
+        self._name_units(output_names)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict labels, numbers, or bits.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples,) or (n_samples, n_outputs)
+            Of the form of the `y` that `fit` got.
+        """
+        outputs = self._outputs(X)
+        if self.task == "classification":
+            place = (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+            labels: NDArray[Any] = self.classes_[place]
+            return labels
+        predicted = outputs if self.task == "regression" else (outputs > 0).astype(np.int64)
+        return predicted[:, 0] if self._is_flat else predicted
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn ships no types
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Predict the probability of each class, or for several bits that each is 1.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of float, shape (n_samples, n_classes) or (n_samples, n_outputs)
+        """
+        outputs = self._outputs(X)
+        if self.task == "classification" and outputs.shape[1] == 1:
+            outputs = np.hstack([-outputs, outputs])
+        is_softmax = self._objective.activation == "softmax"
+        shares: FloatArray = softmax(outputs, axis=1) if is_softmax else expit(outputs)
+        return shares
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Return the metric (`metric_`) on samples.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame, shape (n_samples, n_features)
+        y : array-like, shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        float
+        """
+        outputs = torch.from_numpy(self._outputs(X))
+        return self._objective.measure(outputs, torch.tensor(self._targets(np.asarray(y))))
+
+    @cached_property
+    def hierarchy_(self) -> ModuleHierarchy:
+        """The modules of `network_`."""
+        if "network_" not in vars(self):
+            raise AttributeError("`hierarchy_` exists after `fit`")
+        return detect_modules(self.network_)
+
+    # --- Targets ------------------------------------------------------------------------------------------------------
+
+    def _learn_targets(self, y: NDArray[Any]) -> FloatArray:
+        """Learn classes and scales from `y`; return it as columns of targets."""
+        kind, metric = TASKS[self.task]
+        self._is_flat = y.ndim == 1
+        if self.task == "classification":
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+            self.classes_ = np.unique(y)
+            if len(self.classes_) < 2:
+                raise ValueError("`y` must have two classes or more (got one class)")
+        targets = self._targets(y)
+        self._shift, self._scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
+        if kind == "numbers":
+            self._shift, self._scale = targets.mean(axis=0), _scale(targets)
+        self._objective = Objective.of(kind, n_outputs=targets.shape[1], loss=self.loss, metric=self.metric or metric)
+        self.metric_ = self._objective.metric_name
+        return targets
+
+    def _targets(self, y: NDArray[Any]) -> FloatArray:
+        """Return `y` as columns: numbers, bits, 0 and 1 for two classes, one-hot for more."""
+        if self.task == "classification":
+            y = column_or_1d(y)
+            unknown = ~np.isin(y, self.classes_)
+            if unknown.any():
+                raise ValueError(f"`y` must have labels that `fit` has seen (got {y[unknown][0]!r})")
+            place = np.searchsorted(self.classes_, y)
+            return np.eye(len(self.classes_))[place] if len(self.classes_) > 2 else place[:, None].astype(np.float64)
+        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if self.task != "regression" and not np.isin(targets, (0, 1)).all():
+            wrong = targets[~np.isin(targets, (0, 1))][0]
+            raise ValueError(f"`y` must have bits 0 and 1 for the task {self.task} (got {wrong:g})")
+        return targets
+
+    # --- Training -----------------------------------------------------------------------------------------------------
+
+    def _fit_samples(
+        self,
+        X: FloatArray,
+        targets: FloatArray,
+        seeds: range,
+        validation: tuple[ArrayLike, ArrayLike] | None,
+        test: tuple[ArrayLike, ArrayLike] | None,
+    ) -> None:
+        """Sculpt one wide network for each seed."""
+        tested = (X[:0], targets[:0]) if test is None else self._other(*test)
+        if validation is None:
+            X, held_X, targets, held = self._split(X, targets, seed=seeds[0])
+        else:
+            held_X, held = self._other(*validation)
+        shift, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
+        if self.standardise:
+            shift, scale = X.mean(axis=0), _scale(X)
+
+        def table(inputs: FloatArray, outputs: FloatArray) -> Task:
+            return Task(
+                inputs=torch.tensor((inputs - shift) / scale, dtype=torch.float32, device=self.device),
+                targets=torch.tensor((outputs - self._shift) / self._scale, dtype=torch.float32, device=self.device),
+            )
+
+        data = SplitTask(
+            train=table(X, targets),
+            validation=table(held_X, held),
+            test=table(*tested),
+            outputs=self._objective.kind,
+        )
+        batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, len(X) // STEPS))
+        batch = batch if self.batch_size is None else self.batch_size
+        epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, TRAINING * batch // len(X)))
+        epochs = epochs if self.epochs is None else self.epochs
+        defaults = {"learning_rate": LEARNING_RATE, "batch_size": batch, "epochs": epochs, "tolerance": TOLERANCE}
+        settings = WideSettings(
+            give_up=max(1, epochs // GIVE_UP),
+            loss=self._objective.loss,
+            metric=self._objective.metric,
+            **defaults | self._given("tolerance", "unit_step", "edge_step", *ADAM),
+        )
+        found = [
+            sculpt_wide(
+                data,
+                hidden=self.hidden,
+                seed=seed,
+                settings=settings,
+                unit_score=self.unit_score,
+                edge_score=self.edge_score,
+                checkpoint=self._checkpoint(seed, seeds),
+                progress=self.progress,
+            )
+            for seed in seeds
+        ]
+        best = _best([out.network for out in found])
+        out: WideResult = found[best]
+        self.history_: tuple[Round, ...] = out.rounds
+        self.accepted_, self.threshold_, self.baseline_ = out.network.accepted, out.threshold, out.baseline
+        self.dense_ = out.rounds[0].validation
+        self._build(out.network, shift, scale)
+        outputs = torch.from_numpy(self._outputs_of(held_X))
+        self.metrics_ = {
+            name: METRICS[name](outputs, torch.from_numpy(held)) for name in APPLIES[self._objective.kind]
+        } | {self.metric_: out.network.accuracy}
+
+    def _fit_table(self, X: FloatArray, targets: FloatArray, seeds: range) -> None:
+        """Sculpt many small networks on a whole truth table."""
+        if self.loss is not None or self.metric is not None:
+            raise ValueError('`loss` and `metric` must be None for the task "boolean"')
+        threshold = 1 - (self.tolerance or 0)
+        found = sculpt(
+            (X, targets),
+            hidden=self.hidden,
+            seeds=seeds,
+            unit_steps=UNIT_STEPS if self.unit_step is None else [self.unit_step],
+            edge_steps=EDGE_STEPS if self.edge_step is None else [self.edge_step],
+            settings=TrainSettings(accuracy_threshold=threshold, **self._given(*ADAM)),
+            unit_score=self.unit_score,
+            edge_score=self.edge_score,
+            checkpoint=self.checkpoint,
+            device=self.device,
+            progress=self.progress,
+        )
+        network = found.networks[0] if found.consensus is None else found.consensus.network
+        wanted = torch.from_numpy(targets)
+        self.history_ = ()
+        self.accepted_, self.threshold_ = network.accepted, threshold
+        self._build(network, np.zeros(X.shape[1]), np.ones(X.shape[1]))
+        outputs = torch.from_numpy(self._outputs_of(X))
+        self.metrics_ = {name: METRICS[name](outputs, wanted) for name in APPLIES["bits"]}
+        self.baseline_ = self._objective.baseline(wanted, wanted)
+        self.dense_ = float("nan")
+
+    def _other(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return other samples as inputs and targets."""
+        return validate_data(self, X, dtype=np.float64, reset=False), self._targets(np.asarray(y))
+
+    def _split(self, X: FloatArray, targets: FloatArray, *, seed: int) -> list[FloatArray]:
+        """Split samples into those to train on and those that decide; classes keep their shares where possible."""
+        share = check_number(
+            "validation_share", self.validation_share, lambda x: 0 < x < 1, wanted="a number in (0, 1)"
+        )
+        n_held = max(1, round(share * len(X)))
+        if len(X) - n_held < 1:
+            raise ValueError(f"`X` must have two samples or more (got n_samples = {len(X)})")
+        strata = None
+        if self.task == "classification":
+            labels = targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0]
+            counts = np.unique(labels, return_counts=True)[1]
+            if counts.min() > 1 and min(n_held, len(X) - n_held) >= len(counts):
+                strata = labels
+        parts = train_test_split(X, targets, test_size=n_held, stratify=strata, random_state=seed % 2**32)
+        return list(parts)
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        """Return the parameters of these names that are not None."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _checkpoint(self, seed: int, seeds: range) -> Path | None:
+        """Return the checkpoint of a trial."""
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
+        return path if len(seeds) == 1 else path.with_name(f"{path.stem}-{seed}{path.suffix}")
+
+    # --- The network --------------------------------------------------------------------------------------------------
+
+    def _build(self, network: SculptedNetwork, shift: FloatArray, scale: FloatArray) -> None:
+        """Make the graph of a network, with the scaling of inputs and outputs in its weights and biases."""
+        weights = [weight.astype(np.float64) for weight in network.weights]
+        biases = [bias.astype(np.float64) for bias in network.biases]
+        weights[0] /= scale
+        biases[0] -= weights[0] @ shift
+        weights[-1] *= self._scale[:, None]
+        biases[-1] = biases[-1] * self._scale + self._shift
+        activations = ["relu"] * (len(weights) - 1) + [self._objective.activation]
+        self.network_ = LayeredDAG.from_masks(network.masks, weights=weights, biases=biases, activations=activations)
+
+    def _name_units(self, output_names: Sequence[str] | None) -> None:
+        """Name inputs and outputs where names are known, and say if nothing could be pruned."""
+        dag, features = self.network_, getattr(self, "feature_names_in_", None)
+        changes: dict[str, Any] = {}
+        if features is not None or output_names is not None:
+            names = unit_names(dag, inputs=() if features is None else list(features), outputs=output_names or ())
+            changes["unit_names"] = np.array(names)
+        if not self.accepted_:
+            better = "is no better than a constant" if self.task != "boolean" else "does not learn the table"
+            changes["notes"] = (*dag.notes, f"not pruned: the dense network {better} ({self.metric_})")
+        self.network_ = dataclasses.replace(dag, **changes)
+
+    def _outputs(self, X: ArrayLike) -> FloatArray:
+        check_is_fitted(self)
+        return self._outputs_of(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _outputs_of(self, X: FloatArray) -> FloatArray:
+        """Return the outputs before their sigmoid or softmax, (n_samples, n_outputs)."""
+        n_layers = self.network_.n_layers
+        values = forward(self.network_, X, activations=["relu"] * (n_layers - 2) + ["identity"])
+        return values[:, -self.network_.layer_sizes[-1] :].copy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "network_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = self.task != "classification"
+        if self.task == "regression":
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        else:
+            is_multilabel = self.task != "classification"
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags(multi_class=not is_multilabel, multi_label=is_multilabel)
+        return tags
+
+
+def _best(networks: Sequence[SculptedNetwork]) -> int:
+    """Return the place of the accepted network with the fewest edges, 0 if none is accepted."""
+    accepted = [network for network in networks if network.accepted]
+    return networks.index(fewest_edges(accepted)) if accepted else 0
+
+
+def _scale(columns: FloatArray) -> FloatArray:
+    """Return the standard deviation of each column, 1 where it is 0 or nearly so."""
+    deviation = columns.std(axis=0)
+    tiny = 10 * np.finfo(np.float64).eps * np.abs(columns).max(axis=0, initial=0)
+    return np.where(deviation > tiny, deviation, 1.0)
+
+
+def _column_names(y: Any) -> list[str] | None:
+    """Return the names of the columns of a pandas Series or DataFrame."""
+    if hasattr(y, "columns"):
+        return [str(name) for name in y.columns]
+    return [str(y.name)] if getattr(y, "name", None) is not None else None

@@ -1,0 +1,191 @@
+"""The schedule of one network: train, prune units, train once more, prune edges; a round is a training run.
+
+`advance` says what to do next; a `Sculptor` says how. `sculpt_wide` and `sculpt_module` are both built on it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from modgraph.checks import check_number, check_share
+from modgraph.sculpt.engine import NEXT_PHASE, Phase
+from modgraph.sculpt.prune import UNUSED, Schedule
+
+Network = TypeVar("Network")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One training run of a network that is pruned.
+
+    Attributes
+    ----------
+    phase : {"dense", "units", "again", "edges"}
+    target : float
+        Percentage of the dense network's units or edges that pruning was to remove; 0 where nothing is pruned.
+    sizes : tuple of int
+        Units of every layer of the trained network, without those on no path.
+    edges : int
+        Number of its edges.
+    density : float
+        Share of the dense network's edges, in [0, 1].
+    epochs : int
+        Passes over the training samples; 0 where they are not counted.
+    metric : str
+        Name of the metric.
+    validation, test : float
+        The metric after the best epoch; `test` is NaN without test samples.
+    accepted : bool
+        Whether `validation` was high enough; if not, the next round starts from the network before this one.
+    seconds : float
+        Wall-clock time.
+    """
+
+    phase: Phase
+    target: float
+    sizes: tuple[int, ...]
+    edges: int
+    density: float
+    epochs: int
+    metric: str
+    validation: float
+    test: float
+    accepted: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        verdict = "accepted" if self.accepted else "rejected"
+        return f"{self.phase}: {self.edges} edges ({self.density:.2%}), {self.metric} {self.validation:.4f}, {verdict}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far a network is pruned: what `WideSettings` and `sculpt_module` have in common."""
+
+    tolerance: float
+    unit_share: float
+    unit_step: float
+    edge_step: float
+
+    def __post_init__(self) -> None:
+        check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
+        check_share("unit_share", self.unit_share)
+        for name in ("unit_step", "edge_step"):
+            check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class State(Generic[Network]):
+    """Everything that the next round needs."""
+
+    network: Network  # the last accepted network
+    dense: float = math.nan  # metric of the dense network
+    threshold: float = -math.inf  # metric from which a network is accepted; −∞ until the dense network is trained
+    phase: Phase | None = "dense"  # phase of the next round; None: finished
+    run: int = 0  # number of training runs of this phase so far
+    schedule: Schedule = UNUSED  # in the phases "units" and "edges"
+    rounds: tuple[Round, ...] = ()  # all rounds so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted(Generic[Network]):
+    """The result of a training run."""
+
+    network: Network  # after its best epoch, or before the first one
+    epochs: int  # passes over the training samples
+    accuracy: float  # the metric on the validation samples
+
+
+class Sculptor(Protocol[Network]):
+    """Trains, prunes and describes one network."""
+
+    @property
+    def n_units(self) -> int:
+        """Hidden units of the dense network that can be pruned; 0: only edges are."""
+
+    @property
+    def n_edges(self) -> int:
+        """Edges of the dense network."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+
+    @property
+    def baseline(self) -> float:
+        """The metric of a constant predictor, which an accepted network must exceed."""
+
+    def describe(self, network: Network) -> tuple[tuple[int, ...], int]:
+        """Return the units of every layer and the number of edges that are left."""
+
+    def prune(self, network: Network, *, phase: Phase, targets: np.ndarray, run: int) -> Network:
+        """Prune units or edges up to percentile `targets` (1,) of the scores in the dense network."""
+
+    def train(self, network: Network, *, phase: Phase, run: int, enough: float) -> Fitted[Network]:
+        """Train the network once; it may end early when its metric stays at `enough`."""
+
+    def test(self, network: Network) -> float:
+        """Return the metric on test samples, NaN without any."""
+
+
+def advance(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+    """Do one round, skip a round that would prune nothing, or go on to the next phase."""
+    phase, network, target = state.phase, state.network, 0.0
+    assert phase is not None
+    if phase in ("units", "edges"):
+        if not state.schedule.running[0]:
+            return _phase_after(state, sculptor, limits)
+        target = float(state.schedule.targets[0])
+        network = sculptor.prune(network, phase=phase, targets=state.schedule.targets, run=state.run)
+        if sculptor.describe(network)[1] == sculptor.describe(state.network)[1]:
+            return replace(state, schedule=state.schedule.after(np.array([True])))
+    start = time.perf_counter()
+    threshold = state.threshold
+    if phase == "units":
+        threshold = max(threshold, state.dense - abs(state.dense) * limits.tolerance * limits.unit_share)
+    fitted = sculptor.train(network, phase=phase, run=state.run, enough=math.inf if phase == "dense" else threshold)
+    if phase == "dense":
+        dense = fitted.accuracy
+        beats_baseline = math.nextafter(sculptor.baseline, math.inf)
+        threshold = max(dense - abs(dense) * limits.tolerance, beats_baseline)
+        state = replace(state, dense=dense, threshold=threshold)
+    sizes, edges = sculptor.describe(network)
+    done = Round(
+        phase=phase,
+        target=target,
+        sizes=sizes,
+        edges=edges,
+        density=edges / sculptor.n_edges,
+        epochs=fitted.epochs,
+        metric=sculptor.metric,
+        validation=fitted.accuracy,
+        test=sculptor.test(fitted.network),
+        accepted=fitted.accuracy >= threshold,
+        seconds=time.perf_counter() - start,
+    )
+    state = replace(state, run=state.run + 1, rounds=(*state.rounds, done))
+    if done.accepted or phase == "dense":
+        state = replace(state, network=fitted.network)
+    if phase == "dense" and not done.accepted:  # no better than a constant: nothing can be pruned
+        return replace(state, phase=None)
+    if phase in ("dense", "again"):
+        return _phase_after(state, sculptor, limits)
+    return replace(state, schedule=state.schedule.after(np.array([done.accepted])))
+
+
+def _phase_after(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+    """Return the state at the start of the next phase."""
+    assert state.phase is not None
+    phase, schedule = NEXT_PHASE[state.phase], state.schedule
+    if phase == "units" and not sculptor.n_units:
+        phase = "edges"
+    if phase == "units":
+        schedule = Schedule.start([limits.unit_step], smallest=100 / sculptor.n_units)
+    elif phase == "edges":
+        schedule = Schedule.start([limits.edge_step], smallest=100 / sculptor.n_edges)
+    return replace(state, phase=phase, run=0, schedule=schedule)

@@ -1,0 +1,139 @@
+"""Losses, their slopes, metrics and baselines, against torch's autograd and scikit-learn."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from torch import Tensor
+from torch.nn import functional as F
+
+from modgraph.sculpt import Task
+from modgraph.sculpt.objective import LOSSES, METRICS, Kind, Objective
+from modgraph.sculpt.prune import edge_change, scored, unit_score
+from modgraph.sculpt.stack import activations, edges_of
+from tests.test_sculpt_stack import SIZES, pruned_stack
+
+N = 40
+
+
+def kind_of(loss: str) -> Kind:
+    return {"binary cross-entropy": "bits", "softmax cross-entropy": "classes"}.get(loss, "numbers")  # type: ignore[return-value]
+
+
+def drawn(kind: Kind, n_outputs: int = 3) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of a kind."""
+    generator = torch.Generator().manual_seed(3)
+    outputs = torch.randn(N, n_outputs, generator=generator)
+    if kind == "numbers":
+        return outputs, outputs + torch.randn(N, n_outputs, generator=generator)
+    if kind == "classes":
+        return outputs, F.one_hot(torch.randint(n_outputs, (N,), generator=generator)).float()
+    return outputs, torch.randint(2, (N, n_outputs), generator=generator).float()
+
+
+def huber(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.huber_loss(outputs, targets, delta=0.5)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, huber])
+def test_slopes_are_autograds_sample_by_sample(loss: object) -> None:
+    kind = kind_of(loss) if isinstance(loss, str) else "numbers"
+    objective = Objective.of(kind, n_outputs=3, loss=loss)  # type: ignore[arg-type]
+    outputs, targets = drawn(kind)
+    slopes = objective.slopes(outputs, targets)
+    for row in range(N):
+        one = outputs[row : row + 1].clone().requires_grad_()
+        objective.mean_loss(one, targets[row : row + 1]).backward()
+        assert one.grad is not None
+        torch.testing.assert_close(slopes[row : row + 1], one.grad)
+
+
+def test_metrics_are_those_of_scikit_learn() -> None:
+    outputs, bits = drawn("bits")
+    guess = (outputs > 0).numpy()
+    assert METRICS["bit accuracy"](outputs, bits) == pytest.approx((guess == bits.numpy()).mean())
+    assert METRICS["all-bits accuracy"](outputs, bits) == pytest.approx(metrics.accuracy_score(bits.numpy(), guess))
+    outputs, classes = drawn("classes")
+    labels = classes.argmax(1)
+    right = metrics.accuracy_score(labels, outputs.argmax(1))
+    assert METRICS["class accuracy"](outputs, classes) == METRICS["class accuracy"](outputs, labels)
+    assert METRICS["class accuracy"](outputs, labels) == pytest.approx(right)
+    assert METRICS["class accuracy"](outputs[:, :1], bits[:, :1]) == METRICS["bit accuracy"](
+        outputs[:, :1], bits[:, :1]
+    )
+    outputs, numbers = drawn("numbers")
+    assert METRICS["R²"](outputs, numbers) == pytest.approx(metrics.r2_score(numbers, outputs), abs=1e-6)
+    assert METRICS["R²"](outputs * 0 + 1, numbers * 0 + 1) == 1
+    assert METRICS["R²"](outputs, numbers * 0 + 1) == 0
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_no_constant_is_better_than_the_baseline(kind: Kind) -> None:
+    """The mean row, the most frequent row, and every row of the targets as a constant guess."""
+    _, targets = drawn(kind)
+    for metric in {"bits": ["bit accuracy", "all-bits accuracy"], "classes": ["class accuracy"]}.get(kind, ["R²"]):
+        objective = Objective.of(kind, n_outputs=3, metric=metric)
+        baseline = objective.baseline(targets, targets)
+        for row in targets:
+            guess = row if kind == "numbers" else row - 0.5
+            assert objective.measure(guess.expand_as(targets), targets) <= baseline
+    assert baseline >= 0
+
+
+def test_an_all_zero_network_is_no_better_than_the_baseline_on_digits() -> None:
+    """Ten one-hot outputs: nothing at all has 90 % of the bits right, and a tenth of the classes."""
+    targets = F.one_hot(torch.arange(10).repeat(5)).float()
+    bits = Objective.of("bits", n_outputs=10)
+    assert bits.baseline(targets, targets) == pytest.approx(0.9)
+    assert Objective.of("classes", n_outputs=10).baseline(targets, targets) == pytest.approx(0.1)
+
+
+def mean_loss(stack_row: int, parameters: Tensor, task: Task, objective: Objective) -> Tensor:
+    stack = pruned_stack(11).select([stack_row])
+    changed = type(stack)(sizes=stack.sizes, parameters=parameters, kept=stack.kept)
+    return objective.mean_loss(activations(changed, task.inputs)[-1][0], task.targets)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, huber])
+def test_taylor_scores_are_first_order_changes_of_the_loss(loss: object) -> None:
+    kind = kind_of(loss) if isinstance(loss, str) else "numbers"
+    objective = Objective.of(kind, n_outputs=2, loss=loss)  # type: ignore[arg-type]
+    stack = pruned_stack(11)
+    task = Task(inputs=torch.randn(N, SIZES[0]), targets=drawn(kind, 2)[1])
+    scores = edge_change(stack, task, objective=objective)
+    for row in range(stack.n_networks):
+        parameters = stack.parameters[row : row + 1].clone().requires_grad_()
+        mean_loss(row, parameters, task, objective).backward()
+        assert parameters.grad is not None
+        wanted = edges_of((parameters.grad * parameters).abs(), SIZES).detach()
+        torch.testing.assert_close(scores[row : row + 1], wanted, rtol=1e-4, atol=1e-6)
+    signed, published = (unit_score(stack, task, objective=objective, signed=signed) for signed in (True, False))
+    assert (signed <= published + 1e-6).all()
+    assert (signed < published - 1e-4).any()
+
+
+def test_random_scores_depend_on_the_key_only_and_spare_what_is_pruned() -> None:
+    stack = pruned_stack(11)
+    task = Task(inputs=torch.ones(2, SIZES[0]), targets=torch.ones(2, SIZES[-1]))
+    keys = [(row, 4, 0) for row in range(stack.n_networks)]
+    for phase in ("units", "edges"):
+        scores = scored(phase, "random", stack, task, keys=keys)
+        alone = scored(phase, "random", stack.select([1]), task, keys=keys[1:2])
+        assert torch.equal(scores[1:2], alone)
+        assert not torch.equal(scores[0], scores[1])
+        present = edges_of(stack.kept, SIZES) if phase == "edges" else scored(phase, lambda s, _: torch.ones(
+            s.n_networks, sum(SIZES[1:-1])), stack, task, keys=keys) > 0  # fmt: skip
+        assert ((scores > 0) == present).all()
+
+
+def test_scores_of_a_wrong_shape_are_refused() -> None:
+    stack = pruned_stack(11)
+    task = Task(inputs=torch.ones(2, SIZES[0]), targets=torch.ones(2, SIZES[-1]))
+    with pytest.raises(ValueError, match="the scores of edges must be finite numbers ≥ 0 of shape"):
+        scored("edges", lambda s, _: torch.ones(s.n_networks, 3), stack, task, keys=[])
+    with pytest.raises(ValueError, match="the scores of edges must be finite"):
+        scored("edges", lambda s, _: edges_of(s.parameters, s.sizes) * np.nan, stack, task, keys=[])

@@ -26,6 +26,7 @@ ORDER = (
     ("influence",),
     ("cluster",),
     ("modules",),
+    ("many",),
     ("interventions",),
     ("compare", "stability", "subspace", "verify"),
     ("evidence",),

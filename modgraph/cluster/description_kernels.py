@@ -225,6 +225,7 @@ def block_edges(
 
 @njit(cache=True)
 def cost_at(costs: EdgeCosts, block: int) -> EdgeCost:  # pragma: no cover (compiled)
+    """Return the costs for one block at the other end."""
     return EdgeCost(
         float(costs.place[block]),
         float(costs.edge[block]),

@@ -86,6 +86,7 @@ def test_subspaces_of_the_same_units_are_told_apart(n_modules: int, depth: int, 
     dag, inputs, outputs = superposed(n_modules, 1, width=30 * n_modules, depth=depth, keep=keep)
     found = detect_modules(dag)
     assert found.settings["features"].startswith("influence: ")
+    assert f"{n_modules} groups of inputs" in found.settings["features"]
     assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
     assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
     # Inputs and outputs of a module are in the same one.

@@ -84,19 +84,15 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
             changed = copy.deepcopy(tree)
             node = list(ast.walk(changed))[number]
             if isinstance(node, ast.Constant) and type(node.value) is int:
-                change = f"{node.value} -> {node.value + 1}"
                 node.value += 1
             elif isinstance(node, ast.Compare) and type(node.ops[part]) in SWAPS:
-                new = SWAPS[type(node.ops[part])]
-                change = f"{type(node.ops[part]).__name__} -> {new.__name__}"
-                node.ops[part] = new()  # type: ignore[call-overload]
+                node.ops[part] = SWAPS[type(node.ops[part])]()  # type: ignore[call-overload]
             elif isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in SWAPS:
-                new = SWAPS[type(node.op)]
-                change = f"{type(node.op).__name__} -> {new.__name__}"
-                node.op = new()  # type: ignore[assignment]
+                node.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
             else:
                 continue
-            yield getattr(node, "lineno", 0), change, ast.unparse(changed)
+            change = f"{ast.unparse(original)} -> {ast.unparse(node)}, column {node.end_col_offset}"
+            yield node.lineno, change, ast.unparse(changed)
 
 
 class Times:

@@ -28,7 +28,7 @@ _JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 # Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
 _TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}
 _WEIGHT = re.compile(
-    r"\.(parametrizations\.)?weight(_orig|\.original)?$"
+    r"\.(parametrizations\.)?weight(_orig|_mask|\.original)?$"
 )  # at the end of the name of a layer's weights
 _CONSTANT: Mapping[str, Callable[..., NDArray[Any]]] = {
     "mul": np.multiply,
@@ -118,6 +118,8 @@ class _Program:
     def step(self, ops: TorchOperations, node: Any) -> None:
         """Apply one node."""
         called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
+        if called.startswith("_assert"):
+            return
         given = [(one["name"], one["arg"], one.get("kind", 1)) for one in node["inputs"]]
         used = [arg["as_tensor"]["name"] for _, arg, _ in given if "as_tensor" in arg]
         name = next((self.layers[one] for one in used if self.layers.get(one)), str(node.get("name") or called))
@@ -154,7 +156,7 @@ class _Program:
             return [self.argument({"as_tensor": one}) for one in value]
         if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"):
             return value
-        return None if kind == "as_none" else UNKNOWN
+        return UNKNOWN if kind.startswith("as_sym") else None  # None, a type of numbers, a device
 
 
 def _constant(called: str, given: list[Any]) -> Any:

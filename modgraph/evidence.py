@@ -42,6 +42,7 @@ from modgraph.files import replacing
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy
 from modgraph.null import shuffle_weights, swap_edges
+from modgraph.paths import paths
 from modgraph.stability import Detection, detection_of, features_of, hierarchy_of, in_parallel, stability
 
 Progress = Callable[[int, int], None]
@@ -52,6 +53,8 @@ CLEAR: Final = 6.0  # standard deviations that are clear
 ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end it (h of Besag and Clifford)
 MOST_NULL: Final = 199  # null networks at most
 
+SURE: Final = 0.9  # confidence from which on summaries count a module as sure
+LEAST_BOUND: Final = 1e-12  # smallest bound that summaries name
 EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
 MOST_DENSE: Final = 400  # units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method
 EIGENVALUE_ERROR: Final = 1e-11  # relative error of the eigenvalue by Lanczos' method
@@ -91,7 +94,8 @@ class Significance:
         How far the statistic is above its mean in null networks, in their standard deviations; NaN without any.
     statistic : float
         How modular the network is: `largest_eigenvalue`, 0…1 (wiring) or modularity above chance (influence). With
-        ``n_null=0`` the bits that the clusters save in the description of the network.
+        ``n_null=0`` the bits that the clusters save in the description of the network. The hourglass score for
+        `hourglass_significance`.
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}
@@ -112,21 +116,27 @@ class Significance:
         """Number of null networks."""
         return len(self.null)
 
+    @property
+    def p_text(self) -> str:
+        """The p-value as text: "p = 0.05", or "p ≤ 1e-12" where it is a bound."""
+        return f"p ≤ {max(self.p_value, LEAST_BOUND):.2g}" if self.kind == "none" else f"p = {self.p_value:.2g}"
+
     def summary(self) -> str:
         """Say the result in one line."""
         if self.kind == "none":
             if self.statistic <= 0:
                 return "evidence: none beyond what degrees explain (no null networks drawn)"
-            bound = f"{self.p_value:.2g}" if self.p_value >= 1e-12 else "1e-12"
-            return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with p ≤ {bound}"
+            return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with {self.p_text}"
         if not self.n_null:
-            return f"evidence: p = {self.p_value:.2g} beside networks with {self.kind}"
-        sure = sum(module.confidence >= 0.9 for module in self.modules)
-        return (
-            f"evidence: p = {self.p_value:.2g} beside {self.n_null} networks with {self.kind}, "
-            f"{self.effect_size:.1f} standard deviations above them; {sure} of {len(self.modules)} modules "
-            "with confidence ≥ 0.9"
+            return f"evidence: {self.p_text} beside networks with {self.kind}"
+        line = (
+            f"evidence: {self.p_text} beside {self.n_null} networks with {self.kind}, "
+            f"{self.effect_size:.1f} standard deviations above them"
         )
+        if not self.modules:
+            return line
+        sure = sum(module.confidence >= SURE for module in self.modules)
+        return f"{line}; {sure} of {len(self.modules)} modules with confidence ≥ {SURE}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as numbers, texts and lists, for JSON; None for what is not finite."""
@@ -212,18 +222,14 @@ def significance(
     values, largest_marks = _null_values(
         comparison, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
     )
-    exceeding = values >= observed - EQUAL
-    n, count = len(values), int(exceeding.sum())
-    stopped = n_null is None and count >= ENOUGH_EXCEEDING
-    p_value = count / n if stopped else (1 + count) / (1 + n)
-    module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + n) for mark in marks]
+    module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + len(values)) for mark in marks]
     stable = np.full(found.n_modules, np.nan)
     if n_resamples:
         stable = stability(
             found, n_resamples=n_resamples, random_state=stability_seed, detect=detect, n_jobs=n_jobs
         ).module_confidence
     return Significance(
-        p_value=p_value,
+        p_value=_p_value(observed, values, n_null),
         effect_size=_effect(observed, values),
         statistic=observed,
         null=read_only(values),
@@ -232,6 +238,60 @@ def significance(
             ModuleEvidence(id=number, p_value=p, confidence=float(np.fmin(stable[number], 1 - p)))
             for number, p in enumerate(module_p)
         ),
+    )
+
+
+def hourglass_significance(
+    dag: LayeredDAG,
+    *,
+    n_null: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    progress: Progress | None = None,
+) -> Significance:
+    """Compare the hourglass score of a network with those of networks in which every unit keeps its degrees.
+
+    A waist that sizes and degrees explain, such as a narrow layer, is in the null networks too. So a small p-value says
+    that the edges between the layers lead more paths through few units than their degrees do.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    n_null, random_state, progress
+        As for `significance`; at least one null network.
+
+    Returns
+    -------
+    Significance
+        Of `PathCounts.hourglass`; without modules.
+
+    Examples
+    --------
+    A narrow layer makes an hourglass, as it does with these degrees in any wiring:
+
+    >>> dag = LayeredDAG.from_masks([np.ones((2, 9)), np.ones((9, 2))])
+    >>> found = hourglass_significance(dag)
+    >>> round(found.statistic, 2), found.p_value
+    (0.78, 1.0)
+    """
+    if n_null is not None:
+        check_int("n_null", n_null, at_least=1)
+    trimmed = dag.trim()
+    seed = int(np.random.default_rng(random_state).integers(1 << 63))
+    observed = paths(trimmed).hourglass
+    drawn: list[float] = []
+    while (needed := _needed(observed, np.array(drawn), n_null)) is None:
+        null = swap_edges(trimmed, random_state=np.random.default_rng([seed, len(drawn)]))
+        drawn.append(paths(null).hourglass)
+        if progress is not None:
+            progress(len(drawn), MOST_NULL if n_null is None else n_null)
+    values = np.array(drawn[:needed])
+    return Significance(
+        p_value=_p_value(observed, values, n_null),
+        effect_size=_effect(observed, values),
+        statistic=observed,
+        null=read_only(values),
+        kind="swapped edges",
+        modules=(),
     )
 
 
@@ -361,6 +421,12 @@ def _saved_bits(dag: LayeredDAG, clusters: IntArray) -> float:
     if dag.n_edges == 0:
         return 0.0
     return description_length(dag, np.zeros_like(clusters)) - description_length(dag, clusters)
+
+
+def _p_value(observed: float, values: FloatArray, n_null: int | None) -> float:
+    """Return the p-value; where the sequential rule ended it, that of Besag and Clifford."""
+    n, count = len(values), int((values >= observed - EQUAL).sum())
+    return count / n if n_null is None and count >= ENOUGH_EXCEEDING else (1 + count) / (1 + n)
 
 
 def _effect(observed: float, values: FloatArray) -> float:

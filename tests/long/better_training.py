@@ -29,7 +29,7 @@ FUNCTIONS = {
     "overlap_2_use_2": ("inputs", "36/36"),
     "levels_use_2": ("exact", "12/12"),
 }
-SEEDS = range(100, 104)
+SEEDS = range(100, 108)
 
 
 def main() -> None:

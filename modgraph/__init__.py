@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modgraph.compare import ClusteringComparison, compare_clusterings
     from modgraph.dag import LayeredDAG
     from modgraph.draw import draw
-    from modgraph.evidence import ModuleEvidence, Significance, significance
+    from modgraph.evidence import ModuleEvidence, Significance, hourglass_significance, significance
     from modgraph.forward import forward
     from modgraph.influence import influence
     from modgraph.io import (
@@ -70,6 +70,7 @@ __all__ = [
     "from_estimator",
     "from_module",
     "functions",
+    "hourglass_significance",
     "influence",
     "io",
     "load_hierarchy",
@@ -91,7 +92,7 @@ _ROOMS = {
     "compare": ("ClusteringComparison", "compare_clusterings"),
     "dag": ("LayeredDAG",),
     "draw": ("draw",),
-    "evidence": ("ModuleEvidence", "Significance", "significance"),
+    "evidence": ("ModuleEvidence", "Significance", "hourglass_significance", "significance"),
     "forward": ("forward",),
     "influence": ("influence",),
     "io": (

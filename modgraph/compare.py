@@ -82,7 +82,7 @@ class ClusteringComparison:
             "clusters": [" ".join(map(str, counts)) for counts in self.clusters],
             "modules": [str(count) for count in self.n_modules],
             "bits": [f"{bits:.0f}" for bits in self.bits],
-            "p": [f"{'≤ ' * (one.kind == 'none')}{one.p_value:.2g}" for one in self.evidence],
+            "evidence": [one.p_text for one in self.evidence],
         }
         if any(one.n_null for one in self.evidence):
             columns["effect"] = [f"{one.effect_size:.1f}" for one in self.evidence]
@@ -131,9 +131,9 @@ def compare_clusterings(
     --------
     >>> halves = np.kron(np.eye(2), np.ones((2, 2)))
     >>> print(compare_clusterings(LayeredDAG.from_masks([halves, halves]), methods=["linkage", "published"]))
-    method     clusters  modules  bits  p    seconds  ami linkage  ami published
-    linkage    2 2       2        46    ≤ 1  ...  1.000        1.000
-    published  2 2       2        46    ≤ 1  ...  1.000        1.000
+    method     clusters  modules  bits  evidence  seconds  ami linkage  ami published
+    linkage    2 2       2        46    p ≤ 1     ...  1.000        1.000
+    published  2 2       2        46    p ≤ 1     ...  1.000        1.000
     """
     from sklearn.metrics import adjusted_mutual_info_score  # half a second to load
 

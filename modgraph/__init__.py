@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         save_hierarchy,
         save_network,
     )
+    from modgraph.many import detect_many
     from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
     from modgraph.paths import PathCore, PathCounts, paths
     from modgraph.pixels import draw_pixels
@@ -60,6 +61,7 @@ __all__ = [
     "cluster",
     "compare_clusterings",
     "criteria",
+    "detect_many",
     "detect_modules",
     "draw",
     "draw_pixels",
@@ -101,6 +103,7 @@ _ROOMS = {
         "save_hierarchy",
         "save_network",
     ),
+    "many": ("detect_many",),
     "modules": ("Module", "ModuleGraph", "ModuleHierarchy", "detect_modules"),
     "paths": ("PathCore", "PathCounts", "paths"),
     "pixels": ("draw_pixels",),
@@ -118,7 +121,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"modgraph.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
-    if name == "detect_modules":
+    if name in ("detect_many", "detect_modules"):
         importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value

@@ -53,9 +53,9 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
             return
         typer.echo(f"{error}")
         typer.echo(f"{counted(len(blocks), 'part')} can be read, each with --block NAME:")
-        for name, sizes in blocks.items():
-            shown = " → ".join(map(str, sizes[:_SHOWN_SIZES])) + (" → …" if len(sizes) > _SHOWN_SIZES else "")
-            typer.echo(f"  {name}: {shown}")
+        for block, widths in blocks.items():
+            shown = " → ".join(map(str, widths[:_SHOWN_SIZES])) + (" → …" if len(widths) > _SHOWN_SIZES else "")
+            typer.echo(f"  {block}: {shown}")
         return
     trimmed = dag.trim()
     activations = None

@@ -15,7 +15,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
 from modgraph.io.build import finish
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.ops import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
 from modgraph.io.request import Request
 from modgraph.io.torch_module import SUPPORTED
 from modgraph.io.torch_ops import UNKNOWN, TorchOperations, flat

@@ -19,6 +19,8 @@ from modgraph.experiments.reproduce import settings_of
 from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import RANDOM, Trial, sweep, target_of
 from modgraph.files import write_whole
+from modgraph.functions import FunctionGraph
+from modgraph.modules import ModuleHierarchy
 from modgraph.sculpt import TrainSettings, consensus
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class FunctionResult:
     certified : bool
         Whether that hierarchy has several modules and interventions certify all of them: it is a true decomposition
         (see `modgraph.experiments.judged.n_certified`).
+    coarser : bool
+        Whether it has several modules, and its groups of inputs and of outputs are unions of the drawn ones.
     votes : float
         Its share of the votes.
     """
@@ -78,6 +82,7 @@ class FunctionResult:
     any: float
     answer: bool
     certified: bool
+    coarser: bool
     votes: float
 
 
@@ -150,12 +155,14 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
     if agreed is None:
         return []
     judged = [one for trial in trials if (one := judge(store, trial)).chosen >= 0]
-    name, n_modules = trials[0].function, agreed.hierarchy.n_modules
-    certified = n_modules > 1 and n_certified(agreed.hierarchy, target_of(name)) == n_modules
+    name, found = trials[0].function, agreed.hierarchy
+    target = target_of(name)
+    certified = found.n_modules > 1 and n_certified(found, target) == found.n_modules
+    coarser = found.n_modules > 1 and _is_coarser(found, target)
     kind = json.loads(name.removeprefix(RANDOM))
     results = []
     for criterion in CRITERIA:
-        found = agreement(judged, criterion)
+        together = agreement(judged, criterion)
         rights = [(trial.right[criterion], trial.edges == trial.edges.min()) for trial in judged]
         results.append(
             FunctionResult(
@@ -166,14 +173,22 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
                 reuse=kind["reuse"],
                 trials=len(judged),
                 fewest_edges=float(np.mean([right[sparsest].mean() for right, sparsest in rights])),
-                agreed=float(found.right.mean()),
+                agreed=float(together.right.mean()),
                 any=float(np.mean([right.any() for right, _ in rights])),
-                answer=found.answer,
+                answer=together.answer,
                 certified=certified,
-                votes=found.share,
+                coarser=coarser,
+                votes=together.share,
             )
         )
     return results
+
+
+def _is_coarser(found: ModuleHierarchy, target: FunctionGraph) -> bool:
+    """Whether inputs, and outputs, that belong together in the target have the same label."""
+    first, last = (found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1))
+    ends = ((first, target.input_partition()), (last, target.output_partition()))
+    return all(len(np.unique(labels[list(group)])) == 1 for labels, partition in ends for group in partition)
 
 
 def page(results: Sequence[FunctionResult], *, command: str) -> str:
@@ -203,13 +218,20 @@ def page(results: Sequence[FunctionResult], *, command: str) -> str:
     lines += ["", "## Confidence", ""]
     lines += write.paragraph(
         "Share of the functions whose hierarchy with most votes is right, by its share of the votes. *True*: it is "
-        "exact, or it has several modules and interventions certify all of them."
+        "exact, or it has several modules and interventions certify all of them. *Coarser*: it has several modules, "
+        "and its groups of inputs and of outputs are unions of the drawn ones, as where a layer computes two levels "
+        "at once."
     )
-    lines += ["", *write.markdown_table(["votes", "functions", *CRITERIA, "true"], _confidence(results)), ""]
+    lines += [
+        "",
+        *write.markdown_table(["votes", "functions", *CRITERIA, "true", "true or coarser"], _confidence(results)),
+        "",
+    ]
     exact = [one for one in results if one.criterion == "exact"]
     for wanted, wrong in (
         ("exact", [one for one in exact if not one.answer]),
         ("true", [one for one in exact if not (one.answer or one.certified)]),
+        ("true or coarser", [one for one in exact if not (one.answer or one.certified or one.coarser)]),
     ):
         flagged = sum(one.votes < BINS[1] for one in wrong)
         lines.append(f"Of the {len(wrong)} answers that are not {wanted}, {flagged} have less than half of the votes.")
@@ -249,6 +271,7 @@ def _confidence(results: Sequence[FunctionResult]) -> list[list[str]]:
         inside = [one for one in results if low <= one.votes < high or one.votes == high == 1]
         answers = [[one.answer for one in inside if one.criterion == criterion] for criterion in CRITERIA]
         answers.append([one.answer or one.certified for one in inside if one.criterion == "exact"])
+        answers.append([one.answer or one.certified or one.coarser for one in inside if one.criterion == "exact"])
         shares = [f"{np.mean(some):.2f}" if some else "–" for some in answers]
         rows.append([f"{low:g}–{high:g}", str(len(answers[0])), *shares])
     return rows

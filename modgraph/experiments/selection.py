@@ -343,11 +343,11 @@ def figure(cells: Sequence[SelectionCell]) -> Figure:
 
     write.bars(
         ax,
-        ["\n".join(name) for name in families],
+        ["\n".join(name).replace(", ", "\n") for name in families],
         {"together (95 %)": means("together"), "fewest edges": means("fewest edges"), "any": means("any")},
         colours=(write.HERE, write.HERE_PAPERS_RULE, write.ANY),
         intervals=np.array([_interval(part) for part in families.values()]),
     )
     ax.set_title("Share of trials that end right", fontsize=10)
-    ax.legend(fontsize=8, loc="lower left")
+    result.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return result

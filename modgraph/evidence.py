@@ -6,8 +6,8 @@
 
 **How modular a network is.** By wiring: the `largest_eigenvalue` of what degrees leave unexplained. It needs no
 partition, so it also sees modules that are too weak to be found unit by unit. By influence: how far the modularity of
-groups of inputs and outputs is above that of networks with shuffled weights (`modgraph.cluster.coclusters`). By attributes: how alike in influence
-the units of a module are (`modgraph.cluster.attributed.likeness`).
+groups of inputs and outputs is above that of networks with shuffled weights (`modgraph.cluster.coclusters`). By
+attributes: how alike in influence the units of a module are (`modgraph.cluster.attributed.likeness`).
 
 **How well a module is marked off.** By how many bits its clusters make their edges more likely than degrees do
 (`modgraph.cluster.description.cluster_bits`).
@@ -96,8 +96,8 @@ class Significance:
         How far the statistic is above its mean in null networks, in their standard deviations; NaN without any.
     statistic : float
         How modular the network is: `largest_eigenvalue`, 0…1 (wiring), modularity above chance (influence) or likeness
-        within modules (attributes). With ``n_null=0`` the bits that the clusters save in the description of the network. The hourglass score for
-        `hourglass_significance`.
+        within modules (attributes). With ``n_null=0`` the bits that the clusters save in the description of the
+        network. The hourglass score for `hourglass_significance`.
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}

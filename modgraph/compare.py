@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modgraph.arrays import FloatArray, read_only
+from modgraph.checks import require
 from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
 from modgraph.dag import LayeredDAG
@@ -50,10 +51,7 @@ class ClusteringComparison:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas ``DataFrame``: a row a method, with a column ``ami_…`` for each method."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("a table for pandas needs it: pip install pandas") from error
+        pandas = require("pandas", purpose="`to_pandas`", extra="table")
         columns: dict[str, Any] = {
             "clusters": self.clusters,
             "n_modules": self.n_modules,
@@ -61,7 +59,8 @@ class ClusteringComparison:
             **{f"ami_{name}": self.ami[:, place] for place, name in enumerate(self.methods)},
             "seconds": self.seconds,
         }
-        return pd.DataFrame(columns, index=pd.Index(self.methods, name="method"))
+        table: pd.DataFrame = pandas.DataFrame(columns, index=pandas.Index(self.methods, name="method"))
+        return table
 
     def __str__(self) -> str:
         head = ["method", "clusters", "modules", "bits", "seconds", *(f"ami {name}" for name in self.methods)]

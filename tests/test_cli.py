@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from modgraph import detect_modules, significance
+from modgraph.checks import missing
 from modgraph.cli import COMMANDS, main
 from modgraph.functions import published, published_names
 from modgraph.io import load_hierarchy, load_network, save_hierarchy
@@ -376,7 +377,7 @@ def test_a_full_disk_is_said_plainly(file: Path) -> None:
 def test_without_typer_the_command_says_what_is_missing() -> None:
     code = "import sys; sys.modules['typer'] = None; import modgraph.__main__ as m; sys.exit(m.main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "modgraph: the command needs typer: pip install 'modgraph-nn[cli]'\n")
+    assert (done.returncode, done.stderr) == (2, f"modgraph: {missing('typer', purpose='the command', extra='cli')}\n")
 
 
 def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Callable
 from typing import Annotated
 
+from modgraph.checks import missing
+
 try:
     import typer
 except ImportError as error:
-    raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
+    raise ImportError(missing("typer", purpose="the command", extra="cli")) from error
 
 from modgraph import compiled
 from modgraph.cli import experiments, modules, show

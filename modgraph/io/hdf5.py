@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modgraph.checks import missing
+
 _SECONDS = 8  # how long reading may take,
 _BYTES_A_SECOND = 10_000_000  # and a second more for each of these many bytes
 _MEMORY = 1 << 30  # bytes of address space, besides four times the file and twice the data sets
@@ -68,7 +70,7 @@ def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
         except subprocess.TimeoutExpired:
             raise ValueError("it is broken: the HDF5 library does not come back from it") from None
         if done.returncode == 3:
-            raise ImportError("reading Keras files needs h5py: pip install 'modgraph-nn[keras]'")
+            raise ImportError(missing("h5py", purpose="reading Keras files", extra="keras"))
         if done.returncode == 2:
             raise ValueError(done.stderr.decode("utf-8", "replace").strip()[-500:] or "it is broken")
         if done.returncode != 0 or copy.stat().st_size > most_bytes + (1 << 26):

@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from modgraph.shown import Shown
+
 if TYPE_CHECKING:
     from modgraph import cluster, functions, io, sculpt
     from modgraph.compare import ClusteringComparison, compare_clusterings
@@ -122,6 +124,14 @@ def __getattr__(name: str) -> Any:
         importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value
+
+
+def _as_html(result: Any) -> str | None:
+    html: str | None = importlib.import_module("modgraph.report.notebook").as_html(result)
+    return html
+
+
+Shown.as_html = staticmethod(_as_html)
 
 
 def __dir__() -> list[str]:

@@ -15,13 +15,14 @@ from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClusteringComparison:
+class ClusteringComparison(Shown):
     """The result of `compare_clusterings`; every field has one entry for each method, in the order of `methods`.
 
     Attributes
@@ -62,7 +63,8 @@ class ClusteringComparison:
         table: pd.DataFrame = pandas.DataFrame(columns, index=pandas.Index(self.methods, name="method"))
         return table
 
-    def __str__(self) -> str:
+    def table(self) -> list[list[str]]:
+        """Return the table as text: the names of the columns, and a row for each method."""
         head = ["method", "clusters", "modules", "bits", "seconds", *(f"ami {name}" for name in self.methods)]
         rows = [
             [
@@ -75,10 +77,13 @@ class ClusteringComparison:
             ]
             for place, name in enumerate(self.methods)
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        return [head, *rows]
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [head, *rows]
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
         )
 
     def __repr__(self) -> str:

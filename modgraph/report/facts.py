@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modgraph.arrays import FloatArray, IntArray
+from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
@@ -65,12 +65,6 @@ def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
         n_layers=n_layers,
         dense_edges=max(ends.shape[1], 1),
     )
-
-
-def dot_sizes(count: IntArray) -> FloatArray:
-    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
-    sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
-    return sizes
 
 
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:

@@ -12,17 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from modgraph.arrays import IntArray
-from modgraph.checks import check_int, require
+from modgraph.checks import check_int
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
-from modgraph.layout import check_image_shape, colours, module_names
+from modgraph.layout import check_image_shape, module_names
 from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy, check_found
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
-from modgraph.report.picture import Picture, picture
+from modgraph.report.picture import Picture, dotted, hex_colours, picture, template
 from modgraph.score import score
 from modgraph.verify import Verification
 
@@ -76,7 +76,7 @@ def report(
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
     check_found(found)
-    jinja2 = require("jinja2", purpose="`report`", extra="report")
+    page = template("page.html", purpose="`report`")
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
 
@@ -97,20 +97,15 @@ def report(
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
 
-    source = files("modgraph.report")
-    script, style, template = (source.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("js", "css", "html"))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = environment.from_string(template).render(
+    script = files("modgraph.report").joinpath("page.js").read_text("utf-8")
+    text = page.render(
         title=clean(title),
-        style=Markup(style),
         script=Markup(script),
         # The content security policy of the page allows this script alone, whatever text a name contains.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=htmlsafe_json_dumps(data, separators=(",", ":")),
         pictures={kind: shown for kind, (shown, _) in drawn.items()},
-        colours=[f"#{bytes(rgb).hex()}" for rgb in np.round(255 * colours(len(modules))).astype(np.uint8)],
+        colours=hex_colours(len(modules)),
         dag=dag,
         n_trimmed=found.dag.n_units - dag.n_units,
         whole=whole,
@@ -159,20 +154,15 @@ def _drawings(
         clusters, of, count = facts.cluster_graph(dag, labels)
         if clusters.n_units <= most:
             dots = [f"{counted(n, 'unit')} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-            shown = _dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
+            shown = dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
             drawn["network"] = shown, _script_graph(clusters, of, shown, names=dots)
     if len(modules) <= most:
         by_level, of = facts.level_graph(modules, found.graph)
         count = np.array([modules[module].units.size for module in of.tolist()])
         levels = [f"level {level}" for level in range(by_level.n_layers)]
-        shown = _dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
+        shown = dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
         drawn["hierarchy"] = shown, _script_graph(by_level, of, shown, names=[texts[module] for module in of.tolist()])
     return drawn
-
-
-def _dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
-    """Draw dots that stand for `count` units each, without names, which their boxes have."""
-    return picture(dag, labels, names=[""] * dag.n_units, sizes=facts.dot_sizes(count), **more)
 
 
 def _script_graph(dag: LayeredDAG, labels: IntArray, shown: Picture, *, names: Sequence[str]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from modgraph.stability import Stability, stability
     from modgraph.subspace import subspaces
     from modgraph.verify import Verification, verify
+    from modgraph.views import draw_flows, draw_matrix
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,8 @@ __all__ = [
     "criteria",
     "detect_modules",
     "draw",
+    "draw_flows",
+    "draw_matrix",
     "draw_pixels",
     "forward",
     "from_arrays",
@@ -111,6 +114,7 @@ _ROOMS = {
     "stability": ("Stability", "stability"),
     "subspace": ("subspaces",),
     "verify": ("Verification", "verify"),
+    "views": ("draw_flows", "draw_matrix"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

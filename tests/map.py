@@ -32,7 +32,7 @@ ORDER = (
     ("score",),
     ("io", "sculpt"),
     ("layout", "marks"),
-    ("pixels",),
+    ("pixels", "views"),
     ("draw",),
     ("report",),
     ("experiments",),

@@ -388,3 +388,11 @@ def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=named)
     assert "_MODGRAPH_COMPLETE" in done.stdout
+
+
+def test_compare_draws_the_clusterings_side_by_side(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "flows.svg"
+    assert main(["compare", str(file), "--methods", "linkage,published", "--out", str(out)]) == 0
+    assert "<!-- linkage (" in out.read_text("utf-8")
+    assert main(["compare", str(file), "--methods", "linkage", "--out", str(tmp_path / "flows.txt")]) == 2
+    assert not (tmp_path / "flows.txt").exists()

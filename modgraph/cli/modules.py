@@ -25,6 +25,7 @@ from modgraph.cli.options import (
 from modgraph.cli.output import print_json, progress_bar, working
 from modgraph.compare import compare_clusterings
 from modgraph.evidence import Significance, significance
+from modgraph.files import replacing
 from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
@@ -33,6 +34,7 @@ from modgraph.score import score as score_modules
 from modgraph.stability import stability
 from modgraph.verify import ModuleCheck
 from modgraph.verify import verify as verify_modules
+from modgraph.views import draw_flows
 
 
 def detect(
@@ -203,6 +205,9 @@ def _facts(module: ModuleCheck) -> dict[str, Any]:
 def compare(
     options: NetworkOptions,
     methods: Annotated[str, typer.Option(help="Clusterings, with commas between.")] = "linkage,published,leiden",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A picture of the units that modules share: .svg, .png, .pdf.")
+    ] = None,
     hops: Hops = None,
     merge_threshold: MergeThreshold = 0.9,
     seed: Seed = 0,
@@ -217,6 +222,10 @@ def compare(
     dag = options.network()
     with working("finding modules"):
         table = compare_clusterings(dag, methods=names, hops=hops, merge_threshold=merge_threshold, random_state=seed)
+    if out is not None:
+        figure: Any = draw_flows(dict(zip(table.methods, table.found, strict=True))).figure
+        with speaking_of({"path": "--out"}), replacing(out) as part:
+            figure.savefig(part, dpi=200)
     if not as_json:
         typer.echo(str(table))
         return

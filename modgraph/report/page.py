@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -39,11 +39,14 @@ def report(
     image_shape: tuple[int, int] | None = None,
     evidence: Significance | None = None,
     verification: Verification | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> None:
     """Write a hierarchy as one HTML file: an interactive drawing, the graph of its modules, tables, settings.
 
     The file loads nothing from elsewhere. The mouse and the keyboard can point at units and modules, search for them,
-    and show the paths that lead to and from them. The page supports dark mode and printing.
+    and show the paths that lead to and from them; ``report.html#module-3`` opens with a module highlighted. The table
+    of modules can be sorted and filtered; buttons save the drawing as SVG or PNG and the table as CSV. The page
+    supports dark mode and printing.
 
     Parameters
     ----------
@@ -63,6 +66,10 @@ def report(
         As in `modgraph.draw`; the inputs are drawn as an image if every unit is a dot.
     evidence, verification : Significance, Verification, optional
         Results that mark modules as in `modgraph.draw`; the page shows the p-values and confidences too.
+
+    origin : mapping of str to str, optional
+        Where the network came from, such as ``{"File": "net.npz"}``: rows of the table "How this was made", after the
+        date.
 
     Raises
     ------
@@ -109,7 +116,8 @@ def report(
         dag=dag,
         n_trimmed=found.dag.n_units - dag.n_units,
         whole=whole,
-        modules=sorted(sorted(rows, key=lambda row: -row["n_units"])[:max_units], key=lambda row: row["id"]),
+        levels=facts.by_level(sorted(rows, key=lambda row: -row["n_units"])[:max_units]),
+        n_listed=min(len(rows), max_units),
         n_modules=len(modules),
         n_levels=max(module.level for module in modules) + 1,
         n_level_links=facts.links_within_levels(modules, found.graph),
@@ -117,7 +125,7 @@ def report(
         reused=facts.few([row["text"] for row in rows if row["reuse"] > 1]),
         target=target,
         score=None if target is None else score(found, target),
-        settings=facts.settings(found),
+        settings=facts.origin(origin) + facts.settings(found),
         notes=known.notes,
         lines=explain(negative=whole and bool(negative_edges(dag).any()), shared=bool(data["shares"])),
         evidence=None if evidence is None else [facts.evidence_cells(module) for module in evidence.modules],

@@ -84,6 +84,9 @@ def picture(
     rows = layout.boxes(
         dag, labels, layout.order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules]
     )
+    if image_shape is not None:
+        for box in rows[0]:  # an image has no boxes
+            box.text, box.text_width = "", 0.0
     width = layout.figure_width(rows, widest=widest)
     name_widths = np.array([_text_width(name, _NAME) for name in names])
     height, angles = layout.arrange(dag, rows, name_widths, width=width, height=None)

@@ -337,6 +337,8 @@ function bringIntoView(unit) {
   const width = r * scale < 3 ? (view.width * r * scale) / 6 : view.width;
   const inside = x > view.x && x < view.x + view.width && y > view.y && y < view.y + view.height;
   if (width < view.width || !inside) show(x - width / 2, y - (width * box.height) / box.width / 2, width);
+  const frame = network.svg.parentElement, left = ((x - view.x) / view.width) * network.svg.clientWidth;  // a narrow screen
+  if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth) frame.scrollLeft = left - frame.clientWidth / 2;
 }
 
 if (network !== null) {

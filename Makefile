@@ -1,12 +1,13 @@
-# Every target creates .venv and installs what it needs.
+# Every target creates .venv and installs what it needs: `demo` no more than the demo, all others everything.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 
 .PHONY: demo test coverage slow long bench docs lint types graph-tool check clean
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/python examples/exemplars.py --out out
 
 test: $(READY)
@@ -52,10 +53,14 @@ graph-tool:
 check: test lint types
 
 # torch is installed first, so that the second command keeps this version.
-$(READY): pyproject.toml constraints.txt
+$(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo]"
+	touch $@
+
+$(READY): $(DEMO)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 

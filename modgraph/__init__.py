@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modgraph.compare import ClusteringComparison, compare_clusterings
     from modgraph.dag import LayeredDAG
     from modgraph.draw import draw
-    from modgraph.evidence import ModuleEvidence, Significance, significance
+    from modgraph.evidence import ModuleEvidence, Significance, hourglass_significance, significance
     from modgraph.forward import forward
     from modgraph.influence import influence
     from modgraph.io import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         save_hierarchy,
         save_network,
     )
+    from modgraph.many import detect_many
     from modgraph.modules import Module, ModuleGraph, ModuleHierarchy, detect_modules
     from modgraph.paths import PathCore, PathCounts, paths
     from modgraph.pixels import draw_pixels
@@ -63,6 +64,7 @@ __all__ = [
     "cluster",
     "compare_clusterings",
     "criteria",
+    "detect_many",
     "detect_modules",
     "draw",
     "draw_flows",
@@ -73,6 +75,7 @@ __all__ = [
     "from_estimator",
     "from_module",
     "functions",
+    "hourglass_significance",
     "influence",
     "io",
     "load_hierarchy",
@@ -94,7 +97,7 @@ _ROOMS = {
     "compare": ("ClusteringComparison", "compare_clusterings"),
     "dag": ("LayeredDAG",),
     "draw": ("draw",),
-    "evidence": ("ModuleEvidence", "Significance", "significance"),
+    "evidence": ("ModuleEvidence", "Significance", "hourglass_significance", "significance"),
     "forward": ("forward",),
     "influence": ("influence",),
     "io": (
@@ -106,6 +109,7 @@ _ROOMS = {
         "save_hierarchy",
         "save_network",
     ),
+    "many": ("detect_many",),
     "modules": ("Module", "ModuleGraph", "ModuleHierarchy", "detect_modules"),
     "paths": ("PathCore", "PathCounts", "paths"),
     "pixels": ("draw_pixels",),
@@ -124,7 +128,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"modgraph.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'modgraph' has no attribute {name!r}")
-    if name == "detect_modules":
+    if name in ("detect_many", "detect_modules"):
         importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value

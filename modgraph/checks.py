@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -155,3 +156,29 @@ def missing(library: str, *, purpose: str, extra: str) -> str:
         source = f"{DISTRIBUTION}[{extra}] @ {url}"
     editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
     return f"{purpose} needs {name}: pip install {editable}{shlex.quote(source)}"
+
+
+def check_memory(n_bytes: float, *, purpose: str) -> None:
+    """Refuse what needs more memory than is free."""
+    free = free_memory()
+    if free is not None and n_bytes > free:
+        raise MemoryError(
+            f"{purpose} needs about {n_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+            "prune the network further, or use a machine with more"
+        )
+
+
+def free_memory() -> float | None:
+    """Return how many bytes this process can still get, by /proc and its control group; None where neither says so."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        pass
+    try:
+        most, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
+        found += [float(most) - float(used)] if most != "max" else []
+    except OSError:
+        pass
+    return min(found, default=None)

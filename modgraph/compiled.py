@@ -30,26 +30,30 @@ PLAIN_SECONDS = 5.0
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
 
-_plain_until = ContextVar("plain_until", default=0.0)
+_plain_until: ContextVar[float | None] = ContextVar("plain_until", default=None)
 _plain_spent = 0.0
 
 
 @contextmanager
 def plain(*, largest: int) -> Iterator[None]:
-    """Run functions that aren't compiled yet as plain Python if the largest layer has few units."""
+    """Run functions that aren't compiled yet as plain Python if the largest layer has few units.
+
+    Inside another `plain`, that one decides.
+    """
     global _plain_spent
-    if largest >= PLAIN_UNITS or _plain_until.get() or _plain_spent > PLAIN_SECONDS:
+    if _plain_until.get() is not None:
         yield
         return
     start = time.process_time()
-    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent)
+    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent if largest < PLAIN_UNITS else 0.0)
     try:
         # Numba doesn't warn where an integer overflows or a float is divided by 0.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             yield
     finally:
         _plain_until.reset(token)
-        _plain_spent += time.process_time() - start
+        if largest < PLAIN_UNITS:
+            _plain_spent += time.process_time() - start
 
 
 class Kernel:
@@ -62,7 +66,7 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
-        if self._dispatcher is None and time.process_time() < _plain_until.get():
+        if self._dispatcher is None and time.process_time() < (_plain_until.get() or 0.0):
             return self.python(*arguments)
         return self.dispatcher(*arguments)
 
@@ -142,17 +146,17 @@ def _cache_class() -> type:
     """Return a cache on disk that compiles anew where a file is damaged or can't be written."""
     from numba.core.caching import FunctionCache
 
-    class ForgivingCache(FunctionCache):  # type: ignore[misc]
+    class ForgivingCache(FunctionCache):
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             global announce
             found = None
             try:
-                found = super().load_overload(sig, target_context)
+                found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             except Exception:  # a cut or empty file: unpickling it may raise anything
                 try:
-                    self.flush()
+                    self.flush()  # type: ignore[no-untyped-call]
                 except OSError:
-                    self.disable()
+                    self.disable()  # type: ignore[no-untyped-call]
             if found is None and announce is not None:
                 announce("compiling, once")
                 announce = None
@@ -160,9 +164,9 @@ def _cache_class() -> type:
 
         def save_overload(self, sig: Any, data: Any) -> None:
             try:
-                super().save_overload(sig, data)
+                super().save_overload(sig, data)  # type: ignore[no-untyped-call]
             except OSError:  # the disk may be full by now
-                self.disable()
+                self.disable()  # type: ignore[no-untyped-call]
 
     return ForgivingCache
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.checks import check_int, check_share, require
@@ -171,6 +170,8 @@ def _compared(labels: IntArray, labelled: Sequence[IntArray]) -> Stability:
         module_sum[present] += overlap.max(axis=1)[present]
         module_count[present] += 1
         match = np.full(table.shape[1], -1)
+        from scipy.optimize import linear_sum_assignment  # loading it takes 0.2 s
+
         rows, columns = linear_sum_assignment(-overlap)
         match[columns] = rows
         named = match[two]

@@ -80,6 +80,12 @@ def test_compare_shows_methods_side_by_side(file: Path, capsys: pytest.CaptureFi
     document = json.loads(capsys.readouterr().out)
     assert [row["method"] for row in document["methods"]] == ["linkage", "published"]
     assert document["methods"][1]["modules"] == detect_modules(load_network(file), clustering="published").n_modules
+    assert document["methods"][0]["evidence"]["n_null"] == 0
+    arguments = ["--methods", "published", "--nulls", "3", "--changes", "2"]
+    assert main(["compare", str(file), *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["methods"][0]["evidence"]["n_null"] == 3
+    assert main(["compare", str(file), "--methods", "linkage", "--nulls", "-1"]) == 2
+    assert "`--nulls` must be an int ≥ 0 (got -1)" in capsys.readouterr().err
     assert main(["compare", str(file), "--methods", "linkage"]) == 0
     assert capsys.readouterr().out.startswith("method ")
 

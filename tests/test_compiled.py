@@ -91,3 +91,57 @@ def test_damaged_cache_files_are_replaced(room: Path, suffix: str, length: int) 
 def test_everything_is_compiled_through_the_one_wrapper() -> None:
     others = [path.name for path in PACKAGE.rglob("*.py") if "numba import njit" in path.read_text()]
     assert others == []
+
+
+def test_small_networks_are_clustered_without_numba() -> None:
+    code = """
+import sys
+from modgraph.planted import planted_modules
+from modgraph import detect_modules
+found = [detect_modules(planted_modules([n] * 3, n_modules=2, random_state=0)[0]) for n in (6, 16)]
+assert "numba" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize("n_units", [9, 16, 30])
+def test_plain_python_gives_what_compiled_code_gives(n_units: int) -> None:
+    code = """
+import sys
+from modgraph import compiled, detect_modules
+from modgraph.evidence import significance
+from modgraph.planted import planted_modules
+compiled.PLAIN_SECONDS = float(sys.argv[1])
+for seed in range(2):
+    dag, _ = planted_modules([int(sys.argv[2])] * 3, n_modules=2, fan_out=3, rewired=0.2, random_state=seed)
+    found = detect_modules(dag)
+    print(found.labels.tolist(), found.cluster_labels.tolist(), significance(found, n_null=0).statistic)
+print("numba" in sys.modules, file=sys.stderr)
+"""
+    plain, fast = (
+        subprocess.run(
+            [sys.executable, "-c", code, seconds, str(n_units)], check=True, capture_output=True, text=True, timeout=300
+        )
+        for seconds in ("1e9", "-1")
+    )
+    assert (plain.stderr.strip(), fast.stderr.strip()) == ("False", "True")
+    assert plain.stdout == fast.stdout
+
+
+def test_what_is_compiled_says_so_once(room: Path) -> None:
+    code = """
+import modgraph.compiled
+modgraph.compiled.announce = print
+from doubling import double
+double(21); double(2.5)
+"""
+    for expected in ("compiling, once", ""):
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            env=os.environ | {"PYTHONPATH": f"{room}{os.pathsep}{PACKAGE.parent}"},
+            cwd=room,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected

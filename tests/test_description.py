@@ -296,3 +296,10 @@ def test_a_unit_moves_to_its_best_cluster_but_not_where_two_are_equally_good() -
     target, change = move_of_last(n_second=13)
     assert target == 1
     assert change < 0
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    dag, _ = planted_modules([40, 40, 40], n_modules=4, random_state=0)
+    monkeypatch.setattr("modgraph.checks.free_memory", lambda: 1e4)
+    with pytest.raises(MemoryError, match=r"clustering needs about 0\.\d GB of memory and 0\.0 GB are free: prune"):
+        detect_modules(dag)

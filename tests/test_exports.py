@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.io import (
-    edge_table,
     from_igraph,
     from_networkx,
     save_graph,
     to_igraph,
     to_networkx,
-    unit_table,
 )
 from tests.io_networks import assert_same, network
 from tests.strategies import dags
@@ -114,12 +112,11 @@ def test_csv_has_edges_and_units(found: ModuleHierarchy, tmp_path: Path) -> None
     save_graph(found, tmp_path / "net.csv")
     with (tmp_path / "net.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(int(row["source"]), int(row["target"])) for row in rows] == list(
-        zip(edge_table(found)["source"], edge_table(found)["target"], strict=True)
-    )
-    assert [float(row["weight"]) for row in rows] == edge_table(found)["weight"]
+    graph = to_networkx(found)
+    assert [(int(row["source"]), int(row["target"])) for row in rows] == list(graph.edges)
+    assert [float(row["weight"]) for row in rows] == [weight for *_, weight in graph.edges(data="weight")]
     with (tmp_path / "net.units.csv").open() as file:
-        assert [int(row["module"]) for row in csv.DictReader(file)] == unit_table(found)["module"]
+        assert [int(row["module"]) for row in csv.DictReader(file)] == [one["module"] for one in graph.nodes.values()]
 
 
 @pytest.mark.parametrize("suffix", READERS)

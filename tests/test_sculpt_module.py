@@ -59,10 +59,10 @@ def test_a_module_is_pruned_and_the_given_one_is_not_changed() -> None:
     with torch.no_grad():
         wanted = out.model(INPUTS)
     values = mg.forward(out.network, INPUTS.numpy())[:, -2:]
-    torch.testing.assert_close(torch.from_numpy(values), wanted.double(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(values), wanted.double(), rtol=1e-4, atol=1e-4)
     for layer in out.model.modules():
         if isinstance(layer, nn.Linear):
-            prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+            prune.remove(layer, "weight")
     assert mg.from_module(out.model).n_edges == out.network.n_edges
     assert draw_history(out.rounds).get_ylabel() == "R²"
 
@@ -131,7 +131,7 @@ def test_what_can_not_be_pruned_is_refused() -> None:
     options = {"train": train, "loss": F.mse_loss, "metric": "R²"}
     with pytest.raises(ValueError, match="`metric` must be"):
         sculpt_module(network(), (INPUTS, TARGETS), **options | {"metric": "F1"})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`model` must be a torch.nn.Module"):
+    with pytest.raises(ValueError, match=r"`model` must be a torch\.nn\.Module"):
         sculpt_module(train, (INPUTS, TARGETS), **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`rounds` must hold one round or more"):
         draw_history([])

@@ -42,7 +42,7 @@ def sculpt(
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training run; 10, for tables by size.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam; 0.05, for tables 0.002.")] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Share of the metric that pruning may lose; 0, for tables 0.02.")
+        float | None, typer.Option(help="Share of the metric that pruning may lose; 0, for tables 0.01.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …")] = None,
     list_functions: Annotated[bool, typer.Option("--list", help="List the published functions.")] = False,

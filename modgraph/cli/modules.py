@@ -217,18 +217,28 @@ def compare(
     ] = None,
     hops: Hops = None,
     merge_threshold: MergeThreshold = 0.9,
+    nulls: Nulls = 0,
+    changes: Changes = 20,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare several clusterings of one network: clusters, modules, description length, agreement, time.
+    """Compare several clusterings of one network: clusters, modules, description length, evidence, agreement, time.
 
     Example: modgraph compare pruned.npz --methods linkage,leiden
     """
     names = methods.split(",")
     check_clusterings(names, option="--methods")
     dag = options.network()
-    with working("finding modules"):
-        table = compare_clusterings(dag, methods=names, hops=hops, merge_threshold=merge_threshold, random_state=seed)
+    with speaking_of({"n_null": "--nulls", "n_resamples": "--changes"}), working("finding modules"):
+        table = compare_clusterings(
+            dag,
+            methods=names,
+            hops=hops,
+            merge_threshold=merge_threshold,
+            n_null=nulls,
+            n_resamples=changes,
+            random_state=seed,
+        )
     if out is not None:
         figure: Any = draw_flows(dict(zip(table.methods, table.found, strict=True))).figure
         with speaking_of({"path": "--out"}), replacing(out) as part:
@@ -237,9 +247,14 @@ def compare(
         typer.echo(str(table))
         return
     rows = [
-        {"method": name, "clusters": list(clusters), "modules": modules, "bits": bits, "seconds": seconds}
-        for name, clusters, modules, bits, seconds in zip(
-            table.methods, table.clusters, table.n_modules, table.bits, table.seconds, strict=True
-        )
+        {
+            "method": name,
+            "clusters": list(table.clusters[at]),
+            "modules": table.n_modules[at],
+            "bits": table.bits[at],
+            "evidence": table.evidence[at].to_dict(),
+            "seconds": table.seconds[at],
+        }
+        for at, name in enumerate(table.methods)
     ]
     print_json({"methods": rows, "ami": table.ami.tolist()})

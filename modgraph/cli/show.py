@@ -54,9 +54,9 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
             return
         typer.echo(f"{error}")
         typer.echo(f"{counted(len(blocks), 'part')} can be read, each with --block NAME:")
-        for name, sizes in blocks.items():
-            shown = " → ".join(map(str, sizes[:_SHOWN_SIZES])) + (" → …" if len(sizes) > _SHOWN_SIZES else "")
-            typer.echo(f"  {name}: {shown}")
+        for block, widths in blocks.items():
+            shown = " → ".join(map(str, widths[:_SHOWN_SIZES])) + (" → …" if len(widths) > _SHOWN_SIZES else "")
+            typer.echo(f"  {block}: {shown}")
         return
     trimmed = dag.trim()
     activations = None
@@ -80,8 +80,8 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         return
     typer.echo(f"{dag!r}; trimmed {trimmed!r}")
     for level, name in enumerate(facts["layers"]):
-        units = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
-        typer.echo(f"  {name}: {units}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+        in_layer = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
+        typer.echo(f"  {name}: {in_layer}{'' if activations is None else ', ' + ' '.join(activations[level])}")
 
 
 def draw(

@@ -27,8 +27,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.labels import roots
@@ -234,6 +232,9 @@ def _excess(shares: FloatArray) -> FloatArray:
 
 def _tree(shares: FloatArray) -> FloatArray:
     """Return Ward's tree of the rows, or of the columns where they are fewer; columns count by their mean share."""
+    from scipy.cluster.hierarchy import linkage  # loading it takes 0.2 s
+    from scipy.spatial.distance import squareform
+
     excess = _excess(shares)
     standard = excess / np.sqrt(np.maximum(shares.mean(axis=0), np.finfo(float).tiny))
     points = standard if len(standard) <= standard.shape[1] else standard.T

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from modgraph.arrays import FloatArray, IntArray
 
@@ -94,6 +93,8 @@ def _classes(degree: IntArray, n_others: int) -> IntArray:
 
 def _fitted(mean_one: FloatArray, mean_two: FloatArray, *, size_one: IntArray, size_two: IntArray) -> FloatArray:
     """Find the p_ij of classes with these mean degrees and sizes, by Newton's method on the log odds."""
+    from scipy.special import expit  # loading it takes 0.2 s
+
     n_one, n_two = size_one.sum(), size_two.sum()
     n_edges = mean_one @ size_one
     mean_one = mean_one + SHRINKAGE * (n_edges / n_one - mean_one)

@@ -50,7 +50,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import xlogy
 
 from modgraph.arrays import FloatArray, IndexArray, IntArray
 from modgraph.cluster import description_kernels as kernels
@@ -299,8 +298,9 @@ class LayerDescription:
             - kernels.log_factorials(self.sizes)
         )
         self.one_cluster_less = kernels.log_choose(size - 1, n_own - 2) - kernels.log_choose(size - 1, n_own - 1)
-        floats = np.zeros((len(kernels.EdgeCosts._fields) - 1, len(self.other_sizes)))
-        self.costs = kernels.EdgeCosts(*floats, np.zeros(len(self.other_sizes), dtype=np.int64))
+        place, edge, link, density, no_edge, odds = np.zeros((6, len(self.other_sizes)))
+        n_edges_there = np.zeros(len(self.other_sizes), dtype=np.int64)
+        self.costs = kernels.EdgeCosts(place, edge, link, density, no_edge, odds, n_edges_there)
         for other, (start, stop) in self._bounds.items():
             if other < level and not self._entering:
                 continue
@@ -345,6 +345,8 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     ndarray of float ≥ 0, shape (n_units,)
         In bits.
     """
+    from scipy.special import xlogy  # loading it takes 0.2 s
+
     graph = TwoWayGraph.of(dag)
     clusters = np.empty(dag.n_units, dtype=np.int64)
     for units in graph.layers:

@@ -1,4 +1,4 @@
-"""Compiled loops of `modgraph.cluster.description`. 
+"""Compiled loops of `modgraph.cluster.description`.
 
 Code lengths are whole numbers of 2⁻²⁰ nat. Sums of integers are the same in any order, so equal lengths compare
 equal whatever the order of the units.
@@ -225,6 +225,7 @@ def block_edges(
 
 @njit(cache=True)
 def cost_at(costs: EdgeCosts, block: int) -> EdgeCost:  # pragma: no cover (compiled)
+    """Return the costs for one block at the other end."""
     return EdgeCost(
         float(costs.place[block]),
         float(costs.edge[block]),

@@ -12,11 +12,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
+from modgraph.checks import check_memory
 from modgraph.cluster import description
 from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.description_kernels import BlockPairs
-from modgraph.cluster.sparse import LayerTree, layer_trees
+from modgraph.cluster.sparse import PAIRS_PER_ROW, LayerTree, layer_trees
 from modgraph.compiled import in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
@@ -30,6 +31,10 @@ RELABELLED_FROM = 4
 LEAST_GAIN = 1 << 16
 # Units that one thread looks at, at least.
 THREAD_UNITS = 1 << 12
+# Memory that the search takes, in bytes: for each edge, for each unit, and for each pair of similar units of one layer.
+EDGE_BYTES = 76
+UNIT_BYTES = 600
+PAIR_BYTES = 24
 # Passes over a layer by which a new partition of it is improved before it is compared with the old one.
 REPLACE_ROUNDS = 8
 
@@ -136,12 +141,18 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
     -------
     Description
 
+    Raises
+    ------
+    MemoryError
+        If it would need more memory than is free.
+
     Examples
     --------
     >>> halves = np.kron(np.eye(2), np.ones((12, 12)))
     >>> shortest_description(LayeredDAG.from_masks([halves, halves]), hops=2)
     Description(6 clusters, 129.9 bits, 1157.9 with one a layer)
     """
+    check_memory(_bytes_needed(dag, hops), purpose="clustering")
     graph = TwoWayGraph.of(dag)
     start = np.zeros(dag.n_units, dtype=np.int64)
     free = []
@@ -167,6 +178,13 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
         trivial_bits=in_bits(trivial),
         capped=any(tree.capped for tree in search.trees.values()),
     )
+
+
+def _bytes_needed(dag: LayeredDAG, hops: int) -> float:
+    """Estimate the memory of `shortest_description`, in bytes, from above."""
+    degree = 2 * dag.n_edges / dag.n_units
+    pairs = max(dag.layer_sizes) * min(PAIRS_PER_ROW, degree ** (2 * min(hops, 2)))
+    return EDGE_BYTES * dag.n_edges + UNIT_BYTES * dag.n_units + PAIR_BYTES * pairs
 
 
 def shortest_combination(dag: LayeredDAG, candidates: Mapping[int, Sequence[IntArray]]) -> IntArray:
@@ -320,7 +338,9 @@ class _Search:
         numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
         partitions = [self.cut(level, number) for number in numbers]
         joined = sorted(graph.edges_between[level].items(), key=lambda item: (-item[1], item[0]))
-        partitions += [by_first_unit(graph.named_after(clusters, level, other)) for other, _ in joined[:RELABELLED_FROM]]
+        partitions += [
+            by_first_unit(graph.named_after(clusters, level, other)) for other, _ in joined[:RELABELLED_FROM]
+        ]
         partitions.append(np.zeros_like(old.clusters))
         for partition in partitions:
             if (partition == old.clusters).all():
@@ -358,7 +378,9 @@ class _Search:
             layer.costs,
             layer.one_cluster_less,
         )
-        parts = in_threads(lambda part: kernels.best_moves(part, *facts), np.array_split(chosen, 1 + len(chosen) // THREAD_UNITS))
+        parts = in_threads(
+            lambda part: kernels.best_moves(part, *facts), np.array_split(chosen, 1 + len(chosen) // THREAD_UNITS)
+        )
         target, change = (np.concatenate(part) for part in zip(*parts, strict=True))
         waiting[layer.units] = False
         for use in _best_halves(change):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -12,16 +13,14 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.experiments import write
-from modgraph.experiments.judged import N_RESAMPLES, JudgedTrial, agreement, judge
-from modgraph.experiments.published import EXPERIMENTS, PublishedSettings, published_settings
-from modgraph.experiments.reproduce import settings_of
+from modgraph.experiments.judged import N_RESAMPLES, JudgedTrial, agreement, judge, n_certified
+from modgraph.experiments.published import EXPERIMENTS, PublishedSettings, published_cells, published_settings
+from modgraph.experiments.reproduce import rate_of, settings_of
 from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import Trial, sweep, target_of
 from modgraph.files import write_whole
-from modgraph.functions import FunctionGraph, decompose
 from modgraph.names import counted
 from modgraph.sculpt import consensus
-from modgraph.verify import verify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +110,7 @@ def selection_trials(*, quick: bool = False) -> dict[_Key, list[Trial]]:
     for seeds in SEEDS:
         for (function, depth), row in smallest.items():
             fixed_on = seeds == SEEDS[0] and row.experiment != "overlap"
-            group = f"{'fixed on' if fixed_on else 'looked at'}, seeds {seeds[0]}–{seeds[-1]}"
+            group = f"{'fixed on' if fixed_on else 'looked at'}, {_named(seeds)}"
             trials[_Key(row.experiment, function, depth, group)] = [
                 Trial(function=function, hidden=row.hidden, seed=seed, settings=row.settings, **steps) for seed in seeds
             ]
@@ -158,10 +157,10 @@ def reproduce_selection(
         store = sweep(wanted, path, n_jobs=n_jobs, device=device, progress=progress)
     cells = []
     wrong: list[list[str]] = []
+    judged = {key: [judge(store, trial) for trial in trials] for key, trials in every.items()}
     for key, trials in every.items():
-        judged = [judge(store, trial) for trial in trials]
         criteria = ("inputs", "outputs", "hidden") if key.experiment == "overlap" else ("exact",)
-        part = [cell for name in criteria if (cell := judged_cell(key, judged, name)) is not None]
+        part = [cell for name in criteria if (cell := judged_cell(key, judged[key], name)) is not None]
         cells += part
         missed = [cell for cell in part if not cell.answer]
         if missed:
@@ -179,7 +178,7 @@ def reproduce_selection(
         for cell in cells
     )
     write.save_table_and_figure(folder, "selection", table=table, figure=figure(cells))
-    write_whole(folder / "selection.md", page(cells, wrong))
+    write_whole(folder / "selection.md", page(cells, wrong, against_published(judged)))
     return cells
 
 
@@ -213,6 +212,33 @@ def judged_cell(key: tuple[str, str, int, str], trials: Sequence[JudgedTrial], c
     )
 
 
+def against_published(judged: Mapping[_Key, Sequence[JudgedTrial]]) -> list[list[str]]:
+    """Count, for each experiment and four seeds, the cells of the paper whose rate is above the interval of ours."""
+    rows = []
+    for seeds, experiment in product(SEEDS, EXPERIMENTS):
+        rates = []
+        for cell in published_cells(experiment):
+            depths = {len(row.hidden) for row in cell.networks}
+            parts = [
+                trials
+                for key, trials in judged.items()
+                if key.function == cell.networks[0].function
+                and key.depth in depths
+                and key.group.endswith(_named(seeds))
+            ]
+            if cell.rate and len(parts) == len(depths):
+                rates.append(rate_of(cell, [trial for part in parts for trial in part]))
+        below = [rate.cell.name for rate in rates if rate.below]
+        counts = [len(rates), sum(rate.paper_below for rate in rates), len(below)]
+        if rates:
+            rows.append([f"{_named(seeds)}: {experiment}", *map(str, counts), "; ".join(below) or "–"])
+    return rows
+
+
+def _named(seeds: Sequence[int]) -> str:
+    return f"seeds {seeds[0]}–{seeds[-1]}"
+
+
 def _place(key: _Key) -> list[str]:
     return [key.group, key.function, str(key.depth)]
 
@@ -223,21 +249,11 @@ def _shown(store: Store, trials: Iterable[Trial]) -> list[str]:
     agreed = consensus([[one for one in store.candidates(trial.key) if one.accepted] for trial in trials])
     assert agreed is not None  # some candidate is right
     found = agreed.hierarchy
-    checks = [verify(found, target=graph, n_controls=0) for graph in _decompositions(target_of(trials[0].function))]
-    certified = sum(any(bool(check.modules[number].certified) for check in checks) for number in range(found.n_modules))
-    if found.n_modules == 1:
-        certified = 1  # the function itself
+    certified = 1 if found.n_modules == 1 else n_certified(found, target_of(trials[0].function))  # 1: the function
     ends = [found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1)]
     inputs, outputs = (len(set(labels[labels >= 0].tolist())) for labels in ends)
     shows = f"{counted(found.n_modules, 'module')}; {inputs} of inputs, {outputs} of outputs"
     return [shows, f"{agreed.share:.2f}", f"{certified} of {found.n_modules}"]
-
-
-def _decompositions(target: FunctionGraph) -> list[FunctionGraph]:
-    """Return the target, what is expected of it in shallower networks, and the finest decomposition of its table."""
-    shallower = [graph for depth in (1, 2, 3) if (graph := target.at_depth(depth)) is not None]
-    finest = decompose(target.truth_table()[1], name=f"{target.name}, decomposed")
-    return [target, *shallower, finest]
 
 
 def _families(cells: Sequence[SelectionCell]) -> dict[tuple[str, str, str], list[SelectionCell]]:
@@ -257,8 +273,8 @@ def _interval(cells: Sequence[SelectionCell]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def page(cells: Sequence[SelectionCell], wrong: Iterable[Sequence[str]]) -> str:
-    """Write the page (Markdown): rules by experiment, and what is shown where the agreement is wrong."""
+def page(cells: Sequence[SelectionCell], wrong: Iterable[Sequence[str]], published: Iterable[Sequence[str]]) -> str:
+    """Write the page (Markdown): rules by experiment, published rates, and what wrong answers show instead."""
     lines = [
         "# Which network is right?",
         "",
@@ -288,6 +304,13 @@ def page(cells: Sequence[SelectionCell], wrong: Iterable[Sequence[str]]) -> str:
         shares = [f"{means[r]:.2f}" + (f" [{low:.2f}, {high:.2f}]" if r == "together" else "") for r in RULES]
         rows.append([f"{group}: {experiment}, {criterion}", len(part), *shares])
     lines += write.markdown_table(["cells", "number", *RULES], rows)
+    lines += ["", "## Beside the published rates", ""]
+    lines += write.paragraph(
+        "Cells of the paper whose published rate is above the 95 % interval of ours, by the paper's rule (fewest "
+        "edges, one right network is enough) and by agreement. Cells with a published rate of 0 are left out."
+    )
+    head = ["cells", "number", "below by the paper's rule", "below by agreement", "these"]
+    lines += ["", *write.markdown_table(head, published, left=(0, 4))]
     lines += [
         "",
         "## Where the agreement is not the expected hierarchy",
@@ -320,11 +343,11 @@ def figure(cells: Sequence[SelectionCell]) -> Figure:
 
     write.bars(
         ax,
-        ["\n".join(name) for name in families],
+        ["\n".join(name).replace(", ", "\n") for name in families],
         {"together (95 %)": means("together"), "fewest edges": means("fewest edges"), "any": means("any")},
         colours=(write.HERE, write.HERE_PAPERS_RULE, write.ANY),
         intervals=np.array([_interval(part) for part in families.values()]),
     )
     ax.set_title("Share of trials that end right", fontsize=10)
-    ax.legend(fontsize=8, loc="lower left")
+    result.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return result

@@ -10,11 +10,9 @@ from modgraph.io.attribution import save_supernodes
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
-    edge_table,
     save_graph,
     to_igraph,
     to_networkx,
-    unit_table,
 )
 from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
@@ -24,7 +22,6 @@ from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
 __all__ = [
-    "edge_table",
     "from_arrays",
     "from_estimator",
     "from_igraph",
@@ -40,7 +37,6 @@ __all__ = [
     "save_supernodes",
     "to_igraph",
     "to_networkx",
-    "unit_table",
 ]
 
 READERS.append(read_any)

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def read(request: Request) -> LayeredDAG:
     threshold = request.threshold
     document = _document(request.path)
     nodes = document["nodes"]
-    ids = [_text(node, "node_id", at) for at, node in enumerate(nodes)]
+    ids: list[str] = [
+        _checked(node, "node_id", f"node {at}", good=lambda value: isinstance(value, str), wanted="a text")
+        for at, node in enumerate(nodes)
+    ]
     number = {name: at for at, name in enumerate(ids)}
     if len(number) < len(ids):
         twice = next(name for at, name in enumerate(ids) if number[name] != at)
@@ -70,14 +74,20 @@ def read(request: Request) -> LayeredDAG:
     unit = np.empty(len(nodes), dtype=np.int64)
     unit[order] = np.arange(len(nodes))
 
+    def is_node(name: Any) -> bool:
+        return isinstance(name, str) and name in number
+
     weights: dict[tuple[int, int], float] = defaultdict(float)
     kept_weight = backwards_weight = 0.0
     backwards = repeated = 0
     for at, link in enumerate(document["links"]):
         if not isinstance(link, dict):
             raise ValueError(f"link {at} must be an object (got {type(link).__name__})")
-        source, target = (_end(link, end, at, number) for end in ("source", "target"))
-        weight = _weight(link, at)
+        source, target = (
+            number[_checked(link, end, f"link {at}", good=is_node, wanted="the id of a node")]
+            for end in ("source", "target")
+        )
+        weight = float(_checked(link, "weight", f"link {at}", good=_is_finite, wanted="a finite number"))
         if layer[source] >= layer[target]:
             backwards += 1
             backwards_weight += abs(weight)
@@ -105,7 +115,10 @@ def read(request: Request) -> LayeredDAG:
         if place not in levels:
             end = "first" if place == FIRST else "last"
             notes.append(f"no node is of type {kind!r}: the {end} layer of the graph is the {end} that has nodes")
-    positions = [_position(node, at) for at, node in enumerate(nodes)]
+    positions = [
+        _checked(node, "ctx_idx", f"node {at}", good=_is_position, wanted="a whole number")
+        for at, node in enumerate(nodes)
+    ]
     if None in positions:
         without = positions.count(None)
         notes.append(f"{counted(without, 'node')} had no token position (`ctx_idx`), so that none is used")
@@ -221,10 +234,11 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     return whole
 
 
-def _text(node: dict[str, Any], name: str, at: int) -> str:
-    value = node.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"`{name}` of node {at} must be a text (got {value!r})")
+def _checked(entry: dict[str, Any], name: str, what: str, *, good: Callable[[Any], bool], wanted: str) -> Any:
+    """Return a field of a node or a link that must be of some form."""
+    value = entry.get(name)
+    if isinstance(value, bool) or not good(value):
+        raise ValueError(f"`{name}` of {what} must be {wanted} (got {value!r})")
     return value
 
 
@@ -247,28 +261,12 @@ def _layer_name(place: float) -> str:
     return {FIRST: "embeddings", LAST: "logits"}.get(place) or f"layer {place:.0f}"
 
 
-def _position(node: dict[str, Any], at: int) -> int | None:
-    value = node.get("ctx_idx")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 31:
-        raise ValueError(f"`ctx_idx` of node {at} must be a whole number (got {value!r})")
-    return value
-
-
-def _end(link: dict[str, Any], end: str, at: int, number: dict[str, int]) -> int:
-    name = link.get(end)
-    if not isinstance(name, str) or name not in number:
-        raise ValueError(f"`{end}` of link {at} must be the id of a node (got {name!r})")
-    return number[name]
-
-
-def _weight(link: dict[str, Any], at: int) -> float:
-    value = link.get("weight")
+def _is_finite(value: Any) -> bool:
     try:
-        weight = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+        return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:
-        weight = math.inf
-    if not math.isfinite(weight):
-        raise ValueError(f"`weight` of link {at} must be a finite number (got {value!r})")
-    return weight
+        return False
+
+
+def _is_position(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and abs(value) < 1 << 31)

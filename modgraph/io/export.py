@@ -29,25 +29,8 @@ if TYPE_CHECKING:
 Graph = ModuleHierarchy | LayeredDAG
 
 
-def unit_table(graph: Graph) -> dict[str, list[Any]]:
-    """List the units, column by column.
-
-    Parameters
-    ----------
-    graph : ModuleHierarchy or LayeredDAG
-        Of a hierarchy, the units that trimming kept.
-
-    Returns
-    -------
-    dict of str to list
-        ``unit`` (its number in the graph as given), ``name``, ``layer``; ``module`` and ``cluster`` of a hierarchy;
-        ``position``, ``bias`` and ``activation`` where they are known.
-
-    Examples
-    --------
-    >>> unit_table(LayeredDAG.from_masks([[[1, 1]]]))["name"]
-    ['x0', 'x1', 'y0']
-    """
+def _units(graph: Graph) -> dict[str, list[Any]]:
+    """List what is known of the units, column by column; of a hierarchy, those that trimming kept."""
     dag, units = _kept(graph)
     table: dict[str, list[Any]] = {
         "unit": units.tolist(),
@@ -65,24 +48,8 @@ def unit_table(graph: Graph) -> dict[str, list[Any]]:
     return table
 
 
-def edge_table(graph: Graph) -> dict[str, list[Any]]:
-    """List the edges, column by column.
-
-    Parameters
-    ----------
-    graph : ModuleHierarchy or LayeredDAG
-        Of a hierarchy, the edges between units that trimming kept.
-
-    Returns
-    -------
-    dict of str to list
-        ``source`` and ``target`` (numbers of units), and ``weight`` where known.
-
-    Examples
-    --------
-    >>> edge_table(LayeredDAG.from_masks([[[1, 1]]]))
-    {'source': [0, 1], 'target': [2, 2]}
-    """
+def _edges(graph: Graph) -> dict[str, list[Any]]:
+    """List sources, targets, and weights where known; of a hierarchy, between units that trimming kept."""
     dag, units = _kept(graph)
     both = np.isin(dag.edges, units).all(axis=1)
     table: dict[str, list[Any]] = {"source": dag.sources[both].tolist(), "target": dag.targets[both].tolist()}
@@ -101,8 +68,9 @@ def to_networkx(graph: Graph) -> networkx.DiGraph:
     Returns
     -------
     networkx.DiGraph
-        Nodes are numbers of units, with the columns of `unit_table` as attributes, and ``subset``, the layer again,
-        for ``networkx.multipartite_layout``. Edges carry ``weight`` where known; the graph, ``dense_edges``.
+        Nodes are numbers of units, with ``name``, ``layer``, ``subset`` (the layer again, for
+        ``networkx.multipartite_layout``), ``module`` and ``cluster`` of a hierarchy, and ``position``, ``bias`` and
+        ``activation`` where known. Edges carry ``weight`` where known; the graph, ``dense_edges``.
 
     Raises
     ------
@@ -112,12 +80,12 @@ def to_networkx(graph: Graph) -> networkx.DiGraph:
     nx = require("networkx", purpose="this", extra="graphs")
     dag, _ = _kept(graph)
     result = nx.DiGraph(dense_edges=int(dag.dense_edges))
-    units = unit_table(graph)
+    units = _units(graph)
     numbers = units.pop("unit")
     units["subset"] = units["layer"]
-    for number, values in zip(numbers, zip(*units.values(), strict=True), strict=True):
-        result.add_node(number, **dict(zip(units, values, strict=True)))
-    edges = edge_table(graph)
+    rows = (dict(zip(units, values, strict=True)) for values in zip(*units.values(), strict=True))
+    result.add_nodes_from(zip(numbers, rows, strict=True))
+    edges = _edges(graph)
     result.add_edges_from(zip(edges["source"], edges["target"], strict=True))
     if "weight" in edges:
         result.add_weighted_edges_from(zip(*edges.values(), strict=True))
@@ -134,8 +102,7 @@ def to_igraph(graph: Graph) -> igraph.Graph:
     Returns
     -------
     igraph.Graph
-        Vertices carry the columns of `unit_table` (``unit`` is the number in the graph as given), edges ``weight``
-        where known; the graph carries ``dense_edges``.
+        As `to_networkx`; vertices carry ``unit``, the number in the graph as given.
 
     Raises
     ------
@@ -144,13 +111,13 @@ def to_igraph(graph: Graph) -> igraph.Graph:
     """
     igraph = require("igraph", purpose="this", extra="graphs")
     dag, kept = _kept(graph)
-    edges = edge_table(graph)
+    edges = _edges(graph)
     return igraph.Graph(
         n=kept.size,
         edges=np.searchsorted(kept, [edges["source"], edges["target"]]).T.tolist(),
         directed=True,
         graph_attrs={"dense_edges": int(dag.dense_edges)},
-        vertex_attrs=unit_table(graph),
+        vertex_attrs=_units(graph),
         edge_attrs={"weight": edges["weight"]} if "weight" in edges else {},
     )
 
@@ -204,7 +171,7 @@ def _node_link(graph: Graph, path: Path) -> None:
 
 
 def _csv(graph: Graph, path: Path) -> None:
-    for table, place in ((edge_table(graph), path), (unit_table(graph), path.with_suffix(".units.csv"))):
+    for table, place in ((_edges(graph), path), (_units(graph), path.with_suffix(".units.csv"))):
         with place.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(table)

@@ -1,7 +1,7 @@
 """HDF5 files, read by a process of their own, because on broken files the HDF5 library may hang or crash.
 
 This file is also the program of that process (it imports nothing of modgraph): it copies attributes and data sets to a
-``.npz`` file, which the reader of ``.npz`` checks as it checks any other.
+``.npz`` file.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from modgraph.checks import missing
 
 _SECONDS = 8  # how long reading may take,
 _BYTES_A_SECOND = 10_000_000  # and a second more for each of these many bytes
@@ -54,6 +52,7 @@ def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
             file = source
         else:
             file.write_bytes(source)
+        places = os.pathsep.join(filter(None, sys.path))
         try:
             done = subprocess.run(
                 [sys.executable, "-P", __file__, str(most_bytes), str(copy), str(file)],
@@ -61,16 +60,11 @@ def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
                 capture_output=True,
                 timeout=_SECONDS + file.stat().st_size / _BYTES_A_SECOND,
                 check=False,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                    "OPENBLAS_NUM_THREADS": "1",  # each thread takes address space
-                },
+                # Each thread of OpenBLAS takes address space.
+                env={**os.environ, "PYTHONPATH": places, "OPENBLAS_NUM_THREADS": "1"},
             )
         except subprocess.TimeoutExpired:
             raise ValueError("it is broken: the HDF5 library does not come back from it") from None
-        if done.returncode == 3:
-            raise ImportError(missing("h5py", purpose="reading Keras files", extra="keras"))
         if done.returncode == 2:
             raise ValueError(done.stderr.decode("utf-8", "replace").strip()[-500:] or "it is broken")
         if done.returncode != 0 or copy.stat().st_size > most_bytes + (1 << 26):
@@ -109,11 +103,9 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _copy(most_bytes: int, target: str, source: str) -> int:
-    try:
-        import h5py
-    except ImportError:
-        return 3
+def _copy(most_bytes: int, target: str, source: str) -> None:
+    import h5py
+
     try:
         import resource
 
@@ -123,25 +115,25 @@ def _copy(most_bytes: int, target: str, source: str) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (min(_MEMORY + 4 * size + 2 * most_bytes, *limits, 1 << 62), hard))
     except (ImportError, OSError, ValueError):
         pass  # not on this system
-    try:
-        with h5py.File(source, "r") as file:
-            groups: dict[str, Any] = {}
-            datasets: dict[str, Any] = {}
-            _walk(file, "", groups, datasets)
-            claimed = sum(math.prod(one.shape) * one.dtype.itemsize for one in datasets.values())
-            if claimed > most_bytes:
-                raise ValueError(f"the data sets must fit a file of this size (they claim {claimed} bytes)")
-            document = np.frombuffer(json.dumps({"groups": groups, "paths": list(datasets)}).encode(), dtype=np.uint8)
-            arrays = {f"array{at}": np.asarray(one[()]) for at, one in enumerate(datasets.values())}
-            np.savez(target, document=document, **arrays)  # type: ignore[arg-type]  # NumPy's stub knows no keywords
-    except Exception as error:
-        message = str(error) if isinstance(error, ValueError | OSError) else type(error).__name__
-        sys.stderr.write(" ".join(message.split()))
-        return 2
-    return 0
+    with h5py.File(source, "r") as file:
+        groups: dict[str, Any] = {}
+        datasets: dict[str, Any] = {}
+        _walk(file, "", groups, datasets)
+        claimed = sum(math.prod(one.shape) * one.dtype.itemsize for one in datasets.values())
+        if claimed > most_bytes:
+            raise ValueError(f"the data sets must fit a file of this size (they claim {claimed} bytes)")
+        document = np.frombuffer(json.dumps({"groups": groups, "paths": list(datasets)}).encode(), dtype=np.uint8)
+        arrays = {f"array{at}": np.asarray(one[()]) for at, one in enumerate(datasets.values())}
+        np.savez(target, document=document, **arrays)  # type: ignore[arg-type]  # NumPy's stub knows no keywords
 
 
 if __name__ == "__main__":
-    status = _copy(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    status = 0
+    try:
+        _copy(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    except Exception as error:
+        message = str(error) if isinstance(error, ValueError | OSError) else type(error).__name__
+        sys.stderr.write(" ".join(message.split()))
+        status = 2
     sys.stderr.flush()
     os._exit(status)  # not through the interpreter's way out, where the library might fail once more

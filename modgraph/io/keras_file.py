@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.ops import Operations
 from modgraph.io.request import Request
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value
@@ -106,6 +108,7 @@ def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:
 
 
 def _contents(source: Path | bytes) -> Contents:
+    require("h5py", purpose="reading Keras files", extra="keras")
     left = bytes_left()
     contents = read_hdf5(source, most_bytes=_ANY_BYTES if left is None else left)
     spend(sum(array.nbytes for array in contents.arrays.values()), "its data sets")

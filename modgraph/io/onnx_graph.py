@@ -16,7 +16,8 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
 from modgraph.io.build import finish
-from modgraph.io.ops import OPERATIONS, NotSupported, Operations, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.ops import Operations
 from modgraph.io.request import Request
 from modgraph.io.values import Value
 
@@ -50,17 +51,9 @@ def read(request: Request) -> LayeredDAG:
 
 def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield blocks that can be read, with the sizes of their layers: parts by name, and runs of supported nodes."""
-    found = 0
-    for name in _reader(request).prefixes():
-        try:
-            dag = _reader(request).read(name)
-        except ValueError:
-            continue
-        if dag.n_layers > 2:
-            found += 1
-            yield name, dag.layer_sizes
-    if not found:
-        yield from _reader(request).runs()
+    found = list(request.readable(_reader(request).prefixes(), lambda name: _reader(request).read(name)))
+    runs = [] if found else _reader(request).runs()
+    yield from found or request.readable(runs, lambda name: _reader(request).read(name.split(",")))
 
 
 def _reader(request: Request) -> _Reader:
@@ -184,29 +177,22 @@ class _Reader:
                     found[".".join(steps[:depth])] += node.op_type in ("Gemm", "MatMul", "Conv")
         return sorted((name for name, count in found.items() if count > 1), key=lambda name: name.count("."))[:200]
 
-    def runs(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield runs of nodes that can be read, by the first and last value."""
+    def runs(self) -> Iterator[str]:
+        """Yield runs of nodes that can be read, by their first and last value, with a comma between."""
         run: list[Any] = []
         self.known |= {entry.name: _OUTSIDE for entry in self.graph.input}
-        for number, node in enumerate(self.graph.node):
+        for number, node in enumerate([*self.graph.node, None]):
             try:
+                if node is None:
+                    raise ValueError("the end")
                 self.walk(number, node)
             except ValueError:
-                yield from self.run(run)
+                if sum(one.op_type in ("Gemm", "MatMul", "Conv") for one in run) > 1:
+                    yield f"{run[0].output[0]},{run[-1].output[0]}"
                 run = []
-                self.known |= dict.fromkeys(node.output, _OUTSIDE)
+                self.known |= dict.fromkeys(() if node is None else node.output, _OUTSIDE)
             else:
                 run += [node] if any(isinstance(self.known.get(name), Value) for name in node.output) else []
-        yield from self.run(run)
-
-    def run(self, nodes: list[Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
-        if sum(node.op_type in ("Gemm", "MatMul", "Conv") for node in nodes) > 1:
-            ends = (nodes[0].output[0], nodes[-1].output[0])
-            try:
-                dag = _Reader(model=self.model, folder=self.folder, threshold=self.ops.threshold).read(ends)
-            except ValueError:
-                return
-            yield ",".join(ends), dag.layer_sizes
 
     # --- Constants ----------------------------------------------------------------------------------------------------
 

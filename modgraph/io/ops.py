@@ -1,4 +1,4 @@
-"""The operations that readers of torch modules, ONNX and Keras share: one table of names, one method each.
+"""The operations that readers of torch modules, ONNX and Keras share, one method each.
 
 A method either gives the result or raises `NotSupported`, which says what about the operation isn't; the reader adds
 which layer it was.
@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, vstack
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.io.budget import EDGE_BYTES, UNIT_BYTES, spend
+from modgraph.io.op_names import NotSupported, activation_name
 from modgraph.io.tensor import from_array, pruned, vector
 from modgraph.io.values import Block, Function, Sums, Value, View, dense_size, filled, function_of, marks_of
 
@@ -24,67 +25,6 @@ MOST_UNITS = 1 << 26  # in a network
 MOST_PARTS = 10_000  # in a concatenation
 MOST_ACTIVATIONS = 50  # on top of each other
 UNKNOWN_FUNCTION = "expression"  # of one value: an activation without a name
-
-# Activations by their names without underscores and capitals; `forward` computes those of the first line.
-_COMPUTED = (
-    "relu relu6 sigmoid tanh selu silu softplus softsign exp abs gelu leaky_relu elu hardtanh softmax log_softmax"
-)
-_NAMED = (
-    "mish hardswish hardsigmoid logsigmoid tanhshrink softshrink hardshrink celu prelu clamp clip sin cos sqrt rsqrt "
-    "erf log log1p sign heaviside where threshold rrelu softmin thresholdedrelu reciprocal shrink softmax2d"
-)
-ACTIVATIONS = {name.replace("_", ""): name for name in (*_COMPUTED.split(), *_NAMED.split(), "square")}
-ACTIVATIONS |= {"swish": "silu"}
-
-# What the operations of torch, ONNX and Keras are called, without underscores and capitals.
-_CALLED = {
-    "same": """identity zipmap dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise
-        cast to activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
-        requiresgrad alias tocopy liftfreshcopy dropout1d dropout2d dropout3d""",
-    "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
-        instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
-        simplifiedlayernormalization crossmaplrn2d""",
-    "pool": """maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate maxpool1d
-        maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d
-        adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d lppool1d lppool2d""",
-    "add": "add iadd",
-    "sub": "sub isub subtract",
-    "rsub": "rsub",
-    "mul": "mul imul multiply",
-    "div": "div truediv itruediv divide",
-    "neg": "neg negative",
-    "product": "matmul mm bmm imatmul",
-    "convolution": "conv1d conv2d conv3d",
-    "concatenate": "concat cat concatenate hstack",
-    "reduce": "mean amax reducemean reducemax reducesum",
-    "transpose": "t numpyt transpose permute swapaxes",
-    "reshape": "view reshape unflatten",
-    "flatten": "flatten",
-    "squeeze": "squeeze",
-    "split": "split",
-    "chunk": "chunk",
-    "pow": "pow",
-    "glu": "glu",
-    "linear": "linear",
-    "addmm": "addmm",
-    "activation": " ".join(ACTIVATIONS),
-}
-OPERATIONS = {name: operation for operation, names in _CALLED.items() for name in names.split()}
-
-
-def key_of(name: str) -> str:
-    """Return the name of an operation as the tables have it."""
-    return name.replace("_", "").lower()
-
-
-def unsupported(name: str, kind: str, error: NotSupported, supported: str) -> ValueError:
-    """Say which layer isn't supported: what about it isn't, or if that is its kind, which ones are."""
-    where = f" in this place: {error}" if str(error) else f": {supported}"
-    return ValueError(f"layer {name.strip()!r} ({kind}) is not supported{where}")
-
-
-class NotSupported(Exception):  # noqa: N818 (it never leaves this package: readers turn it into a ValueError)
-    """Says what about an operation isn't supported."""
 
 
 class Operations:
@@ -246,7 +186,7 @@ class Operations:
     ) -> Value:
         """Apply kernels, (out, in / groups, …): an edge where any weight of a kernel is."""
         if transposed:  # (in, out / groups, …)
-            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
+            weight, mask = _turned_kernel(weight, groups), None if mask is None else _turned_kernel(mask, groups)
         is_input = len(value.views) == 1 and any(value.views[0].block is block for block in self.inputs)
         if value.flat or value.turned or not (value.maps or is_input):
             raise NotSupported("a convolution must read the input or feature maps")
@@ -445,7 +385,7 @@ class Operations:
             return None
         return tuple(self._function(row[0].joined(row[1:], multiply=multiply)) for row in zip(*functions, strict=True))
 
-    def concatenate(self, name: str, values: Sequence[Any], axis: Any) -> Value:
+    def concatenate(self, name: str, values: Sequence[Value], axis: Any) -> Value:
         """Put values behind each other."""
         if not all(isinstance(value, Value) for value in values):
             raise NotSupported("it puts constants beside values")
@@ -558,20 +498,6 @@ class Operations:
         if not axes or {0, 1} & set(axes):
             raise NotSupported(f"it reduces axes {list(axes)}, not only positions of feature maps")
         return replace(self.pool(value), maps=keeps_axes)
-
-
-def activation_name(
-    name: str, *, slope: Any = None, approximate: Any = None, low: Any = None, high: Any = None, other: bool = False
-) -> str:
-    """Name an activation with its settings, as `modgraph.forward` knows them; `other` stands for unknown settings."""
-    name = ACTIVATIONS.get(key_of(name), name)
-    if name in ("leaky_relu", "elu"):
-        return f"{name}:{(0.01 if name == 'leaky_relu' else 1.0) if slope is None else slope:.6g}"
-    if name == "gelu":
-        return "gelu_tanh" if approximate == "tanh" else "gelu"
-    if name in ("clip", "clamp", "hardtanh") and not (name == "hardtanh" and low is high is None):
-        return {(0, 6): "relu6", (-1, 1): "hardtanh", (0, None): "relu"}.get((low, high), "clip")
-    return f"{name} with settings" if other else name
 
 
 def _bias(name: str, bias: NDArray[Any] | None, size: int) -> FloatArray | None:

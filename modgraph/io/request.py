@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,18 @@ class Request:
         if dag.weights is None:
             raise ValueError("`threshold` needs weights, and the file has none")
         return dag.keep_edges(np.abs(dag.weights) > self.threshold)
+
+    def readable(
+        self, names: Iterable[str], read: Callable[[str], LayeredDAG]
+    ) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the parts of a model that can be read and have a hidden layer, with the sizes of their layers."""
+        for name in names:
+            try:
+                dag = read(name)
+            except ValueError:
+                continue
+            if dag.n_layers > 2:
+                yield name, dag.layer_sizes
 
     def refuse_masks(self) -> None:
         """Say that this kind of file needs no masks."""

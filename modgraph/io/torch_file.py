@@ -44,13 +44,8 @@ def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
     if isinstance(content, Mapping):
         yield from chain.blocks(_tensors(content), ordered=True)
         return
-    for name in [name for name, _ in content.named_modules() if name]:
-        try:
-            dag = from_module(content, block=name)
-        except ValueError:
-            continue
-        if dag.n_layers > 2:
-            yield name, dag.layer_sizes
+    names = [name for name, _ in content.named_modules() if name]
+    yield from request.readable(names, lambda name: from_module(content, block=name))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

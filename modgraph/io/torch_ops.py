@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modgraph.io.ops import ACTIVATIONS, OPERATIONS, NotSupported, Operations, key_of
+from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of
+from modgraph.io.ops import Operations
 from modgraph.io.tensor import from_torch
 from modgraph.io.values import Value
 
@@ -79,9 +80,10 @@ class TorchOperations(Operations):
             raise NotSupported("the first argument, and no other, must be computed from the input")
         match operation:
             case "convolution":
-                if not isinstance(get("weight"), np.ndarray):
+                weight = get("weight")
+                if not isinstance(weight, np.ndarray):
                     raise NotSupported("its kernels are computed from the input")
-                return self.convolution(name, value, get("weight"), get("bias"), groups=get("groups") or 1)
+                return self.convolution(name, value, weight, get("bias"), groups=get("groups") or 1)
             case "batchnorm":
                 mean, variance = get("running_mean"), get("running_var")
                 if mean is None or variance is None or get("training"):

@@ -5,13 +5,20 @@ function, and `sculpt_wide`, for one network on samples; `digit_pairs` makes the
 imports torch; ``modgraph`` imports it on first use only.
 """
 
-from modgraph.sculpt.choose import Consensus, by_consensus, consensus, fewest_edges, smallest_cones
+from modgraph.sculpt.choose import (
+    Consensus,
+    by_consensus,
+    consensus,
+    fewest_edges,
+    fewest_joined_inputs,
+    smallest_cones,
+)
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.history import draw_history
 from modgraph.sculpt.module import ModuleResult, sculpt_module
-from modgraph.sculpt.objective import LOSSES, METRICS, Objective
+from modgraph.sculpt.objective import LOSSES, METRICS
 from modgraph.sculpt.prune import Schedule
 from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, SculptResult, sculpt
@@ -29,7 +36,6 @@ __all__ = [
     "Digits",
     "ImageTask",
     "ModuleResult",
-    "Objective",
     "Round",
     "Schedule",
     "SculptResult",
@@ -47,6 +53,7 @@ __all__ = [
     "digit_pairs",
     "draw_history",
     "fewest_edges",
+    "fewest_joined_inputs",
     "load_digits8",
     "load_mnist",
     "sculpt",

@@ -245,6 +245,29 @@ def smallest_cones(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
     return min(candidates, key=lambda candidate: (n_cones(candidate.masks), *rank(candidate)))
 
 
+def fewest_joined_inputs(candidates: Sequence[AnyCandidate]) -> AnyCandidate:
+    """Choose the candidate in which the fewest pairs of inputs meet in a unit of the first hidden layer.
+
+    Inputs whose effects only add up can be kept apart until the outputs; those that interact can't. Ties as in
+    `fewest_edges`.
+
+    Parameters
+    ----------
+    candidates : sequence of SculptedNetwork or StoredNetwork
+        Accepted networks, at least one.
+
+    Returns
+    -------
+    SculptedNetwork or StoredNetwork
+    """
+
+    def n_pairs(candidate: AnyCandidate) -> int:
+        first = candidate.masks[0].astype(np.int64)  # (units, inputs)
+        return int(np.triu(first.T @ first, 1).astype(bool).sum())
+
+    return min(candidates, key=lambda candidate: (n_pairs(candidate), *rank(candidate)))
+
+
 def by_consensus(trials: Sequence[Sequence[AnyCandidate]], *, close: float = CLOSE) -> list[AnyCandidate]:
     """Choose a network for each trial so that the trials agree as far as they can.
 
@@ -304,6 +327,7 @@ def check_rule(choose: object) -> None:
 RULES: Final[dict[str, Callable[..., Any]]] = {
     "fewest_edges": fewest_edges,
     "smallest_cones": smallest_cones,
+    "fewest_joined_inputs": fewest_joined_inputs,
 }
 """The rules of choice for one trial, by name."""
 

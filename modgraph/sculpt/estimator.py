@@ -16,6 +16,7 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -26,7 +27,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.forward import forward
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.names import unit_names
-from modgraph.sculpt.choose import fewest_edges
+from modgraph.sculpt.choose import check_rule, chosen_networks
 from modgraph.sculpt.fit import WideSettings
 from modgraph.sculpt.objective import METRICS, Kind, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import Criterion
@@ -56,7 +57,7 @@ APPLIES: Final[dict[Kind, tuple[str, ...]]] = {
 ADAM: Final = ("learning_rate", "batch_size", "epochs", "weight_decay")
 """Parameters that are passed on to the engines."""
 
-TOLERANCE: Final = 0.02  # share of the metric, for samples
+TOLERANCE: Final = 0.01  # share of the metric, for samples
 LEARNING_RATE: Final = 0.002  # of Adam, for samples
 TRAINING: Final = 3000  # optimiser steps of a training run at most, for samples
 FEWEST_EPOCHS: Final = 30  # whatever the number of steps
@@ -94,7 +95,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     metric : str or callable, optional
         As in `WideSettings`; by default as above; not for *boolean*.
     tolerance : float, optional
-        Share of the dense network's metric that pruning may lose, in [0, 1), by default 0.02. For *boolean*: share of
+        Share of the dense network's metric that pruning may lose, in [0, 1), by default 0.01. For *boolean*: share of
         the bits that may be wrong, by default 0.
     unit_step, edge_step : float, optional
         P_u and P_e, percent in (0, 100]. By default those of `WideSettings`; for *boolean* all published ones.
@@ -108,8 +109,12 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         Passes over the samples in each training run. By default so many that a run has about 3,000 steps, within 30 …
         300; for *boolean* 30.
     trials : int
-        Number of networks to start from, ≥ 1; the accepted one with the fewest edges is kept, for *boolean* the one
-        that shows the modules that most trials agree on.
+        Number of networks to start from, ≥ 1. For *boolean* the network that shows the modules that most trials agree
+        on is kept.
+    choose : str or callable
+        Which of the accepted networks of several trials is kept: "fewest_edges"; "fewest_joined_inputs", in which the
+        fewest pairs of inputs meet in a unit of the first hidden layer; or a callable that gets the networks
+        (`SculptedNetwork`) and returns one. Not for *boolean*.
     validation_share : float
         Share of the samples that decide how far the network is pruned, in (0, 1).
     random_state : int ≥ 0, numpy.random.Generator or None
@@ -151,6 +156,8 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     ('class accuracy', True, True)
     """
 
+    __metadata_request__fit = {"validation": UNUSED, "test": UNUSED}  # noqa: RUF012 (scikit-learn's form)
+
     def __init__(
         self,
         *,
@@ -169,6 +176,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         batch_size: int | None = None,
         epochs: int | None = None,
         trials: int = 1,
+        choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "fewest_edges",
         validation_share: float = 0.25,
         random_state: int | np.random.Generator | None = 0,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -190,6 +198,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         self.batch_size = batch_size
         self.epochs = epochs
         self.trials = trials
+        self.choose = choose
         self.validation_share = validation_share
         self.random_state = random_state
         self.checkpoint = checkpoint
@@ -227,6 +236,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         """
         check_choice("task", self.task, [*TASKS])
         trials = check_int("trials", self.trials, at_least=1)
+        check_rule(self.choose)
         self.__dict__.pop("hierarchy_", None)
         output_names = _column_names(y)
         is_numeric = self.task == "regression"
@@ -398,8 +408,9 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             )
             for seed in seeds
         ]
-        best = _best([out.network for out in found])
-        out: WideResult = found[best]
+        accepted = [out.network for out in found if out.network.accepted]
+        network = chosen_networks([accepted], self.choose)[0] if accepted else found[0].network
+        out: WideResult = next(out for out in found if out.network is network)
         self.history_: tuple[Round, ...] = out.rounds
         self.accepted_, self.threshold_, self.baseline_ = out.network.accepted, out.threshold, out.baseline
         self.dense_ = out.rounds[0].validation
@@ -518,12 +529,6 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags(multi_class=not is_multilabel, multi_label=is_multilabel)
         return tags
-
-
-def _best(networks: Sequence[SculptedNetwork]) -> int:
-    """Return the place of the accepted network with the fewest edges, 0 if none is accepted."""
-    accepted = [network for network in networks if network.accepted]
-    return networks.index(fewest_edges(accepted)) if accepted else 0
 
 
 def _scale(columns: FloatArray) -> FloatArray:

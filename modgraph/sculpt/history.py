@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,7 @@ def draw_history(rounds: Sequence[Round], *, ax: Axes | None = None) -> Axes:
         ax.plot(places[accepted], tests[accepted], color="C0", linestyle=":", label="test")
         ax.legend(loc="lower left")
     ax.set(xlabel="round", ylabel=rounds[0].metric)
-    for at in np.flatnonzero([one.phase != other.phase for one, other in zip(rounds, rounds[1:], strict=False)]):
+    for at in np.flatnonzero([one.phase != other.phase for one, other in pairwise(rounds)]):
         ax.axvline(at + 1.5, color="0.8", linewidth=0.8)
     right = ax.twinx()
     right.plot(places[accepted], [done.density for done in rounds if done.accepted], color="C1")

@@ -160,7 +160,7 @@ def sculpt(
         P_u and P_e of the settings that each trial tries: percentages in (0, 100], all different.
     settings : TrainSettings, optional
         How networks are trained and accepted; the defaults suit a function of four inputs.
-    choose : {"fewest_edges", "smallest_cones", "consensus"} or callable
+    choose : {"fewest_edges", "smallest_cones", "fewest_joined_inputs", "consensus"} or callable
         How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
         `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
         them. No rule sees the target.

@@ -3,6 +3,9 @@
     python -m tests.long.clustering_at_scale families            # small families, every method that is installed
     python -m tests.long.clustering_at_scale large --sizes 3000 30000 100000
     python -m tests.long.clustering_at_scale million             # the linkage of one layer of a million units
+    python -m tests.long.clustering_at_scale growth --sizes 100000 1000000   # all layers together; --igraph: and Leiden
+    python -m tests.long.clustering_at_scale identity            # a million units, each joined to one other
+    python -m tests.long.clustering_at_scale rooms               # what else is computed on a million weights
 
 The block model needs graph-tool; Leiden needs igraph. Times are processor times of one process, compiled code warm.
 """
@@ -10,17 +13,22 @@ The block model needs graph-tool; Leiden needs igraph. Times are processor times
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib
 import importlib.util
 import math
 import resource
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from modgraph import LayeredDAG
-from modgraph.arrays import IntArray
+from modgraph import LayeredDAG, detect_modules, influence, load_network, paths, save_network, significance
+from modgraph.arrays import IntArray, read_only
 from modgraph.cluster.blockmodel import blockmodel
 from modgraph.cluster.description_search import shortest_description
 from modgraph.cluster.leiden import leiden
@@ -146,6 +154,65 @@ def million() -> None:
     print(f"time grows as n^{slope:.2f} from {sizes[1]} to {sizes[-1]}")
 
 
+def growth(sizes: list[int], *, with_igraph: bool) -> None:
+    """Ten layers, 64-unit modules, fan-out 10, 2 % rewired; then the exponent of time in the edges."""
+    detect_modules(planted([500] * 3, 8, fan_out=10, rewired=0.02, seed=0)[0], hops=2)
+    times, edges = [], []
+    for size in sizes:
+        dag, truth = planted([size // 10] * 10, size // 640, fan_out=10, rewired=0.02, seed=0)
+        start, clock = time.process_time(), time.perf_counter()
+        found = detect_modules(dag, hops=2)
+        times.append(time.process_time() - start)
+        edges.append(dag.n_edges)
+        values = per_layer(dag, truth, found.cluster_labels, adjusted_rand_score)
+        print(
+            f"{dag.n_units} units, {dag.n_edges} edges: ARI {np.mean(values):.3f}, {times[-1]:.1f} s of processor, "
+            f"{time.perf_counter() - clock:.1f} s in all, {memory():.2f} GB",
+            flush=True,
+        )
+        if with_igraph:
+            igraph = importlib.import_module("igraph")
+            start = time.process_time()
+            graph = igraph.Graph(n=dag.n_units, edges=dag.edges)
+            built = time.process_time() - start
+            graph.community_leiden(objective_function="modularity", n_iterations=1)
+            print(f"igraph: built in {built:.1f} s, one pass {time.process_time() - start - built:.1f} s", flush=True)
+    if len(times) > 1:
+        print(f"time grows as edges^{np.polyfit(np.log(edges), np.log(times), 1)[0]:.2f}")
+
+
+def identity(size: int = 1_000_000) -> None:
+    """Two layers, each unit joined to one of the other."""
+    units = np.arange(size // 2)
+    dag = LayeredDAG.from_edges(np.column_stack([units, units + size // 2]), layer=np.repeat([0, 1], size // 2))
+    start = time.process_time()
+    found = detect_modules(dag)
+    print(f"{dag.n_units} units: {found.n_modules} modules, {time.process_time() - start:.1f} s, {memory():.2f} GB")
+
+
+def rooms(size: int = 500) -> None:
+    """Read, count paths, measure influence and judge a network of a million weights, 5 % of them kept."""
+    plain, _ = planted([size] * 5, 10, fan_out=25, rewired=0.02, seed=0)
+    weights = np.random.default_rng(0).normal(size=plain.n_edges)
+    dag = dataclasses.replace(plain, weights=read_only(weights))
+
+    def measure(what: str, function: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        result = function()
+        print(f"{what}: {time.process_time() - start:.1f} s, {memory():.2f} GB", flush=True)
+        return result
+
+    print(dag)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.npz"
+        measure("writing", lambda: save_network(dag, path))
+        measure("reading", lambda: load_network(path))
+    measure("path counts", lambda: paths(dag))
+    measure("influence of the inputs", lambda: influence(dag, 0))
+    found = measure("modules", lambda: detect_modules(plain))
+    measure("significance", lambda: significance(found))
+
+
 def memory() -> float:
     """Return the largest resident size so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -153,17 +220,22 @@ def memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["families", "large", "million"], nargs="?", default="families")
+    parser.add_argument(
+        "what", choices=["families", "large", "million", "growth", "identity", "rooms"], nargs="?", default="families"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[3_000, 30_000, 100_000])
     parser.add_argument("--rewired", type=float, nargs="+", default=[0.02, 0.1, 0.2, 1.0])
+    parser.add_argument("--igraph", action="store_true", help="measure one pass of igraph's Leiden as well")
     parser.add_argument("--curve", action="store_true", help="measure M(k) as well")
     arguments = parser.parse_args()
     if arguments.what == "families":
         families()
     elif arguments.what == "large":
         large(arguments.sizes, arguments.rewired, curve=arguments.curve)
+    elif arguments.what == "growth":
+        growth(arguments.sizes, with_igraph=arguments.igraph)
     else:
-        million()
+        {"million": million, "identity": identity, "rooms": rooms}[arguments.what]()
 
 
 if __name__ == "__main__":

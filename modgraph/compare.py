@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modgraph.arrays import FloatArray, read_only
+from modgraph.checks import require
 from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import SURE, Significance, significance
 from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClusteringComparison:
+class ClusteringComparison(Shown):
     """The result of `compare_clusterings`; every field has one entry for each method, in the order of `methods`.
 
     Attributes
@@ -60,10 +62,7 @@ class ClusteringComparison:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas ``DataFrame``: a row a method, with a column ``ami_…`` for each method."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("a table for pandas needs it: pip install pandas") from error
+        pandas = require("pandas", purpose="`to_pandas`", extra="table")
         columns: dict[str, Any] = {
             "clusters": self.clusters,
             "n_modules": self.n_modules,
@@ -74,25 +73,32 @@ class ClusteringComparison:
             **{f"ami_{name}": self.ami[:, place] for place, name in enumerate(self.methods)},
             "seconds": self.seconds,
         }
-        return pd.DataFrame(columns, index=pd.Index(self.methods, name="method"))
+        table: pd.DataFrame = pandas.DataFrame(columns, index=pandas.Index(self.methods, name="method"))
+        return table
 
-    def __str__(self) -> str:
+    def table(self) -> list[list[str]]:
+        """Return the table as text: the names of the columns, and a row for each method."""
         columns = {
             "method": list(self.methods),
             "clusters": [" ".join(map(str, counts)) for counts in self.clusters],
             "modules": [str(count) for count in self.n_modules],
             "bits": [f"{bits:.0f}" for bits in self.bits],
-            "p": [f"{'≤ ' * (one.kind == 'none')}{one.p_value:.2g}" for one in self.evidence],
+            "evidence": [one.p_text for one in self.evidence],
         }
         if any(one.n_null for one in self.evidence):
             columns["effect"] = [f"{one.effect_size:.1f}" for one in self.evidence]
             columns["sure"] = [f"{share:.0%}" for share in self.sure]
         columns["seconds"] = [f"{seconds:.2f}" for seconds in self.seconds]
         columns |= {f"ami {name}": [f"{value:.3f}" for value in self.ami[at]] for at, name in enumerate(self.methods)}
-        padded = [
-            [cell.ljust(max(map(len, [name, *cells]))) for cell in [name, *cells]] for name, cells in columns.items()
-        ]
-        return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+        head, cells = list(columns), zip(*columns.values(), strict=True)
+        return [head, *map(list, cells)]
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        )
 
     def __repr__(self) -> str:
         return f"ClusteringComparison({', '.join(self.methods)})"
@@ -131,9 +137,9 @@ def compare_clusterings(
     --------
     >>> halves = np.kron(np.eye(2), np.ones((2, 2)))
     >>> print(compare_clusterings(LayeredDAG.from_masks([halves, halves]), methods=["linkage", "published"]))
-    method     clusters  modules  bits  p    seconds  ami linkage  ami published
-    linkage    2 2       2        46    ≤ 1  ...  1.000        1.000
-    published  2 2       2        46    ≤ 1  ...  1.000        1.000
+    method     clusters  modules  bits  evidence  seconds  ami linkage  ami published
+    linkage    2 2       2        46    p ≤ 1     ...  1.000        1.000
+    published  2 2       2        46    p ≤ 1     ...  1.000        1.000
     """
     from sklearn.metrics import adjusted_mutual_info_score  # half a second to load
 

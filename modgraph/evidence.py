@@ -1,12 +1,13 @@
 """Evidence: whether the structure that was found is more than chance, and how sure each module is.
 
 **Null networks.** `significance` puts random networks through the same detection: the same degrees where wiring decides
-(`modgraph.null.swap_edges`), the same wiring and weights where influence does (`modgraph.null.shuffle_weights`). The
-share of them that look at least as modular is the p-value.
+(`modgraph.null.swap_edges`), the same wiring and weights where influence or attributes do
+(`modgraph.null.shuffle_weights`). The share of them that look at least as modular is the p-value.
 
 **How modular a network is.** By wiring: the `largest_eigenvalue` of what degrees leave unexplained. It needs no
 partition, so it also sees modules that are too weak to be found unit by unit. By influence: how far the modularity of
-groups of inputs and outputs is above that of networks with shuffled weights (`modgraph.cluster.coclusters`).
+groups of inputs and outputs is above that of networks with shuffled weights (`modgraph.cluster.coclusters`). By
+attributes: how alike in influence the units of a module are (`modgraph.cluster.attributed.likeness`).
 
 **How well a module is marked off.** By how many bits its clusters make their edges more likely than degrees do
 (`modgraph.cluster.description.cluster_bits`).
@@ -35,6 +36,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_int, require
+from modgraph.cluster.attributed import likeness
 from modgraph.cluster.by_influence import modules_by_influence
 from modgraph.cluster.description import cluster_bits, description_length
 from modgraph.dag import LayeredDAG
@@ -42,6 +44,7 @@ from modgraph.files import replacing
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy
 from modgraph.null import shuffle_weights, swap_edges
+from modgraph.paths import paths
 from modgraph.stability import Detection, detection_of, features_of, hierarchy_of, in_parallel, stability
 
 Progress = Callable[[int, int], None]
@@ -53,6 +56,7 @@ ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end
 MOST_NULL: Final = 199  # null networks at most
 
 SURE: Final = 0.9  # confidence from which on summaries count a module as sure
+LEAST_BOUND: Final = 1e-12  # smallest bound that summaries name
 EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
 MOST_DENSE: Final = 400  # units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method
 EIGENVALUE_ERROR: Final = 1e-11  # relative error of the eigenvalue by Lanczos' method
@@ -87,12 +91,13 @@ class Significance:
     Attributes
     ----------
     p_value : float, in (0, 1]
-        Probability that a null network is as modular as this one, or more.
+        Probability that a null network is as modular as this one, or more. NaN for attribution graphs without any.
     effect_size : float
         How far the statistic is above its mean in null networks, in their standard deviations; NaN without any.
     statistic : float
-        How modular the network is: `largest_eigenvalue`, 0…1 (wiring) or modularity above chance (influence). With
-        ``n_null=0`` the bits that the clusters save in the description of the network.
+        How modular the network is: `largest_eigenvalue`, 0…1 (wiring), modularity above chance (influence) or likeness
+        within modules (attributes). With ``n_null=0`` the bits that the clusters save in the description of the
+        network. The hourglass score for `hourglass_significance`.
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}
@@ -113,21 +118,31 @@ class Significance:
         """Number of null networks."""
         return len(self.null)
 
+    @property
+    def p_text(self) -> str:
+        """The p-value as text: "p = 0.05", "p ≤ 1e-12" where it is a bound, "p unknown" where there is none."""
+        if math.isnan(self.p_value):
+            return "p unknown"
+        return f"p ≤ {max(self.p_value, LEAST_BOUND):.2g}" if self.kind == "none" else f"p = {self.p_value:.2g}"
+
     def summary(self) -> str:
         """Say the result in one line."""
         if self.kind == "none":
+            if math.isnan(self.p_value):
+                return "evidence: none for attribution graphs without null networks"
             if self.statistic <= 0:
                 return "evidence: none beyond what degrees explain (no null networks drawn)"
-            bound = f"{self.p_value:.2g}" if self.p_value >= 1e-12 else "1e-12"
-            return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with p ≤ {bound}"
+            return f"evidence: the wiring saves {self.statistic:.1f} bits beyond degrees, by chance with {self.p_text}"
         if not self.n_null:
-            return f"evidence: p = {self.p_value:.2g} beside networks with {self.kind}"
-        sure = sum(module.confidence >= SURE for module in self.modules)
-        return (
-            f"evidence: p = {self.p_value:.2g} beside {self.n_null} networks with {self.kind}, "
-            f"{self.effect_size:.1f} standard deviations above them; {sure} of {len(self.modules)} modules "
-            f"with confidence ≥ {SURE}"
+            return f"evidence: {self.p_text} beside networks with {self.kind}"
+        line = (
+            f"evidence: {self.p_text} beside {self.n_null} networks with {self.kind}, "
+            f"{self.effect_size:.1f} standard deviations above them"
         )
+        if not self.modules:
+            return line
+        sure = sum(module.confidence >= SURE for module in self.modules)
+        return f"{line}; {sure} of {len(self.modules)} modules with confidence ≥ {SURE}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as numbers, texts and lists, for JSON; None for what is not finite."""
@@ -200,35 +215,26 @@ def significance(
     features = features_of(found)
     if n_null == 0:
         return _without_null(found)
-    if features not in ("wiring", "influence"):
-        raise ValueError(
-            f"`n_null` must be 0 for modules found by {features}: they have no null networks (got {n_null})"
-        )
     detect = detection_of(found) if detect is None else detect
-    wiring = features == "wiring"
     rng = np.random.default_rng(random_state)
     seed, stability_seed, detection_seed = rng.integers(1 << 63, size=3).tolist()
-    comparison = _Comparison(found=found, detect=detect, wiring=wiring, seed=seed, detection_seed=detection_seed)
+    comparison = _Comparison(found=found, detect=detect, features=features, seed=seed, detection_seed=detection_seed)
     observed, marks = comparison.measure(found)
     values, largest_marks = _null_values(
         comparison, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
     )
-    exceeding = values >= observed - EQUAL
-    n, count = len(values), int(exceeding.sum())
-    stopped = n_null is None and count >= ENOUGH_EXCEEDING
-    p_value = count / n if stopped else (1 + count) / (1 + n)
-    module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + n) for mark in marks]
+    module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + len(values)) for mark in marks]
     stable = np.full(found.n_modules, np.nan)
     if n_resamples:
         stable = stability(
             found, n_resamples=n_resamples, random_state=stability_seed, detect=detect, n_jobs=n_jobs
         ).module_confidence
     return Significance(
-        p_value=p_value,
+        p_value=_p_value(observed, values, n_null),
         effect_size=_effect(observed, values),
         statistic=observed,
         null=read_only(values),
-        kind="swapped edges" if wiring else "shuffled weights",
+        kind="swapped edges" if features == "wiring" else "shuffled weights",
         modules=tuple(
             ModuleEvidence(id=number, p_value=p, confidence=float(np.fmin(stable[number], 1 - p)))
             for number, p in enumerate(module_p)
@@ -236,11 +242,65 @@ def significance(
     )
 
 
+def hourglass_significance(
+    dag: LayeredDAG,
+    *,
+    n_null: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    progress: Progress | None = None,
+) -> Significance:
+    """Compare the hourglass score of a network with those of networks in which every unit keeps its degrees.
+
+    A waist that sizes and degrees explain, such as a narrow layer, is in the null networks too. So a small p-value says
+    that the edges between the layers lead more paths through few units than their degrees do.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+    n_null, random_state, progress
+        As for `significance`; at least one null network.
+
+    Returns
+    -------
+    Significance
+        Of `PathCounts.hourglass`; without modules.
+
+    Examples
+    --------
+    A narrow layer makes an hourglass, as it does with these degrees in any wiring:
+
+    >>> dag = LayeredDAG.from_masks([np.ones((2, 9)), np.ones((9, 2))])
+    >>> found = hourglass_significance(dag)
+    >>> round(found.statistic, 2), found.p_value
+    (0.78, 1.0)
+    """
+    if n_null is not None:
+        check_int("n_null", n_null, at_least=1)
+    trimmed = dag.trim()
+    seed = int(np.random.default_rng(random_state).integers(1 << 63))
+    observed = paths(trimmed).hourglass
+    drawn: list[float] = []
+    while (needed := _needed(observed, np.array(drawn), n_null)) is None:
+        null = swap_edges(trimmed, random_state=np.random.default_rng([seed, len(drawn)]))
+        drawn.append(paths(null).hourglass)
+        if progress is not None:
+            progress(len(drawn), MOST_NULL if n_null is None else n_null)
+    values = np.array(drawn[:needed])
+    return Significance(
+        p_value=_p_value(observed, values, n_null),
+        effect_size=_effect(observed, values),
+        statistic=observed,
+        null=read_only(values),
+        kind="swapped edges",
+        modules=(),
+    )
+
+
 def _without_null(found: ModuleHierarchy) -> Significance:
     """Return what is known without null networks: the bound by wiring, the detection's own comparison by influence."""
     kept = found.labels >= 0
     dag = found.dag.subgraph(kept)
-    statistic, p_value, kind = 0.0, 1.0, "none"
+    statistic, p_value, kind = np.nan, np.nan, "none"
     if features_of(found) == "influence":
         statistic, p_value = _modularity_above_chance(dag, 0)
         kind = "shuffled weights"
@@ -263,23 +323,26 @@ class _Comparison:
 
     found: ModuleHierarchy
     detect: Detection
-    wiring: bool
+    features: str
     seed: int
     detection_seed: int
 
     def null(self, number: int) -> tuple[float, float]:
         """Draw a null network by its number: how modular it is, and how well its best module is marked off."""
         rng = np.random.default_rng([self.seed, number])
-        trimmed = self.found.dag.subgraph(self.found.labels >= 0)
-        drawn = (swap_edges if self.wiring else shuffle_weights)(trimmed, random_state=rng)
+        found = self.found
+        dag = found.dag if self.features == "attributes" else found.dag.subgraph(found.labels >= 0)
+        drawn = (swap_edges if self.features == "wiring" else shuffle_weights)(dag, random_state=rng)
         value, marks = self.measure(self.detect(drawn))
         return value, float(marks.max(initial=0.0))
 
     def measure(self, found: ModuleHierarchy) -> tuple[float, FloatArray]:
         """Return how modular a network is, and how well each module is marked off."""
+        if self.features == "attributes":
+            return likeness(found.dag, found.labels)
         kept = found.labels >= 0
         dag = found.dag.subgraph(kept)
-        if not self.wiring:
+        if self.features == "influence":
             value, _ = _modularity_above_chance(dag, self.detection_seed)
             return value, np.full(found.n_modules, value, dtype=np.float64)
         marks = np.zeros(found.n_modules)
@@ -288,7 +351,7 @@ class _Comparison:
 
     def fingerprint(self) -> str:
         """Return a text that differs between networks, settings and seeds."""
-        digest = hashlib.sha256(repr((FORMAT, sorted(self.found.settings.items()), self.seed, self.wiring)).encode())
+        digest = hashlib.sha256(repr((FORMAT, sorted(self.found.settings.items()), self.seed, self.features)).encode())
         for array in (self.found.dag.sources, self.found.dag.targets, self.found.dag.weights, self.found.labels):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -362,6 +425,12 @@ def _saved_bits(dag: LayeredDAG, clusters: IntArray) -> float:
     if dag.n_edges == 0:
         return 0.0
     return description_length(dag, np.zeros_like(clusters)) - description_length(dag, clusters)
+
+
+def _p_value(observed: float, values: FloatArray, n_null: int | None) -> float:
+    """Return the p-value; where the sequential rule ended it, that of Besag and Clifford."""
+    n, count = len(values), int((values >= observed - EQUAL).sum())
+    return count / n if n_null is None and count >= ENOUGH_EXCEEDING else (1 + count) / (1 + n)
 
 
 def _effect(observed: float, values: FloatArray) -> float:

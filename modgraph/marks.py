@@ -33,6 +33,11 @@ class Marks:
     certified: tuple[bool, ...]  # modules that intervention certified
     notes: tuple[str, ...]  # one line of text for each result that was given
 
+    @classmethod
+    def none(cls, n_modules: int) -> Marks:
+        """Return the marks of modules of which nothing is known."""
+        return cls(weak=(False,) * n_modules, certified=(False,) * n_modules, notes=())
+
     def named(self, texts: Sequence[str]) -> list[str]:
         """Add the sign of certified modules to their names."""
         return [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, self.certified, strict=True)]
@@ -51,7 +56,7 @@ def marks(found: ModuleHierarchy, *, evidence: Significance | None, verification
     if evidence is not None:
         # Unknown values (NaN) are not weak.
         weak = tuple(module.p_value > WEAK_P or module.confidence < WEAK_CONFIDENCE for module in evidence.modules)
-        note = f"evidence: p {'=' if evidence.n_null else '≤'} {evidence.p_value:.2g}"
+        note = f"evidence: {evidence.p_text}"
         if evidence.n_null:
             note += f", {evidence.effect_size:.1f} standard deviations above {evidence.n_null} random networks"
         limits = f"p > {WEAK_P} or confidence < {WEAK_CONFIDENCE}".replace(" ", NO_BREAK)

@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
-    ("arrays",),
+    ("arrays", "shown"),
     ("checks", "compiled", "digraph", "files", "labels"),
     ("edges",),
     ("dag", "functions"),
@@ -28,13 +28,13 @@ ORDER = (
     ("modules",),
     ("many",),
     ("interventions",),
-    ("compare", "stability", "subspace", "verify"),
+    ("stability", "subspace", "verify"),
     ("evidence",),
-    ("score",),
+    ("compare", "score"),
     ("io",),
     ("sculpt",),
     ("layout", "marks"),
-    ("pixels",),
+    ("pixels", "views"),
     ("draw",),
     ("report",),
     ("experiments",),

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, load_network
-from modgraph.cluster.attributed import attributed_modules, canonical_kinds
+from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, load_network, significance
+from modgraph.cluster.attributed import attributed_modules, canonical_kinds, likeness
 from modgraph.io import save_supernodes
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.labels import by_first_unit
+from modgraph.null import shuffle_weights
 from tests.long.attribution_graphs import FOLDER, agreement, drawn_groups
 
 REAL = sorted(FOLDER.glob("*.json"))
@@ -253,6 +254,46 @@ def test_the_order_of_the_units_changes_nothing(dag: LayeredDAG, seed: int) -> N
     assert ((one[:, None] == one) == (two[:, None] == two)).all()
     assert ((one < 0) == (two < 0)).all()
     assert (canonical_kinds(dag)[order] == canonical_kinds(other)).all()
+    (value, marks), (other_value, other_marks) = likeness(dag, attributed_modules(dag)), likeness(other, two)
+    assert value == pytest.approx(other_value, abs=1e-6)
+    assert sorted(marks) == pytest.approx(sorted(other_marks), abs=1e-6)
+
+
+def grouped(seed: int) -> LayeredDAG:
+    """Four groups of features in three layers, each with strong weights from and to its own tokens and outputs."""
+    rng = np.random.default_rng(seed)
+    layer, group = np.repeat(np.arange(5), [8, 8, 8, 8, 4]), np.arange(36) % 4
+    pairs = np.argwhere(layer[:, None] < layer)
+    own = group[pairs[:, 0]] == group[pairs[:, 1]]
+    weights = rng.exponential(size=len(pairs)) * np.where(own, 1.0, 0.1)
+    return LayeredDAG.from_edges(pairs, layer=layer, weights=weights, positions=rng.integers(0, 3, 36))
+
+
+def test_likeness_is_that_of_the_units_alike() -> None:
+    # Two features read the first token and write the first output, two the second ones.
+    edges = [[0, 2], [0, 3], [1, 4], [1, 5], [2, 6], [3, 6], [4, 7], [5, 7]]
+    dag = LayeredDAG.from_edges(edges, layer=[0, 0, 1, 1, 1, 1, 2, 2], weights=np.ones(8), positions=np.zeros(8, int))
+    apart, mixed = (likeness(dag, np.array(labels)) for labels in ([0, 1, 2, 2, 3, 3, 4, 5], [0, 1, 2, 3, 2, 3, 4, 5]))
+    # Incoming influence is equal within a pair; outgoing holds the unit itself, so the cosines are below 1.
+    assert apart[0] > 0.4 > 0 > mixed[0]
+    assert apart[1][2] == apart[1][3] > 0
+    assert apart[1][[0, 1, 4, 5]].tolist() == [0.0] * 4
+    assert likeness(dag, np.array([0, 1, -1, -1, -1, -1, 2, 3]))[0] == 0.0
+
+
+def test_groups_are_significant_and_shuffled_weights_are_not() -> None:
+    found = significance(grouped(0), n_null=19, n_resamples=3)
+    assert found.kind == "shuffled weights"
+    assert found.p_value == 0.05
+    assert found.statistic > found.null.max()
+    assert any(module.p_value == 0.05 for module in found.modules)
+    ranks = [significance(shuffle_weights(grouped(0), random_state=seed), n_null=4, n_resamples=0).p_value
+             for seed in range(40)]  # fmt: skip
+    # p = 1/5 in a fifth of them, within 3 standard errors.
+    assert np.mean(np.array(ranks) <= 0.2) == pytest.approx(0.2, abs=0.19)
+    alone = significance(grouped(0), n_null=0)
+    assert np.isnan(alone.p_value)
+    assert alone.summary() == "evidence: none for attribution graphs without null networks"
 
 
 @needs_real

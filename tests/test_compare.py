@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from modgraph import LayeredDAG
+from modgraph import LayeredDAG, significance
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster.description import description_length
 from modgraph.compare import compare_clusterings
@@ -29,7 +29,10 @@ def test_table_for_pandas() -> None:
     dag, _ = planted_modules([12, 12, 4], n_modules=2, random_state=0)
     table = compare_clusterings(dag, methods=["linkage", "published"]).to_pandas()
     assert table.index.tolist() == ["linkage", "published"]
-    assert table.columns.tolist() == ["clusters", "n_modules", "bits", "ami_linkage", "ami_published", "seconds"]
+    evidence = ["p_value", "effect_size", "sure"]
+    assert table.columns.tolist() == [
+        "clusters", "n_modules", "bits", *evidence, "ami_linkage", "ami_published", "seconds"
+    ]  # fmt: skip
 
 
 def test_unknown_methods_get_one_sentence() -> None:
@@ -46,3 +49,23 @@ def test_a_callable_goes_by_its_name() -> None:
     assert found.methods[0] == "linkage"
     assert found.methods[1].endswith("all_together")
     assert found.clusters[1] == (1, 1)
+
+
+def test_evidence_is_a_bound_at_first_and_full_on_request() -> None:
+    def halves(rows: BoolArray) -> IntArray:
+        return (np.arange(len(rows)) >= len(rows) // 2).astype(np.int64)
+
+    dag, _ = planted_modules([24, 24], n_modules=2, fan_out=5, rewired=0.05, random_state=0)
+    bound = compare_clusterings(dag, methods=["linkage"])
+    assert bound.evidence[0].p_value == significance(bound.found[0], n_null=0).p_value < 0.01
+    assert np.isnan(bound.sure[0])
+    assert "p ≤ " in str(bound)
+    assert "sure" not in str(bound)
+    full = compare_clusterings(dag, methods=["linkage", halves], n_null=19, n_resamples=4)
+    one = significance(full.found[0], n_null=19, n_resamples=4)
+    assert full.evidence[0].to_dict() == one.to_dict()
+    confident = [module.id for module in one.modules if module.confidence >= 0.9]
+    assert full.sure[0] == np.isin(full.found[0].labels, confident).sum() / (full.found[0].labels >= 0).sum()
+    assert [one.p_value for one in full.evidence] == [0.05, 0.05]
+    assert "p = 0.05" in str(full)
+    assert str(full).splitlines()[0].split()[4:7] == ["evidence", "effect", "sure"]

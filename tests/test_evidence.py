@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigvalsh
 
-from modgraph import LayeredDAG, detect_modules, significance, stability
+from modgraph import LayeredDAG, detect_modules, hourglass_significance, paths, significance, stability
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
@@ -79,6 +79,36 @@ def test_the_eigenvalue_is_significant_in_noise_as_often_as_the_level_says() -> 
         ranks.append(1 + sum(value >= largest_eigenvalue(dag) for value in null))
     # p = 1/5 in a fifth of them, within 3 standard errors.
     assert np.mean(np.array(ranks) == 1) == pytest.approx(0.2, abs=0.085)
+
+
+def bow_tie(shift: int) -> LayeredDAG:
+    """Four units that read half of the inputs, and four that half of the outputs read, are joined if `shift` is 0."""
+    reads = np.zeros((20, 60), dtype=np.bool_)
+    for unit in range(20):
+        reads[unit, (7 * unit + np.arange(30 if unit < 4 else 2)) % 60] = True
+    return LayeredDAG.from_masks([reads, np.roll(np.eye(20), shift, axis=0), reads.T])
+
+
+def test_an_hourglass_counts_where_edges_make_it_and_not_where_degrees_do() -> None:
+    joined, apart = (hourglass_significance(bow_tie(shift), n_null=99) for shift in (0, 10))
+    assert joined.p_value <= 0.05 < apart.p_value
+    assert joined.statistic == paths(bow_tie(0)).hourglass > np.median(joined.null)
+    assert len(joined.null) == 99
+    assert "modules" not in joined.summary()
+    assert hourglass_significance(bow_tie(0), n_null=9).null.tolist() == joined.null[:9].tolist()
+    waist = LayeredDAG.from_masks([np.ones((4, 20)), np.ones((20, 4))])
+    assert hourglass_significance(waist).p_value == 1.0
+    with pytest.raises(ValueError, match="`n_null` must be an int ≥ 1"):
+        hourglass_significance(waist, n_null=0)
+
+
+def test_the_hourglass_of_noise_is_significant_as_often_as_the_level_says() -> None:
+    p_values = []
+    for seed in range(200):
+        dag = planted_modules([16, 16, 16], n_modules=1, fan_out=3, rewired=1, random_state=seed)[0]
+        p_values.append(hourglass_significance(dag, n_null=4, random_state=seed).p_value)
+    # At most a fifth, for ties count against it, plus 3 standard errors.
+    assert np.mean(np.array(p_values) <= 0.2) < 0.2 + 0.085
 
 
 def test_p_counts_the_network_itself_and_ties() -> None:

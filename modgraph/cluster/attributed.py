@@ -105,6 +105,28 @@ def attributed_modules(
     return read_only(labels)
 
 
+def likeness(dag: LayeredDAG, labels: IntArray) -> tuple[float, FloatArray]:
+    """Return how much more alike in influence units of one module are than any two units, positions not counted.
+
+    Alike is the mean cosine over all forms of influence, in and out. The second value, shape (n_modules,), says how
+    well each module is marked off: its excess over all pairs, times the square root of its number of pairs.
+    """
+    inside = (labels >= 0) & (dag.layer > 0) & (dag.layer < dag.n_layers - 1)
+    order = np.argsort(canonical_kinds(dag), kind="stable")
+    units = order[inside[order]]
+    n_modules, n_pairs = int(labels.max(initial=-1)) + 1, len(units) * (len(units) - 1)
+    if n_pairs == 0:
+        return 0.0, np.zeros(n_modules)
+    incoming, outgoing = _profile_cosines(dag, order, units)
+    alike = np.mean([*incoming, *outgoing], axis=0)
+    np.fill_diagonal(alike, 0)
+    member = np.zeros((n_modules, len(units)))
+    member[labels[units], np.arange(len(units))] = 1
+    pairs = member.sum(axis=1) * (member.sum(axis=1) - 1)
+    excess = np.round(((member @ alike) * member).sum(axis=1) - pairs * alike.sum() / n_pairs, DIGITS)
+    return float(excess.sum() / max(pairs.sum(), 1)), excess / np.sqrt(np.maximum(pairs, 1))
+
+
 def _clusters(
     dag: LayeredDAG,
     inside: BoolArray,

@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from modgraph.shown import Shown
+
 if TYPE_CHECKING:
     from modgraph import cluster, functions, io, sculpt
     from modgraph.compare import ClusteringComparison, compare_clusterings
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from modgraph.stability import Stability, stability
     from modgraph.subspace import subspaces
     from modgraph.verify import Verification, verify
+    from modgraph.views import draw_flows, draw_matrix
 
 __version__ = "0.1.0"
 
@@ -64,6 +67,8 @@ __all__ = [
     "detect_many",
     "detect_modules",
     "draw",
+    "draw_flows",
+    "draw_matrix",
     "draw_pixels",
     "forward",
     "from_arrays",
@@ -113,6 +118,7 @@ _ROOMS = {
     "stability": ("Stability", "stability"),
     "subspace": ("subspaces",),
     "verify": ("Verification", "verify"),
+    "views": ("draw_flows", "draw_matrix"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -126,6 +132,14 @@ def __getattr__(name: str) -> Any:
         importlib.import_module("modgraph.io")  # which reads what is no graph
     value = globals()[name] = getattr(importlib.import_module(f"modgraph.{_ROOM_OF[name]}"), name)
     return value
+
+
+def _as_html(result: Any) -> str | None:
+    html: str | None = importlib.import_module("modgraph.report.notebook").as_html(result)
+    return html
+
+
+Shown.as_html = staticmethod(_as_html)
 
 
 def __dir__() -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray
+
+DISTRIBUTION: Final = "modgraph-nn"
+"""The name of this package for pip."""
 
 
 def check_int(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
@@ -115,11 +118,44 @@ def check_int_vector(name: str, values: ArrayLike, *, length: int) -> IntArray:
 
 
 def require(library: str, *, purpose: str, extra: str) -> Any:
-    """Import an optional library, or say what needs it and which extra brings it."""
+    """Import an optional library, or say what needs it and how to install it."""
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        raise ImportError(f"{purpose} needs {library}: pip install 'modgraph-nn[{extra}]'") from error
+        raise ImportError(missing(library, purpose=purpose, extra=extra)) from error
+
+
+def missing(library: str, *, purpose: str, extra: str) -> str:
+    """Say what needs a library, and the command that installs it.
+
+    The command installs the extra from where this package came from: a folder, a file or a repository. If that is not
+    recorded, it installs the library alone.
+    """
+    import json  # these five are slow to load
+    import shlex
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    name = library.partition(".")[0]
+    try:
+        recorded = distribution(DISTRIBUTION).read_text("direct_url.json")
+    except PackageNotFoundError:
+        recorded = None
+    if recorded is None:
+        return f"{purpose} needs {name}: pip install {name}"
+    origin = json.loads(recorded)
+    url = origin["url"]
+    if "vcs_info" in origin:
+        vcs = origin["vcs_info"]
+        revision = vcs.get("requested_revision")
+        source = f"{DISTRIBUTION}[{extra}] @ {vcs['vcs']}+{url}{'' if revision is None else f'@{revision}'}"
+    elif url.startswith("file:"):
+        source = f"{url2pathname(urlsplit(url).path)}[{extra}]"
+    else:
+        source = f"{DISTRIBUTION}[{extra}] @ {url}"
+    editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+    return f"{purpose} needs {name}: pip install {editable}{shlex.quote(source)}"
 
 
 def check_memory(n_bytes: float, *, purpose: str) -> None:

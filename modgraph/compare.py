@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modgraph.arrays import FloatArray, read_only
+from modgraph.checks import require
 from modgraph.cluster import Clustering
 from modgraph.cluster.description import description_length
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import SURE, Significance, significance
 from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClusteringComparison:
+class ClusteringComparison(Shown):
     """The result of `compare_clusterings`; every field has one entry for each method, in the order of `methods`.
 
     Attributes
@@ -60,10 +62,7 @@ class ClusteringComparison:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas ``DataFrame``: a row a method, with a column ``ami_…`` for each method."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("a table for pandas needs it: pip install pandas") from error
+        pandas = require("pandas", purpose="`to_pandas`", extra="table")
         columns: dict[str, Any] = {
             "clusters": self.clusters,
             "n_modules": self.n_modules,
@@ -74,9 +73,11 @@ class ClusteringComparison:
             **{f"ami_{name}": self.ami[:, place] for place, name in enumerate(self.methods)},
             "seconds": self.seconds,
         }
-        return pd.DataFrame(columns, index=pd.Index(self.methods, name="method"))
+        table: pd.DataFrame = pandas.DataFrame(columns, index=pandas.Index(self.methods, name="method"))
+        return table
 
-    def __str__(self) -> str:
+    def table(self) -> list[list[str]]:
+        """Return the table as text: the names of the columns, and a row for each method."""
         columns = {
             "method": list(self.methods),
             "clusters": [" ".join(map(str, counts)) for counts in self.clusters],
@@ -89,10 +90,15 @@ class ClusteringComparison:
             columns["sure"] = [f"{share:.0%}" for share in self.sure]
         columns["seconds"] = [f"{seconds:.2f}" for seconds in self.seconds]
         columns |= {f"ami {name}": [f"{value:.3f}" for value in self.ami[at]] for at, name in enumerate(self.methods)}
-        padded = [
-            [cell.ljust(max(map(len, [name, *cells]))) for cell in [name, *cells]] for name, cells in columns.items()
-        ]
-        return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+        head, cells = list(columns), zip(*columns.values(), strict=True)
+        return [head, *map(list, cells)]
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        )
 
     def __repr__(self) -> str:
         return f"ClusteringComparison({', '.join(self.methods)})"

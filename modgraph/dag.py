@@ -19,13 +19,14 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray, Matrix, StrArray, r
 from modgraph.checks import check_finite_vector, check_int, check_int_vector, check_mask, check_texts
 from modgraph.digraph import chosen_nodes, layered
 from modgraph.edges import check_layers, dense_places, join_biases, mask_edges, sorted_edges
+from modgraph.shown import Shown
 
 _UNIT_FIELDS: Final = ("layer", "unit_index", "biases", "activations", "unit_names", "positions")  # one entry a unit
 _EDGE_FIELDS: Final = ("sources", "targets", "weights")  # one entry an edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class LayeredDAG:
+class LayeredDAG(Shown):
     """A layered directed acyclic graph: sorted edges and the layer of every unit.
 
     Build one with `from_masks` or `from_edges`; the fields are what those fill in.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
@@ -323,17 +323,11 @@ def arrange(
     height = None if height is None else height - below
     left, right = _LEFT if names_layers(width) else EDGE, width - 2 * EDGE
     step = max(0.75 * (height or _MAX_HEIGHT) - 4 * EDGE, 0.1) / dag.n_layers  # of a layer, at least, without names
+    if step <= 0.21:
+        _unname(itertools.chain(*rows))
+    _leave_out_texts(rows, room=right - left)
     for row in rows:
-        slots = _GAP * (len(row) - 1) + sum(len(box.units) + 2 * PAD for box in row)
-        apart = min(EDGE, 0.2 * (right - left) / max(len(row), 1))  # smaller than EDGE in a row of many boxes
-        for size in sorted({0, *(len(box.units) for box in row)}):
-            for box in row:  # leave out texts, those of the smallest boxes first
-                if len(box.units) <= size or step <= 0.21:
-                    box.text, box.text_width = "", 0.0
-            texts = sum(box.text_width for box in row)
-            pitch = (right - left - texts - apart * (len(row) - 1)) / slots
-            if pitch >= _MIN_PITCH or texts < 0.15 * (right - left):
-                break
+        pitch, apart = _pitch(row, room=right - left)
         for box in row:
             box.pitch = min(_MAX_PITCH, pitch, 0.62 * step)
             box.gap = _GAP * box.pitch + apart
@@ -358,6 +352,44 @@ def arrange(
             box.y = below + y
     _align(dag, rows, span=(left, right))
     return below + height, angles
+
+
+def _pitch(row: Sequence[Box], *, room: float) -> tuple[float, float]:
+    """Return the distance between units, and the one between boxes besides `_GAP`, that fill the `room`."""
+    slots = _GAP * (len(row) - 1) + sum(len(box.units) + 2 * PAD for box in row)
+    apart = min(EDGE, 0.2 * room / max(len(row), 1))  # smaller than EDGE in a row of many boxes
+    return (room - sum(box.text_width for box in row) - apart * (len(row) - 1)) / slots, apart
+
+
+def _fits(row: Sequence[Box], *, room: float) -> bool:
+    """Return whether the texts of a row leave enough room for its units, or take little of it."""
+    return _pitch(row, room=room)[0] >= _MIN_PITCH or sum(box.text_width for box in row) < 0.15 * room
+
+
+def _unname(boxes: Iterable[Box]) -> None:
+    for box in boxes:
+        box.text, box.text_width = "", 0.0
+
+
+def _leave_out_texts(rows: Sequence[Sequence[Box]], *, room: float) -> None:
+    """Leave out the texts that have no room, those of small boxes first; each module keeps one, or none does."""
+    texts = {box.module: (box.text, box.text_width) for box in itertools.chain(*rows) if box.text}
+    for row in rows:
+        for size in sorted({len(box.units) for box in row}):
+            if _fits(row, room=room):
+                break
+            _unname(box for box in row if len(box.units) <= size)
+    named = {box.module for box in itertools.chain(*rows) if box.text}
+    for module in sorted(texts.keys() - named):
+        places = [(row, box) for row in rows for box in row if box.module == module]
+        for row, box in sorted(places, key=lambda place: -_pitch(place[0], room=room)[0]):
+            box.text, box.text_width = texts[module]
+            if _fits(row, room=room):
+                break
+            _unname([box])
+        else:
+            _unname(itertools.chain(*rows))
+            return
 
 
 def _align(dag: LayeredDAG, rows: Sequence[Sequence[Box]], *, span: tuple[float, float]) -> None:

@@ -33,6 +33,11 @@ class Marks:
     certified: tuple[bool, ...]  # modules that intervention certified
     notes: tuple[str, ...]  # one line of text for each result that was given
 
+    @classmethod
+    def none(cls, n_modules: int) -> Marks:
+        """Return the marks of modules of which nothing is known."""
+        return cls(weak=(False,) * n_modules, certified=(False,) * n_modules, notes=())
+
     def named(self, texts: Sequence[str]) -> list[str]:
         """Add the sign of certified modules to their names."""
         return [f"{text} {CERTIFIED}" if sure else text for text, sure in zip(texts, self.certified, strict=True)]

@@ -29,6 +29,7 @@ from modgraph.labels import by_first_unit
 from modgraph.merge import edge_counts, merge_clusters
 from modgraph.names import counted
 from modgraph.reach import spread
+from modgraph.shown import Shown
 
 if TYPE_CHECKING:
     import networkx
@@ -37,7 +38,7 @@ FEATURES = ("auto", "wiring", "influence", "attributes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Module:
+class Module(Shown):
     """One module: clusters of one or more layers that feed each other almost exclusively.
 
     Attributes
@@ -122,7 +123,7 @@ class ModuleGraph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class ModuleHierarchy:
+class ModuleHierarchy(Shown):
     """The modules of a network and how they feed each other; what `detect_modules` finds.
 
     Attributes

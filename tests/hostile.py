@@ -247,6 +247,40 @@ def json_deep(folder: Path) -> Path:
 # --- Files without an end ---------------------------------------------------------------------------------------------
 
 
+def onnx_filled(folder: Path) -> Path:
+    nodes = [helper.make_node("ConstantOfShape", ["size"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    return onnx_file(folder / "a.onnx", nodes, size=np.array([HUGE, HUGE]))
+
+
+def pt2_with(*, sizes: int = 2, blanks: int = 0) -> Callable[[Path], Path]:
+    """Build a program of one layer whose weights claim a size, or whose JSON is padded."""
+
+    def build(folder: Path) -> Path:
+        model = torch.nn.Linear(2, 2)
+        torch.export.save(torch.export.export(model, (torch.ones(1, 2),)), folder / "b.pt2")
+        with zipfile.ZipFile(folder / "b.pt2") as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        for name in members:
+            if name.endswith("model_weights_config.json"):
+                about = json.loads(members[name])
+                about["config"]["weight"]["tensor_meta"] |= {
+                    "sizes": [{"as_int": sizes}] * 2,
+                    "strides": [{"as_int": sizes}, {"as_int": 1}],
+                }
+                members[name] = json.dumps(about).encode() + b" " * blanks
+        return zipped(folder / "a.pt2", members, compressed=blanks > 0)
+
+    return build
+
+
+def msgpack_of(content: bytes) -> Callable[[Path], Path]:
+    def build(folder: Path) -> Path:
+        (folder / "a.msgpack").write_bytes(content)
+        return folder / "a.msgpack"
+
+    return build
+
+
 def pipe(folder: Path) -> Path:
     os.mkfifo(folder / "a.onnx")
     return folder / "a.onnx"
@@ -264,6 +298,14 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "ONNX: one weight in 3,000 layers": onnx_weight_used_often,
     "ONNX: a broadcast constant": onnx_broadcast,
     "ONNX: claims 100 GB": onnx_claim,
+    "ONNX: a constant filled to 58 GB": onnx_filled,
+    "pt2: claims 58 GB": pt2_with(sizes=HUGE),
+    "pt2: JSON that unpacks to 0.5 GB": pt2_with(blanks=1 << 29),
+    "msgpack: claims 2^32 entries": msgpack_of(b"\xdf\xff\xff\xff\xff"),
+    "msgpack: 10^6 levels deep": msgpack_of(b"\x81\xa1a" * 1_000_000),
+    "msgpack: an array that claims 58 GB": msgpack_of(
+        b"\x81\xa1a\xc7\x11\x01\x93\x92" + 2 * (b"\xce" + HUGE.to_bytes(4, "big")) + b"\xa2f4\xc4\x00"
+    ),
     "Keras: a value doubled 33 times": keras_value_doubled,
     "Keras: an input of 2^26 values": keras_huge_input,
     "Keras: a configuration of 2^28 brackets": keras_deep_config,

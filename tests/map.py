@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "modgraph"
 
 ORDER = (
-    ("arrays",),
+    ("arrays", "shown"),
     ("checks", "compiled", "digraph", "files", "labels"),
     ("edges",),
     ("dag", "functions"),
@@ -35,7 +35,7 @@ ORDER = (
     ("io",),
     ("sculpt",),
     ("layout", "marks"),
-    ("pixels",),
+    ("pixels", "views"),
     ("draw",),
     ("report",),
     ("experiments",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 
 from modgraph import detect_modules, significance
+from modgraph.checks import missing
 from modgraph.cli import COMMANDS, main
 from modgraph.functions import published, published_names
-from modgraph.io import load_hierarchy, load_network, save_hierarchy
+from modgraph.io import load_hierarchy, load_network, save_hierarchy, save_network
+from modgraph.planted import planted_modules
 from tests import io_networks
 from tests.io_networks import network
 
@@ -382,7 +385,7 @@ def test_a_full_disk_is_said_plainly(file: Path) -> None:
 def test_without_typer_the_command_says_what_is_missing() -> None:
     code = "import sys; sys.modules['typer'] = None; import modgraph.__main__ as m; sys.exit(m.main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "modgraph: the command needs typer: pip install 'modgraph-nn[cli]'\n")
+    assert (done.returncode, done.stderr) == (2, f"modgraph: {missing('typer', purpose='the command', extra='cli')}\n")
 
 
 def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
@@ -393,3 +396,52 @@ def test_version_and_completion(capsys: pytest.CaptureFixture[str]) -> None:
     named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=named)
     assert "_MODGRAPH_COMPLETE" in done.stdout
+
+
+def test_compare_draws_the_clusterings_side_by_side(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "flows.svg"
+    assert main(["compare", str(file), "--methods", "linkage,published", "--out", str(out)]) == 0
+    assert "<!-- linkage (" in out.read_text("utf-8")
+    assert main(["compare", str(file), "--methods", "linkage", "--out", str(tmp_path / "flows.txt")]) == 2
+    assert not (tmp_path / "flows.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["modgraph", "detect", "x.npz", "--clustering", "l"], ["linkage", "leiden"]),
+        (["modgraph", "detect", "x.npz", "--features", "a"], ["auto", "attributes"]),
+        (["modgraph", "compare", "x.npz", "--methods", "linkage,p"], ["linkage,published"]),
+        (["modgraph", "score", "x.npz", "overlap_3_use_1"], ["overlap_3_use_1"]),
+        (["modgraph", "de"], ["detect"]),
+        (["modgraph", "info", "ne"], []),  # the shell completes file names then
+    ],
+)
+def test_the_shell_completes_values(words: list[str], expected: list[str]) -> None:
+    asked = {"_MODGRAPH_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; from modgraph.cli import main; sys.exit(main(['--help']))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | asked)
+    assert sorted(done.stdout.split()) == sorted(expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal")
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interruption_says_what_is_kept(kept: bool, tmp_path: Path) -> None:
+    network = tmp_path / "net.npz"
+    dag = planted_modules([60, 60, 20], n_modules=4, fan_out=4, rewired=0.1, random_state=0)[0]
+    save_network(dag, network)
+    checkpoint = tmp_path / "evidence.json"
+    command = [sys.executable, "-m", "modgraph", "evidence", str(network), "--nulls", "5000"]
+    command += ["--checkpoint", str(checkpoint)] if kept else []
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    last = time.monotonic() + 120
+    while time.monotonic() < last and kept and not checkpoint.exists():
+        time.sleep(0.1)
+    time.sleep(0.1 if kept else 15)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    what = f"what was done is kept in {checkpoint}, and the same command goes on from there" if kept else "nothing was"
+    assert said.splitlines()[-1].startswith(f"modgraph: interrupted; {what}")
+    assert running.returncode == 130
+    assert checkpoint.exists() == kept

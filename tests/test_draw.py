@@ -234,7 +234,7 @@ def test_a_target_that_does_not_fit_is_refused() -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'modgraph-nn\[draw\]'"):
+    with pytest.raises(ImportError, match="`draw` needs matplotlib: pip install "):
         draw(HIERARCHIES["separable"])
 
 

@@ -213,7 +213,7 @@ def test_modules_of_anything_that_can_be_read(kind: str, tmp_path: Path) -> None
 
 
 def test_other_types_are_told_what_to_call(tmp_path: Path) -> None:
-    dag = network().dag
+    dag: Any = network().dag
     with pytest.raises(ValueError, match=r"must be a LayeredDAG, a file, a live model or weight arrays \(got int\)"):
         detect_modules(3)
     for function in (modgraph.draw, modgraph.subspaces, lambda found: modgraph.report(found, tmp_path / "a.html")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from modgraph.io import from_module, load_network
-from tests.io_networks import network, write
+from tests.io_networks import assert_same, network, pruned_model, write
 from tests.test_io_torch import WRITTEN, Gated, Heads, Residual, ResNet, Written, filled_norm, masked
 
 
 def saved(model: nn.Module, shape: tuple[int, ...], folder: Path, *, free: bool = False) -> Path:
     sizes: Any = ({0: torch.export.Dim("n")},) if free else None
-    program = torch.export.export(model.eval(), (torch.randn(shape),), dynamic_shapes=sizes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # prune sets attributes while the model runs
+        program = torch.export.export(model.eval(), (torch.randn(shape),), dynamic_shapes=sizes)
     torch.export.save(program, folder / "net.pt2")
     return folder / "net.pt2"
 
@@ -51,6 +55,25 @@ def test_programs_are_the_graph_of_the_live_model(
     assert dag.weights is not None
     assert live.weights is not None
     np.testing.assert_allclose(dag.weights, live.weights, rtol=1e-5)
+
+
+def test_masks_of_prune_and_parametrizations_decide(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.eye(3))
+
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight * self.mask  # type: ignore[operator]
+
+    net = network()
+    pruned = pruned_model(net)
+    dag = load_network(saved(pruned, (2, 5), tmp_path))
+    assert_same(dag, net.dag)
+    assert dag.layer_names == from_module(pruned).layer_names
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    parametrize.register_parametrization(model[0], "weight", Masked())
+    assert load_network(saved(model, (2, 3), tmp_path)).edges.tolist() == from_module(model).edges.tolist()
 
 
 def test_what_is_not_supported_is_named(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
+import re
 import shutil
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import networkx as nx
 import numpy as np
 import pytest
@@ -22,6 +27,7 @@ from tests.test_report import EVIL
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver import ActionChains, Keys  # noqa: E402 (only where selenium is)
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
@@ -64,7 +70,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
-    assert asked - {"data:,"} == {file.as_uri()}
+    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} == {file.as_uri()}
 
 
 def all_of(page: Any, css: str) -> list[Any]:
@@ -227,7 +233,7 @@ def test_every_control_is_reached_by_tab_and_works_by_keys(opened: Open) -> None
         met.append(active(page))
         press(page, Keys.TAB)
     ids = [control["id"] for control in met if control["id"]]
-    assert ids == ["theme", "print", "search", "in", "out", "fit"]  # "clear" waits for something to clear
+    assert ids == ["theme", "print", "search", "in", "out", "fit", "svg", "png", "filter", "csv"]  # "clear" waits for something to clear
     assert sum(control["unit"] != "" for control in met) == 2  # one stop in each picture
     assert [control["text"] for control in met if control["text"].startswith("#")] == [
         f"#{i}" for i in range(PLANTED.n_modules)
@@ -375,7 +381,7 @@ def test_the_theme_can_be_chosen_and_paper_is_white(opened: Open) -> None:
     assert page.execute_script(paper) != light
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert page.execute_script(paper) == light
-    assert not any(element.is_displayed() for element in all_of(page, ".screen, button:not(.link), input"))
+    assert not any(element.is_displayed() for element in all_of(page, ".screen, button:not(.link, .sort), input"))
     assert all_of(page, "#network")[0].is_displayed()
     assert base64.b64decode(page.print_page()).startswith(b"%PDF")
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
@@ -424,3 +430,119 @@ def test_five_hundred_units_fit_in_a_letter(tmp_path: Path, opened: Open) -> Non
     assert (tmp_path / "report.html").stat().st_size <= 1.5e6
     page.save_screenshot(str(tmp_path / "report.png"))
     assert (tmp_path / "report.png").stat().st_size > 50_000
+
+
+def column(page: Any, number: int) -> list[str]:
+    return [cell.text for cell in all_of(page, f"#modules tr[data-module]:not([hidden]) > :nth-child({number})")]
+
+
+def test_the_table_is_sorted_by_any_column_and_filtered(opened: Open) -> None:
+    page = opened(PLANTED)
+    sizes = [module.units.size for module in PLANTED.modules]
+    assert column(page, 1) == [f"#{module}" for module in range(len(sizes))]
+    button = all_of(page, "#modules thead button")[1]
+    button.click()
+    assert column(page, 2) == [str(size) for size in sorted(sizes)]
+    assert [head.get_attribute("aria-sort") for head in all_of(page, "#modules thead th")[:3]] == [
+        "none",
+        "ascending",
+        "none",
+    ]
+    button.click()
+    assert column(page, 2) == [str(size) for size in sorted(sizes, reverse=True)]
+    all_of(page, "#modules thead button")[0].click()
+    assert column(page, 1) == [f"#{module}" for module in range(len(sizes))]
+    all_of(page, "#filter")[0].send_keys("#1")
+    shown = column(page, 1)
+    assert all_of(page, "#shown")[0].text == f"{len(shown)} of {len(sizes)}"
+    texts = page.execute_script(
+        "return [...document.querySelectorAll('#modules tr[data-module]')].map(r => r.textContent)"
+    )
+    assert len(shown) == sum("#1" in text for text in texts) < len(sizes)
+
+
+def test_many_modules_are_grouped_by_level(opened: Open) -> None:
+    dag = planted_modules([200, 150, 120, 30], n_modules=[20, 20, 10, 5], fan_out=3, random_state=1)[0]
+    found = detect_modules(dag)
+    many = labelled(dag, np.arange(dag.n_units))  # each unit is a module
+    page = opened(many)
+    levels = [module.level for module in many.modules]
+    titles = [f"Level {level}: {levels.count(level)} modules" for level in sorted(set(levels))]
+    assert [row.text for row in all_of(page, "#modules .level button")] == titles
+    all_of(page, "#modules .level button")[0].click()
+    assert not all_of(page, "#modules tbody")[0].find_elements("css selector", "tr[data-module]")[0].is_displayed()
+    all_of(page, "#filter")[0].send_keys("level 2:")
+    assert len(column(page, 1)) == levels.count(2)
+    assert [row.text for row in all_of(page, "#modules .level button") if row.is_displayed()] == [titles[2]]
+    # Every module has its name in the drawing, or none.
+    page = opened(found)
+    named = {text.text for text in all_of(page, "#network text.module")}
+    assert len(named) in (0, found.n_modules)
+    assert bool(named) != ("have no room" in all_of(page, ".network")[0].text)
+
+
+def test_the_address_names_the_highlighted_module(opened: Open) -> None:
+    page = opened(PLANTED)
+    start = page.current_url
+    all_of(page, "#modules [data-follow='1']")[0].click()
+    assert page.current_url == f"{start}#module-1"
+    press(page, Keys.ESCAPE)
+    assert page.current_url == start
+    page.get(f"{start}#module-0")
+    page.refresh()
+    (row,) = all_of(page, "#modules tr.lit")
+    assert row.get_attribute("data-module") == "0"
+    assert lit(page)
+    page.execute_script("location.hash = '#module-1'")
+    view(page)
+    assert all_of(page, "#modules tr.lit")[0].get_attribute("data-module") == "1"
+    for nonsense in ("#module-99", "#module-", "#x"):
+        page.get(f"{start}{nonsense}")
+        page.refresh()
+        assert not all_of(page, "#modules tr.lit")
+
+
+def saved(page: Any, button: str, folder: Path) -> bytes:
+    """Press a button and return the file that it saves."""
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    all_of(page, f"#{button}")[0].click()
+    file = folder / f"modules.{button}"
+    WebDriverWait(page, 20).until(lambda _: file.exists())
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_drawing_and_the_table_are_saved(scheme: str, opened: Open, tmp_path: Path) -> None:
+    found = shared(weighted(), 4, 1)
+    page = opened(found, evidence=evidence((0.2, 0.9), (0.001, 0.9)))
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    svg = ET.fromstring(saved(page, "svg", tmp_path))
+    ns = "{http://www.w3.org/2000/svg}"
+    paper = svg.find(f"{ns}rect")
+    assert paper is not None
+    assert paper.get("fill") == {"light": "#ffffff", "dark": "#1b1f26"}[scheme]
+    assert len([*svg.iter(f"{ns}circle")]) >= found.dag.n_units
+    painted = {element.get(name) for element in svg.iter() for name in ("fill", "stroke")} - {None, "none"}
+    assert all(re.fullmatch("#[0-9a-f]{6}", str(colour)) for colour in painted)
+    assert "var(" not in ET.tostring(svg, "unicode")
+    png = matplotlib.image.imread(io.BytesIO(saved(page, "png", tmp_path)))
+    width, height = (float(svg.get(name, 0)) for name in ("width", "height"))
+    assert png.shape[:2] == (round(2 * height), round(2 * width))
+    assert len(np.unique(png.reshape(-1, png.shape[2]), axis=0)) > 20
+    rows = [*csv.reader(saved(page, "csv", tmp_path).decode("utf-8-sig").splitlines())]
+    assert rows[0][:2] == ["Module", "Units"]
+    assert [row[0] for row in rows[1:]] == [f"#{module}" for module in range(found.n_modules)]
+
+
+def test_on_a_narrow_screen_drawings_are_scrolled_rather_than_shrunk(opened: Open) -> None:
+    page = opened(PLANTED)
+    size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        heights = [text.size["height"] for text in all_of(page, "#network text.row")]
+        assert min(heights) >= 9  # pixels
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

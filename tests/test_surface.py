@@ -2,16 +2,22 @@
 
 import dataclasses
 import importlib
+import importlib.metadata
 import inspect
+import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import modgraph
+from modgraph.checks import missing
 from tests import map as map_of_rooms
 
 HEAVY = {"torch", "igraph", "leidenalg", "matplotlib", "networkx", "numba", "pandas", "sklearn", "rich", "typer"}
@@ -24,11 +30,11 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_import_loads_no_room_and_no_library() -> None:
+def test_import_loads_no_library_and_one_room() -> None:
     loaded = "name for name in sys.modules if name.startswith(('modgraph.', 'numpy'))"
     code = f"import sys, modgraph; print(sorted({loaded}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "['modgraph.shown']"  # it imports nothing
 
 
 def test_functions_named_after_their_rooms_stay_functions() -> None:
@@ -55,7 +61,7 @@ except ImportError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     first, second = done.stdout.strip().splitlines()
     assert first == "2 2 4"
-    assert "modgraph-nn[draw]" in second
+    assert second == missing("matplotlib", purpose="`draw`", extra="draw")
 
 
 def test_imports_point_to_the_core_and_form_no_ring() -> None:
@@ -144,3 +150,43 @@ def test_records_are_frozen_and_slotted_with_few_positional_fields(name: str, re
 @pytest.mark.parametrize("name", modgraph.__all__)
 def test_names_in_all_exist(name: str) -> None:
     assert getattr(modgraph, name) is not None
+
+
+class Installed:
+    """Stands for an installed distribution that pip recorded the origin of."""
+
+    def __init__(self, origin: dict[str, Any] | None) -> None:
+        self.origin = origin
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return None if self.origin is None else json.dumps(self.origin)
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (None, "pip install h5py"),
+        ({"url": "file:///a/house", "dir_info": {"editable": True}}, "pip install -e '/a/house[keras]'"),
+        ({"url": "file:///a/my%20house", "dir_info": {}}, "pip install '/a/my house[keras]'"),
+        ({"url": "file:///a/b.whl", "archive_info": {}}, "pip install '/a/b.whl[keras]'"),
+        ({"url": "https://x.org/b.whl", "archive_info": {}}, "pip install 'modgraph-nn[keras] @ https://x.org/b.whl'"),
+        (
+            {"url": "https://x.org/r", "vcs_info": {"vcs": "git", "requested_revision": "v1", "commit_id": "abc"}},
+            "pip install 'modgraph-nn[keras] @ git+https://x.org/r@v1'",
+        ),
+    ],
+)
+def test_a_missing_library_is_installed_from_where_the_package_comes_from(
+    origin: dict[str, Any] | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed(origin))
+    assert missing("h5py", purpose="this", extra="keras") == f"this needs h5py: {command}"
+
+
+def test_extras_that_messages_name_exist() -> None:
+    root = Path(modgraph.__file__).parent
+    extras = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    named = {name for file in root.rglob("*.py") for name in re.findall(r'extra="(\w+)"', file.read_text("utf-8"))}
+    assert named <= set(extras)
+    assert {"draw", "jax"} <= named

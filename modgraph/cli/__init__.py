@@ -11,15 +11,17 @@ import traceback
 from collections.abc import Callable
 from typing import Annotated
 
+from modgraph.checks import missing
+
 try:
     import typer
 except ImportError as error:
-    raise ImportError("the command needs typer: pip install 'modgraph-nn[cli]'") from error
+    raise ImportError(missing("typer", purpose="the command", extra="cli")) from error
 
 from modgraph import compiled
 from modgraph.cli import experiments, modules, show
 from modgraph.cli.options import command
-from modgraph.cli.output import prepare_streams
+from modgraph.cli.output import GIVEN, prepare_streams
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "info": show.info,
@@ -59,9 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (by default those of the process; without any, the help is shown).
 
     Returns the exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with
-    one sentence on standard error; 130 when interrupted.
+    one sentence on standard error; 130 when interrupted, after
+    one sentence that says what is kept.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    GIVEN[:] = given
     prepare_streams()
     if sys.stderr.isatty():
         compiled.announce = lambda what: typer.echo(f"{what} (up to half a minute)", err=True)
@@ -76,7 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_gone()
         raise
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__
+        typer.echo(f"modgraph: interrupted; {cause or 'nothing was written'}", err=True)
         return 130
     except Exception as error:
         if "--debug" in given:

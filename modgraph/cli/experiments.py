@@ -13,19 +13,23 @@ from typing import Annotated, Any
 import typer
 
 from modgraph.checks import require
-from modgraph.cli.options import Json, parse_ints
-from modgraph.cli.output import print_json, print_notes, progress_bar, round_progress
+from modgraph.cli.options import FUNCTIONS, Json, one_of, parse_ints
+from modgraph.cli.output import keeping, print_json, print_notes, progress_bar, round_progress
 from modgraph.functions import published, published_names
 from modgraph.io.hierarchy import save_hierarchy
 from modgraph.io.npz_file import save_network
 from modgraph.names import counted
+
+_EXPERIMENTS = ("exemplars", "reuse", "overlap", "levels", "all", "selection", "random", "digits")
 
 
 def sculpt(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="TARGET", help="A published function (see --list), or a table of samples, such as a .csv."
+            metavar="TARGET",
+            help="A published function (see --list), or a table of samples, such as a .csv.",
+            autocompletion=FUNCTIONS,
         ),
     ] = None,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")] = Path("out/sculpt"),
@@ -101,7 +105,7 @@ def _sculpt_function(
     )
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{name}.checkpoint.npz"
-    with progress_bar() as progress:
+    with keeping(out, checkpoint.name), progress_bar() as progress:
         result = sculpt_networks(
             graph,
             hidden=hidden or (24, 24),
@@ -157,7 +161,7 @@ def _sculpt_table(
         typer.echo(f"note: --task {task} is assumed, from the values of {', '.join(columns)}", err=True)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{path.stem}.checkpoint.npz"
-    with round_progress() as progress:
+    with keeping(out, f"{path.stem}.checkpoint*.npz"), round_progress() as progress:
         model = SculptedMLP(
             task=task,  # type: ignore[arg-type]  # it checks the name
             hidden=hidden or (64, 64), checkpoint=checkpoint, progress=progress, **settings
@@ -184,7 +188,7 @@ def _sculpt_table(
 def reproduce(
     experiment: Annotated[
         str,
-        typer.Argument(metavar="EXPERIMENT", help="exemplars, reuse, overlap, levels, all, selection, random, digits."),
+        typer.Argument(metavar="EXPERIMENT", help=f"{', '.join(_EXPERIMENTS)}.", autocompletion=one_of(_EXPERIMENTS)),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write to; an interrupted run is continued.")] = Path(
         "out/reproduce"
@@ -242,7 +246,7 @@ def _boolean(experiment: str, out: Path, **settings: Any) -> tuple[Path, dict[st
     from modgraph.experiments.reproduce import reproduce as run
 
     experiments = EXPERIMENTS if experiment == "all" else [experiment]
-    with progress_bar() as progress:
+    with keeping(out, "*"), progress_bar() as progress:
         rates = run(experiments, out, progress=progress, **settings)
     rows = [
         {
@@ -270,7 +274,7 @@ def _study(name: str, out: Path, **settings: Any) -> tuple[Path, dict[str, Any],
     from modgraph.experiments.selection import reproduce_selection
 
     run: Callable[..., list[Any]] = reproduce_selection if name == "selection" else reproduce_random
-    with progress_bar() as progress:
+    with keeping(out, "*"), progress_bar() as progress:
         results = run(out, progress=progress, **settings)
     right, votes = sum(result.answer for result in results), mean(result.votes for result in results)
     rows = [{field: getattr(result, field) for field in result.__slots__} for result in results]
@@ -283,7 +287,7 @@ def _digits(out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]
     """Run the image tasks; return the page, the results for programs, and a line for each network."""
     from modgraph.experiments.reproduce_digits import page_name, reproduce_digits
 
-    with progress_bar() as progress:
+    with keeping(out, "*"), progress_bar() as progress:
         results = reproduce_digits(out, progress=progress, **settings)
     lines = []
     for result in results:

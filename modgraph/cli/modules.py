@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from modgraph.cli.options import (
+    FUNCTIONS,
     HierarchyOptions,
     Hops,
     Json,
@@ -19,12 +20,15 @@ from modgraph.cli.options import (
     Seed,
     Target,
     check_clusterings,
+    one_of,
     speaking_of,
     target_graph,
 )
-from modgraph.cli.output import print_json, progress_bar, working
+from modgraph.cli.output import keeping, print_json, progress_bar, working
+from modgraph.cluster import METHODS
 from modgraph.compare import compare_clusterings
 from modgraph.evidence import Significance, significance
+from modgraph.files import replacing
 from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
@@ -33,6 +37,7 @@ from modgraph.score import score as score_modules
 from modgraph.stability import stability
 from modgraph.verify import ModuleCheck
 from modgraph.verify import verify as verify_modules
+from modgraph.views import draw_flows
 
 
 def detect(
@@ -121,7 +126,8 @@ def evidence(
     """
     found = options.hierarchy()
     names = {"n_null": "--nulls", "n_resamples": "--changes", "checkpoint": "--checkpoint"}
-    with speaking_of(names), progress_bar() as progress:
+    resumed = nullcontext() if checkpoint is None else keeping(checkpoint.parent, checkpoint.name)
+    with speaking_of(names), resumed, progress_bar() as progress:
         result = significance(
             found,
             n_null=nulls,
@@ -153,7 +159,8 @@ def evidence(
 
 
 OptionalTarget = Annotated[
-    str | None, typer.Argument(metavar="TARGET", help="A published function, such as separable.")
+    str | None,
+    typer.Argument(metavar="TARGET", help="A published function, such as separable.", autocompletion=FUNCTIONS),
 ]
 Data = Annotated[Path | None, typer.Option(help="Inputs to test on: .npy, (n_samples, n_inputs); needed if no TARGET.")]
 Activations = Annotated[str | None, typer.Option(help="One a layer, if the file has none: relu,sigmoid.")]
@@ -202,7 +209,12 @@ def _facts(module: ModuleCheck) -> dict[str, Any]:
 
 def compare(
     options: NetworkOptions,
-    methods: Annotated[str, typer.Option(help="Clusterings, with commas between.")] = "linkage,published,leiden",
+    methods: Annotated[
+        str, typer.Option(help="Clusterings, with commas between.", autocompletion=one_of(METHODS))
+    ] = "linkage,published,leiden",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A picture of the units that modules share: .svg, .png, .pdf.")
+    ] = None,
     hops: Hops = None,
     merge_threshold: MergeThreshold = 0.9,
     nulls: Nulls = 0,
@@ -227,6 +239,10 @@ def compare(
             n_resamples=changes,
             random_state=seed,
         )
+    if out is not None:
+        figure: Any = draw_flows(dict(zip(table.methods, table.found, strict=True))).figure
+        with speaking_of({"path": "--out"}), replacing(out) as part:
+            figure.savefig(part, dpi=200)
     if not as_json:
         typer.echo(str(table))
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -21,10 +21,21 @@ from typer.models import ArgumentInfo
 from modgraph.cli.output import print_notes, working
 from modgraph.cluster import METHODS
 from modgraph.dag import LayeredDAG
-from modgraph.functions import FunctionGraph, published
+from modgraph.functions import FunctionGraph, published, published_names
 from modgraph.io.hierarchy import is_hierarchy, load_hierarchy
 from modgraph.io.load import load_network
 from modgraph.modules import FEATURES, ModuleHierarchy, detect_modules
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes a value in the shell, after commas too; where it finds none, the shell completes files."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+    return complete
+
 
 File = Annotated[
     Path,
@@ -34,14 +45,26 @@ Threshold = Annotated[float, typer.Option(help="Weights of at most this magnitud
 Masks = Annotated[Path | None, typer.Option(help="A file of masks for a file of weights; nonzero = kept.")]
 Block = Annotated[str | None, typer.Option(help="The part to read, by name, or layers in order: a,b,c.")]
 TrustPickle = Annotated[bool, typer.Option("--trust-pickle", help="Run code that the file holds, as unpickling does.")]
-Features = Annotated[str, typer.Option(help=f"What modules are found by: {', '.join(FEATURES)}.")]
-Clustering = Annotated[str, typer.Option(help=f"How units are clustered: {', '.join(sorted(METHODS))}.")]
+Features = Annotated[
+    str, typer.Option(help=f"What modules are found by: {', '.join(FEATURES)}.", autocompletion=one_of(FEATURES))
+]
+Clustering = Annotated[
+    str,
+    typer.Option(help=f"How units are clustered: {', '.join(sorted(METHODS))}.", autocompletion=one_of(METHODS)),
+]
 Hops = Annotated[int | None, typer.Option(help="Layers ahead that reachability looks; by default up to the outputs.")]
 MergeThreshold = Annotated[float, typer.Option(help="Share of edges that merges two clusters, in (0, 1].")]
 Seed = Annotated[int, typer.Option(help="Seed of the clusterings that draw random numbers.")]
 ImageShape = Annotated[str | None, typer.Option(help="Rows and columns, where inputs are pixels: 28x56.")]
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="A published function, such as overlap_3_use_8.")]
-TargetOption = Annotated[str | None, typer.Option("--target", help="A published function, to name modules after.")]
+FUNCTIONS = one_of(published_names())
+Target = Annotated[
+    str,
+    typer.Argument(metavar="TARGET", help="A published function, such as overlap_3_use_8.", autocompletion=FUNCTIONS),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", help="A published function, to name modules after.", autocompletion=FUNCTIONS),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 

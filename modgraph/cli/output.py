@@ -9,11 +9,27 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from modgraph.dag import LayeredDAG
+
+GIVEN: list[str] = []
+"""The arguments of the command, as given."""
+
+
+@contextmanager
+def keeping(folder: Path, pattern: str) -> Iterator[None]:
+    """Let an interruption say whether files, which the same command continues from, are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(folder.glob(pattern)):
+            kept = f"what was done is kept in {folder / pattern}, and the same command goes on from there"
+            raise KeyboardInterrupt(kept) from None
+        raise
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from modgraph.cli.options import (
     speaking_of,
     target_graph,
 )
-from modgraph.cli.output import print_json, progress_bar, working
+from modgraph.cli.output import GIVEN, print_json, progress_bar, working
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
@@ -131,7 +132,8 @@ def report(
         with speaking_of({"n_null": "--nulls"}), progress_bar() as progress:
             evidence = significance(found, n_null=nulls, random_state=options.seed, progress=progress)
     with working("writing the report"), speaking_of({"path": "PAGE"}):
-        write_report(found, page, target=graph, title=title, image_shape=shape, evidence=evidence)
+        origin = {"File": str(options.file), "Command": shlex.join(["modgraph", *GIVEN])}
+        write_report(found, page, target=graph, title=title, image_shape=shape, evidence=evidence, origin=origin)
     if as_json:
         print_json({"file": str(page), "n_modules": found.n_modules})
 

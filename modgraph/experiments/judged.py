@@ -11,9 +11,11 @@ import numpy as np
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, target_of
+from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
 from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
+from modgraph.verify import verify
 
 CRITERIA: Final = ("inputs", "outputs", "hidden", "exact")
 """The paper's criteria, as `modgraph.Criteria` names them."""
@@ -82,6 +84,18 @@ def _n_passing(found: ModuleHierarchy) -> int:
     """Count the units that feed another module than their own."""
     source, target = found.labels[found.dag.sources], found.labels[found.dag.targets]
     return len(np.unique(found.dag.sources[(source >= 0) & (target >= 0) & (source != target)]))
+
+
+def n_certified(found: ModuleHierarchy, target: FunctionGraph) -> int:
+    """Count the modules that `modgraph.verify` certifies.
+
+    Each may be a sub-function of the target, of what is expected of it in shallower networks, or of the finest
+    decomposition of its truth table.
+    """
+    graphs = [target, *(graph for depth in (1, 2, 3) if (graph := target.at_depth(depth)) is not None)]
+    graphs.append(decompose(target.truth_table()[1], name=f"{target.name}, decomposed"))
+    checks = [verify(found, target=graph, n_controls=0) for graph in graphs]
+    return sum(any(bool(check.modules[number].certified) for check in checks) for number in range(found.n_modules))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,11 +14,14 @@ import numpy as np
 
 from modgraph.checks import check_int
 from modgraph.experiments import write
-from modgraph.experiments.judged import JudgedTrial, agreement, judge
+from modgraph.experiments.judged import agreement, judge, n_certified
 from modgraph.experiments.reproduce import settings_of
-from modgraph.experiments.sweep import RANDOM, Trial, sweep
+from modgraph.experiments.store import Store
+from modgraph.experiments.sweep import RANDOM, Trial, sweep, target_of
 from modgraph.files import write_whole
-from modgraph.sculpt import TrainSettings
+from modgraph.functions import FunctionGraph
+from modgraph.modules import ModuleHierarchy
+from modgraph.sculpt import TrainSettings, consensus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +62,11 @@ class FunctionResult:
         Share of these in which any network is right.
     answer : bool
         Whether the hierarchy with most votes is right.
+    certified : bool
+        Whether that hierarchy has several modules and interventions certify all of them: it is a true decomposition
+        (see `modgraph.experiments.judged.n_certified`).
+    coarser : bool
+        Whether it has several modules, and its groups of inputs and of outputs are unions of the drawn ones.
     votes : float
         Its share of the votes.
     """
@@ -73,6 +81,8 @@ class FunctionResult:
     agreed: float
     any: float
     answer: bool
+    certified: bool
+    coarser: bool
     votes: float
 
 
@@ -132,24 +142,28 @@ def reproduce_random(
         device=device,
         progress=progress,
     )
-    results = [result for trials in every for result in results_of([judge(store, trial) for trial in trials])]
+    results = [result for trials in every for result in results_of(store, trials)]
     table = write.csv_text({name: getattr(result, name) for name in result.__slots__} for result in results)
     write.save_table_and_figure(folder, "random", table=table, figure=figure(results))
     write_whole(folder / "random.md", page(results, command=f"modgraph reproduce random --functions {n_functions}"))
     return results
 
 
-def results_of(trials: Sequence[JudgedTrial]) -> list[FunctionResult]:
+def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
     """Judge the trials of one random function by each criterion; none if no network was accepted."""
-    trials = [trial for trial in trials if trial.chosen >= 0]
-    if not trials:
+    agreed = consensus([[one for one in store.candidates(trial.key) if one.accepted] for trial in trials])
+    if agreed is None:
         return []
-    name = trials[0].trial.function
+    judged = [one for trial in trials if (one := judge(store, trial)).chosen >= 0]
+    name, found = trials[0].function, agreed.hierarchy
+    target = target_of(name)
+    certified = found.n_modules > 1 and n_certified(found, target) == found.n_modules
+    coarser = found.n_modules > 1 and _is_coarser(found, target)
     kind = json.loads(name.removeprefix(RANDOM))
     results = []
     for criterion in CRITERIA:
-        found = agreement(trials, criterion)
-        rights = [(trial.right[criterion], trial.edges == trial.edges.min()) for trial in trials]
+        together = agreement(judged, criterion)
+        rights = [(trial.right[criterion], trial.edges == trial.edges.min()) for trial in judged]
         results.append(
             FunctionResult(
                 function=name.removeprefix(RANDOM),
@@ -157,15 +171,24 @@ def results_of(trials: Sequence[JudgedTrial]) -> list[FunctionResult]:
                 parts=PARTS[kind["overlap"]],
                 levels=kind["levels"],
                 reuse=kind["reuse"],
-                trials=len(trials),
+                trials=len(judged),
                 fewest_edges=float(np.mean([right[sparsest].mean() for right, sparsest in rights])),
-                agreed=float(found.right.mean()),
+                agreed=float(together.right.mean()),
                 any=float(np.mean([right.any() for right, _ in rights])),
-                answer=found.answer,
-                votes=found.share,
+                answer=together.answer,
+                certified=certified,
+                coarser=coarser,
+                votes=together.share,
             )
         )
     return results
+
+
+def _is_coarser(found: ModuleHierarchy, target: FunctionGraph) -> bool:
+    """Whether inputs, and outputs, that belong together in the target have the same label."""
+    first, last = (found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1))
+    ends = ((first, target.input_partition()), (last, target.output_partition()))
+    return all(len(np.unique(labels[list(group)])) == 1 for labels, partition in ends for group in partition)
 
 
 def page(results: Sequence[FunctionResult], *, command: str) -> str:
@@ -192,13 +215,26 @@ def page(results: Sequence[FunctionResult], *, command: str) -> str:
         ]
         lines += ["", f"## Right {criterion}" if criterion != "exact" else "## Exact", ""]
         lines += write.markdown_table(["functions", "number", "fewest edges", "agreement", "any"], rows)
-    lines += ["", "## Confidence", "", "Share of the functions whose hierarchy with most votes is right.", ""]
-    lines += write.markdown_table(
-        ["share of the votes", *(f"{criterion}: functions, right" for criterion in CRITERIA)], _confidence(results)
+    lines += ["", "## Confidence", ""]
+    lines += write.paragraph(
+        "Share of the functions whose hierarchy with most votes is right, by its share of the votes. *True*: it is "
+        "exact, or it has several modules and interventions certify all of them. *Coarser*: it has several modules, "
+        "and its groups of inputs and of outputs are unions of the drawn ones, as where a layer computes two levels "
+        "at once."
     )
-    wrong = [one for one in results if one.criterion == "exact" and not one.answer]
-    flagged = sum(one.votes < BINS[1] for one in wrong)
-    lines += ["", f"Of the {len(wrong)} answers that are not exact, {flagged} have less than half of the votes."]
+    lines += [
+        "",
+        *write.markdown_table(["votes", "functions", *CRITERIA, "true", "true or coarser"], _confidence(results)),
+        "",
+    ]
+    exact = [one for one in results if one.criterion == "exact"]
+    for wanted, wrong in (
+        ("exact", [one for one in exact if not one.answer]),
+        ("true", [one for one in exact if not (one.answer or one.certified)]),
+        ("true or coarser", [one for one in exact if not (one.answer or one.certified or one.coarser)]),
+    ):
+        flagged = sum(one.votes < BINS[1] for one in wrong)
+        lines.append(f"Of the {len(wrong)} answers that are not {wanted}, {flagged} have less than half of the votes.")
     return "\n".join(lines) + "\n"
 
 
@@ -229,18 +265,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _confidence(results: Sequence[FunctionResult]) -> list[list[str]]:
-    """Count functions and right answers by share of the votes."""
+    """Write the number of functions and the shares of right answers by share of the votes."""
     rows = []
     for low, high in pairwise(BINS):
-        row = [f"{low:g}–{high:g}"]
-        for criterion in CRITERIA:
-            inside = [
-                one.answer
-                for one in results
-                if one.criterion == criterion and (low <= one.votes < high or (high == 1 and one.votes == 1))
-            ]
-            row.append(f"{len(inside)}, {np.mean(inside):.2f}" if inside else "0, –")
-        rows.append(row)
+        inside = [one for one in results if low <= one.votes < high or one.votes == high == 1]
+        answers = [[one.answer for one in inside if one.criterion == criterion] for criterion in CRITERIA]
+        answers.append([one.answer or one.certified for one in inside if one.criterion == "exact"])
+        answers.append([one.answer or one.certified or one.coarser for one in inside if one.criterion == "exact"])
+        shares = [f"{np.mean(some):.2f}" if some else "–" for some in answers]
+        rows.append([f"{low:g}–{high:g}", str(len(answers[0])), *shares])
     return rows
 
 

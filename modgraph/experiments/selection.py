@@ -13,16 +13,14 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.experiments import write
-from modgraph.experiments.judged import N_RESAMPLES, JudgedTrial, agreement, judge
+from modgraph.experiments.judged import N_RESAMPLES, JudgedTrial, agreement, judge, n_certified
 from modgraph.experiments.published import EXPERIMENTS, PublishedSettings, published_cells, published_settings
 from modgraph.experiments.reproduce import rate_of, settings_of
 from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import Trial, sweep, target_of
 from modgraph.files import write_whole
-from modgraph.functions import FunctionGraph, decompose
 from modgraph.names import counted
 from modgraph.sculpt import consensus
-from modgraph.verify import verify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -251,21 +249,11 @@ def _shown(store: Store, trials: Iterable[Trial]) -> list[str]:
     agreed = consensus([[one for one in store.candidates(trial.key) if one.accepted] for trial in trials])
     assert agreed is not None  # some candidate is right
     found = agreed.hierarchy
-    checks = [verify(found, target=graph, n_controls=0) for graph in _decompositions(target_of(trials[0].function))]
-    certified = sum(any(bool(check.modules[number].certified) for check in checks) for number in range(found.n_modules))
-    if found.n_modules == 1:
-        certified = 1  # the function itself
+    certified = 1 if found.n_modules == 1 else n_certified(found, target_of(trials[0].function))  # 1: the function
     ends = [found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1)]
     inputs, outputs = (len(set(labels[labels >= 0].tolist())) for labels in ends)
     shows = f"{counted(found.n_modules, 'module')}; {inputs} of inputs, {outputs} of outputs"
     return [shows, f"{agreed.share:.2f}", f"{certified} of {found.n_modules}"]
-
-
-def _decompositions(target: FunctionGraph) -> list[FunctionGraph]:
-    """Return the target, what is expected of it in shallower networks, and the finest decomposition of its table."""
-    shallower = [graph for depth in (1, 2, 3) if (graph := target.at_depth(depth)) is not None]
-    finest = decompose(target.truth_table()[1], name=f"{target.name}, decomposed")
-    return [target, *shallower, finest]
 
 
 def _families(cells: Sequence[SelectionCell]) -> dict[tuple[str, str, str], list[SelectionCell]]:
@@ -355,11 +343,11 @@ def figure(cells: Sequence[SelectionCell]) -> Figure:
 
     write.bars(
         ax,
-        ["\n".join(name) for name in families],
+        ["\n".join(name).replace(", ", "\n") for name in families],
         {"together (95 %)": means("together"), "fewest edges": means("fewest edges"), "any": means("any")},
         colours=(write.HERE, write.HERE_PAPERS_RULE, write.ANY),
         intervals=np.array([_interval(part) for part in families.values()]),
     )
     ax.set_title("Share of trials that end right", fontsize=10)
-    ax.legend(fontsize=8, loc="lower left")
+    result.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return result

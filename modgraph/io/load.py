@@ -82,8 +82,8 @@ def load_network(
     trust_pickle : bool
         Whether code in the file may run, as in unpickling. Without it, no file runs any.
     block : str or sequence of str, optional
-        For state dicts, ``.safetensors`` and whole torch models: the part to read, by its name (``"layers.3.mlp"``),
-        or its layers by name, in order.
+        The part to read, by its name (``"layers.3.mlp"``), or its layers by name, in order; of ONNX, its first and last
+        node or value. For state dicts, ``.safetensors``, ONNX and whole torch models; `list_blocks` lists parts.
 
     Returns
     -------

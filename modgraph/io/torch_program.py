@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,20 @@ NAME = "a program of torch.export"
 _JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 # Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
 _TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}
+_WEIGHT = re.compile(
+    r"\.(parametrizations\.)?weight(_orig|_mask|\.original)?$"
+)  # at the end of the name of a layer's weights
+_CONSTANT: Mapping[str, Callable[..., NDArray[Any]]] = {
+    "mul": np.multiply,
+    "add": np.add,
+    "sub": np.subtract,
+    "div": np.divide,
+    "t": np.transpose,
+    "numpy_T": np.transpose,
+    "neg": np.negative,
+    "abs": np.abs,
+}
+_SAME = ("clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy")
 _BY_ORDER = ("add", "sub", "rsub", "mul", "div", "neg", "transpose", "reshape")  # whose arguments have several names
 
 
@@ -91,7 +107,7 @@ class _Program:
                 self.known[argument["name"]] = ops.input(argument["name"], size=size or None)
             elif kind != "user_input":
                 stored = next(value for key, value in about.items() if key.endswith("_name"))
-                self.layers[argument["name"]] = stored.removesuffix(".weight") if stored.endswith(".weight") else ""
+                self.layers[argument["name"]] = _WEIGHT.sub("", stored) if _WEIGHT.search(stored) else ""
                 self.known[argument["name"]] = stored
         for node in graph["nodes"]:
             self.step(ops, node)
@@ -102,6 +118,8 @@ class _Program:
     def step(self, ops: TorchOperations, node: Any) -> None:
         """Apply one node."""
         called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
+        if called.startswith("_assert"):
+            return
         given = [(one["name"], one["arg"], one.get("kind", 1)) for one in node["inputs"]]
         used = [arg["as_tensor"]["name"] for _, arg, _ in given if "as_tensor" in arg]
         name = next((self.layers[one] for one in used if self.layers.get(one)), str(node.get("name") or called))
@@ -112,15 +130,21 @@ class _Program:
             for key, arg, kind in given
             if not (by_order and kind == 1)
         }
+        everything = flat([*args, *kwargs.values()])
         try:
-            if not any(isinstance(one, Value) for one in flat([*args, *kwargs.values()])):
-                raise NotSupported("it computes with constants alone" if called != "sym_size" else "")
-            result = ops.call(name, called, tuple(args), kwargs)
+            if any(isinstance(one, Value) for one in everything):
+                result = ops.call(name, called, tuple(args), kwargs)
+            elif any(one is UNKNOWN for one in everything):
+                result = UNKNOWN
+            else:
+                result = _constant(called, everything)
         except NotSupported as error:
             raise unsupported(name, called, error, SUPPORTED) from None
         names = [one for one in flat(node["outputs"]) if isinstance(one, str)]
         results = result if isinstance(result, tuple) else [result]
         self.known |= dict(zip(names, results, strict=False))
+        if isinstance(result, np.ndarray):  # weights times their mask
+            self.layers |= dict.fromkeys(names, name)
 
     def argument(self, arg: Any) -> Any:
         """Return what an argument of a node stands for."""
@@ -132,4 +156,15 @@ class _Program:
             return [self.argument({"as_tensor": one}) for one in value]
         if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"):
             return value
-        return None if kind == "as_none" else UNKNOWN
+        return UNKNOWN if kind.startswith("as_sym") else None  # None, a type of numbers, a device
+
+
+def _constant(called: str, given: list[Any]) -> Any:
+    """Compute what depends on stored tensors alone, such as weights times their mask."""
+    if called in _SAME:
+        return given[0]
+    if called not in _CONSTANT or len(given) > 2:
+        raise NotSupported("it computes with constants alone")
+    spend(8 * math.prod(np.broadcast_shapes(*map(np.shape, given))), f"the constant {called!r}")
+    with np.errstate(all="ignore"):
+        return _CONSTANT[called](*given)

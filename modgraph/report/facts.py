@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 
-from modgraph.arrays import FloatArray, IntArray
+from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
 from modgraph.layout import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
-from modgraph.names import clean, unit_names
+from modgraph.names import clean, counted, unit_names
 
 _FEW: Final = 12  # most names in a cell of a table
+_MANY: Final = 60  # modules in a table without groups
 _LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
 _SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, even if not recorded
 
@@ -67,12 +69,6 @@ def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
     )
 
 
-def dot_sizes(count: IntArray) -> FloatArray:
-    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
-    sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
-    return sizes
-
-
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:
     """Return whether each module shares no input with others of its level; None if it depends on no input."""
     users = np.zeros((max(module.level for module in modules) + 1, n_units), dtype=np.int64)
@@ -110,6 +106,15 @@ def module_rows(
     ]
 
 
+def by_level(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Sort rows of the table by id; many are grouped by level, each group with a title, few have none."""
+    rows = sorted(rows, key=lambda row: row["id"])
+    if len(rows) <= _MANY:
+        return [("", rows)]
+    levels = {level: [row for row in rows if row["level"] == level] for level in sorted({row["level"] for row in rows})}
+    return [(f"Level {level}: {counted(len(part), 'module')}", part) for level, part in levels.items()]
+
+
 def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
     """Return the shares that modules have in each shared unit, in words, by the unit's place in the trimmed network."""
     place = np.cumsum(found.labels >= 0) - 1
@@ -141,6 +146,12 @@ def settings(found: ModuleHierarchy) -> list[tuple[str, str]]:
     }
     values = dict.fromkeys(_SETTINGS, "not recorded") | known
     return [(clean(name).replace("_", " ").capitalize(), value) for name, value in values.items()]
+
+
+def origin(known: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """Return the date of the page and what is known of the network's origin."""
+    date = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return [("Date", date), *((clean(name), clean(value)) for name, value in (known or {}).items())]
 
 
 def versions() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-// Three parts: drawings with their graphs, what is highlighted, and the controls.
+// Four parts: drawings with their graphs, what is highlighted, the controls, and the table of modules.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -135,8 +135,8 @@ class Picture {
   }
 }
 
-const tableRows = new Map([...document.querySelectorAll("#modules tbody tr")].map((row) => [+row.dataset.module, row]));
-const moduleName = (module) => tableRows.get(module)?.querySelector("button").textContent ?? `#${module}`;
+const tableRows = new Map([...document.querySelectorAll("#modules tr[data-module]")].map((row) => [+row.dataset.module, row]));
+const moduleName = (module) => tableRows.get(module)?.querySelector("[data-follow]").textContent ?? `#${module}`;
 let network = null, hierarchy = null;
 if (data.network) network = new Picture(byId("network"), data.network);
 if (data.hierarchy) hierarchy = new Picture(byId("hierarchy"), data.hierarchy);
@@ -228,12 +228,26 @@ function follow(module) {
   look.followed = look.followed?.module === module ? null : { module };
   look.focused = look.pointed = null;
   update();
+  setAddress();
+}
+
+// Keep the followed module in the address, #module-3.
+function setAddress() {
+  const hash = look.followed === null ? "" : `#module-${look.followed.module}`;
+  if (location.hash !== hash) history.replaceState(null, "", hash || location.pathname + location.search);
+}
+
+function followAddress() {
+  const module = +/^#module-(\d+)$/.exec(location.hash)?.[1];
+  const known = tableRows.has(module) || (network ?? hierarchy)?.unitsOf.has(module);
+  if (known && look.followed?.module !== module) follow(module);
 }
 
 function clear() {
   look.followed = null;
   if (byId("search")) byId("search").value = "", search();
   update();
+  setAddress();
 }
 
 function focus(picture, unit) {
@@ -323,6 +337,8 @@ function bringIntoView(unit) {
   const width = r * scale < 3 ? (view.width * r * scale) / 6 : view.width;
   const inside = x > view.x && x < view.x + view.width && y > view.y && y < view.y + view.height;
   if (width < view.width || !inside) show(x - width / 2, y - (width * box.height) / box.width / 2, width);
+  const frame = network.svg.parentElement, left = ((x - view.x) / view.width) * network.svg.clientWidth;  // a narrow screen
+  if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth) frame.scrollLeft = left - frame.clientWidth / 2;
 }
 
 if (network !== null) {
@@ -408,3 +424,109 @@ const setTheme = (dark) => {
 theme.textContent = system.matches ? "Light" : "Dark";
 theme.addEventListener("click", () => setTheme(theme.textContent === "Dark"));
 byId("print").addEventListener("click", () => print());
+
+// --- Files: the drawing as SVG or PNG ------------------------------------------------------------------------------
+
+const PAINTED = ["fill-opacity", "stroke-width", "stroke-opacity", "stroke-dasharray", "vector-effect", "opacity", "display",
+  "font-size", "font-weight", "font-family", "text-anchor", "dominant-baseline"];
+const MOST_PIXELS = 8000;  // width or height of a PNG
+
+const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+const hexOf = new Map();  // CSS colours that programs for drawing may not know, such as color-mix() → #rrggbb
+
+function hex(colour) {
+  if (colour !== "none" && !hexOf.has(colour)) {
+    pixel.fillStyle = colour;
+    pixel.fillRect(0, 0, 1, 1);
+    const [r, g, b] = pixel.getImageData(0, 0, 1, 1).data;
+    hexOf.set(colour, `#${((r << 16) | (g << 8) | b).toString(16).padStart(6, "0")}`);
+  }
+  return hexOf.get(colour) ?? colour;
+}
+
+function save(name, blob) {
+  const link = make("a", "", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// The whole drawing of the network as it looks now, with its styles as attributes.
+function drawingFile() {
+  const copy = network.svg.cloneNode(true), copies = [...copy.querySelectorAll("*")];
+  [...network.svg.querySelectorAll("*")].forEach((element, number) => {
+    const style = getComputedStyle(element), target = copies[number];
+    for (const name of PAINTED) target.setAttribute(name, style.getPropertyValue(name));
+    for (const name of ["fill", "stroke"]) target.setAttribute(name, hex(style.getPropertyValue(name)));
+    for (const name of ["style", "tabindex", "role", "class"]) target.removeAttribute(name);
+  });
+  const { x, y, width, height } = box;
+  const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  const colour = hex(getComputedStyle(document.querySelector(".card")).backgroundColor);
+  for (const [name, value] of Object.entries({ x, y, width, height, fill: colour })) paper.setAttribute(name, value);
+  copy.prepend(paper);
+  for (const name of ["style", "class", "id", "role"]) copy.removeAttribute(name);
+  for (const [name, value] of Object.entries({ width, height, viewBox: `${x} ${y} ${width} ${height}` })) copy.setAttribute(name, value);
+  return new XMLSerializer().serializeToString(copy);
+}
+
+async function savePng() {
+  const image = new Image(), scale = Math.min(2, MOST_PIXELS / Math.max(box.width, box.height));
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(drawingFile())}`;
+  await image.decode();
+  const canvas = new OffscreenCanvas(Math.round(scale * box.width), Math.round(scale * box.height));
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  save("modules.png", await canvas.convertToBlob());
+}
+
+byId("svg")?.addEventListener("click", () => save("modules.svg", new Blob([drawingFile()], { type: "image/svg+xml" })));
+byId("png")?.addEventListener("click", savePng);
+
+// --- The table: order, filter, levels, CSV -------------------------------------------------------------------------
+
+const table = byId("modules"), heads = [...table.tHead.rows[0].cells], byText = new Intl.Collator("en", { numeric: true });
+const rowsOf = (group) => [...group.rows].filter((row) => row.dataset.module !== undefined);
+
+// Sort the rows of each level by a column; numbers that aren't known come last.
+function sortBy(column) {
+  const sign = heads[column].ariaSort === "ascending" ? -1 : 1, isNumber = heads[column].classList.contains("number");
+  heads.forEach((head, number) => (head.ariaSort = number !== column ? "none" : sign > 0 ? "ascending" : "descending"));
+  const textOf = (row) => row.cells[column].textContent;
+  const numberOf = (row) => (Number.isNaN(parseFloat(textOf(row))) ? sign * Infinity : parseFloat(textOf(row)));
+  const before = (a, b) => (isNumber ? Math.sign(numberOf(a) - numberOf(b)) || 0 : byText.compare(textOf(a), textOf(b)));
+  for (const group of table.tBodies) group.append(...rowsOf(group).sort((a, b) => sign * before(a, b)));
+}
+
+// Show the rows that contain the text of the filter, and levels whose title does.
+function filter() {
+  const wanted = byId("filter").value.trim().toLowerCase(), contains = (row) => row.textContent.toLowerCase().includes(wanted);
+  let shown = 0;
+  for (const group of table.tBodies) {
+    const title = group.querySelector(".level"), rows = rowsOf(group);
+    if (wanted) open(group, true);
+    for (const row of rows) row.hidden = !contains(row) && !(title && contains(title));
+    const left = rows.filter((row) => !row.hidden).length;
+    if (title) title.hidden = left === 0;
+    shown += left;
+  }
+  byId("shown").textContent = wanted ? `${shown} of ${tableRows.size}` : "";
+}
+
+function open(group, isOpen) {
+  group.classList.toggle("closed", !isOpen);
+  group.querySelector(".level button")?.setAttribute("aria-expanded", isOpen);
+}
+
+// The rows that the filter shows; a text that a spreadsheet would take for a formula begins with an apostrophe.
+function csv() {
+  const rows = [...table.tBodies].flatMap(rowsOf).filter((row) => !row.hidden);
+  const cell = ({ textContent }) => `"${textContent.trim().replace(/^(?=[=+@-])/, "'").replaceAll('"', '""')}"`;
+  return [table.tHead.rows[0], ...rows].map((row) => [...row.cells].map(cell).join(",") + "\r\n").join("");
+}
+
+heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sortBy(column)));
+for (const group of table.tBodies)
+  group.querySelector(".level button")?.addEventListener("click", () => open(group, group.classList.contains("closed")));
+byId("filter").addEventListener("input", filter);
+byId("csv").addEventListener("click", () => save("modules.csv", new Blob(["\ufeff", csv()], { type: "text/csv" })));
+addEventListener("hashchange", followAddress);
+followAddress();

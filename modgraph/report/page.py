@@ -5,24 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
 from modgraph.arrays import IntArray
-from modgraph.checks import check_int, require
+from modgraph.checks import check_int
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
-from modgraph.layout import check_image_shape, colours, module_names
+from modgraph.layout import check_image_shape, module_names
 from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy, check_found
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts
-from modgraph.report.picture import Picture, picture
+from modgraph.report.picture import Picture, dotted, hex_colours, picture, template
 from modgraph.score import score
 from modgraph.verify import Verification
 
@@ -39,11 +39,14 @@ def report(
     image_shape: tuple[int, int] | None = None,
     evidence: Significance | None = None,
     verification: Verification | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> None:
     """Write a hierarchy as one HTML file: an interactive drawing, the graph of its modules, tables, settings.
 
     The file loads nothing from elsewhere. The mouse and the keyboard can point at units and modules, search for them,
-    and show the paths that lead to and from them. The page supports dark mode and printing.
+    and show the paths that lead to and from them; ``report.html#module-3`` opens with a module highlighted. The table
+    of modules can be sorted and filtered; buttons save the drawing as SVG or PNG and the table as CSV. The page
+    supports dark mode and printing.
 
     Parameters
     ----------
@@ -64,6 +67,10 @@ def report(
     evidence, verification : Significance, Verification, optional
         Results that mark modules as in `modgraph.draw`; the page shows the p-values and confidences too.
 
+    origin : mapping of str to str, optional
+        Where the network came from, such as ``{"File": "net.npz"}``: rows of the table "How this was made", after the
+        date.
+
     Raises
     ------
     ValueError
@@ -76,7 +83,7 @@ def report(
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
     check_found(found)
-    jinja2 = require("jinja2", purpose="`report`", extra="report")
+    page = template("page.html", purpose="`report`")
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
 
@@ -97,24 +104,20 @@ def report(
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
 
-    source = files("modgraph.report")
-    script, style, template = (source.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("js", "css", "html"))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = environment.from_string(template).render(
+    script = files("modgraph.report").joinpath("page.js").read_text("utf-8")
+    text = page.render(
         title=clean(title),
-        style=Markup(style),
         script=Markup(script),
         # The content security policy of the page allows this script alone, whatever text a name contains.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=htmlsafe_json_dumps(data, separators=(",", ":")),
         pictures={kind: shown for kind, (shown, _) in drawn.items()},
-        colours=[f"#{bytes(rgb).hex()}" for rgb in np.round(255 * colours(len(modules))).astype(np.uint8)],
+        colours=hex_colours(len(modules)),
         dag=dag,
         n_trimmed=found.dag.n_units - dag.n_units,
         whole=whole,
-        modules=sorted(sorted(rows, key=lambda row: -row["n_units"])[:max_units], key=lambda row: row["id"]),
+        levels=facts.by_level(sorted(rows, key=lambda row: -row["n_units"])[:max_units]),
+        n_listed=min(len(rows), max_units),
         n_modules=len(modules),
         n_levels=max(module.level for module in modules) + 1,
         n_level_links=facts.links_within_levels(modules, found.graph),
@@ -122,7 +125,7 @@ def report(
         reused=facts.few([row["text"] for row in rows if row["reuse"] > 1]),
         target=target,
         score=None if target is None else score(found, target),
-        settings=facts.settings(found),
+        settings=facts.origin(origin) + facts.settings(found),
         notes=known.notes,
         lines=explain(negative=whole and bool(negative_edges(dag).any()), shared=bool(data["shares"])),
         evidence=None if evidence is None else [facts.evidence_cells(module) for module in evidence.modules],
@@ -159,20 +162,15 @@ def _drawings(
         clusters, of, count = facts.cluster_graph(dag, labels)
         if clusters.n_units <= most:
             dots = [f"{counted(n, 'unit')} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-            shown = _dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
+            shown = dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
             drawn["network"] = shown, _script_graph(clusters, of, shown, names=dots)
     if len(modules) <= most:
         by_level, of = facts.level_graph(modules, found.graph)
         count = np.array([modules[module].units.size for module in of.tolist()])
         levels = [f"level {level}" for level in range(by_level.n_layers)]
-        shown = _dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
+        shown = dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
         drawn["hierarchy"] = shown, _script_graph(by_level, of, shown, names=[texts[module] for module in of.tolist()])
     return drawn
-
-
-def _dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
-    """Draw dots that stand for `count` units each, without names, which their boxes have."""
-    return picture(dag, labels, names=[""] * dag.n_units, sizes=facts.dot_sizes(count), **more)
 
 
 def _script_graph(dag: LayeredDAG, labels: IntArray, shown: Picture, *, names: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from modgraph import layout
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.marks import Marks, edge_strength, negative_edges
 from modgraph.names import short
@@ -21,6 +22,23 @@ _MODULE: Final = 12.0  # font size of modules in pixels, as in page.css
 _NAME: Final = 11.0  # font size of units in pixels, as in page.css
 _LONGEST: Final = 20  # most characters of the name of a unit or module
 _IMAGE_HEIGHT: Final = 3.0  # maximum height of an image in inches
+
+
+def template(name: str, *, purpose: str) -> Any:
+    """Load a jinja2 template from this folder."""
+    jinja2 = require("jinja2", purpose=purpose, extra="report")
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("modgraph", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template(name)
+
+
+def hex_colours(n: int) -> list[str]:
+    """Return the colours of modules 0 … n − 1 as CSS writes them."""
+    return [f"#{bytes(rgb).hex()}" for rgb in np.round(255 * layout.colours(n)).astype(np.uint8)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +84,9 @@ def picture(
     rows = layout.boxes(
         dag, labels, layout.order(dag, labels), modules, [_text_width(text, _MODULE) + 0.08 for text in modules]
     )
+    if image_shape is not None:
+        for box in rows[0]:  # an image has no boxes
+            box.text, box.text_width = "", 0.0
     width = layout.figure_width(rows, widest=widest)
     name_widths = np.array([_text_width(name, _NAME) for name in names])
     height, angles = layout.arrange(dag, rows, name_widths, width=width, height=None)
@@ -142,6 +163,17 @@ def picture(
         ],
         texts=texts,
     )
+
+
+def dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
+    """Draw dots that stand for `count` units each, without names, which their boxes have."""
+    return picture(dag, labels, names=[""] * dag.n_units, sizes=dot_sizes(count), **more)
+
+
+def dot_sizes(count: IntArray) -> FloatArray:
+    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
+    sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
+    return sizes
 
 
 def _widths(dag: LayeredDAG) -> list[float]:

@@ -16,6 +16,7 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -154,6 +155,8 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     >>> model.metric_, model.accepted_, model.network_.density < 0.5
     ('class accuracy', True, True)
     """
+
+    __metadata_request__fit = {"validation": UNUSED, "test": UNUSED}  # noqa: RUF012 (scikit-learn's form)
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ Two hidden layers, fresh seeds, 28 of the 70 settings. Prints for each function 
 of the networks with the fewest, the share of trials that end right by the fewest edges (ties in proportion) and by
 agreement, whether the agreement is right, its share of the votes, and the published rate of the function.
 
-Usage: python -m tests.long.better_training [store.sqlite]   (an interrupted run is continued from the store)
+Usage: python -m tests.long.better_training [store.sqlite [function …]]   (continued from the store if interrupted)
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def main() -> None:
     path = sys.argv[1] if sys.argv[1:] else str(Path(tempfile.mkdtemp()) / "results.sqlite")
     default = TrainSettings()
     print("function, training: edges, right by fewest edges, by agreement, its answer, votes | published")
-    for function, (criterion, rate) in FUNCTIONS.items():
+    for function in sys.argv[2:] or FUNCTIONS:
+        criterion, rate = FUNCTIONS[function]
         rows = [row for row in published_settings() if row.function == function and len(row.hidden) == 2]
         row = min((row for row in rows if min(row.hidden) >= 24), key=lambda row: row.hidden)
         trainings = {

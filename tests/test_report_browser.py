@@ -233,7 +233,18 @@ def test_every_control_is_reached_by_tab_and_works_by_keys(opened: Open) -> None
         met.append(active(page))
         press(page, Keys.TAB)
     ids = [control["id"] for control in met if control["id"]]
-    assert ids == ["theme", "print", "search", "in", "out", "fit", "svg", "png", "filter", "csv"]  # "clear" waits for something to clear
+    assert ids == [
+        "theme",
+        "print",
+        "search",
+        "in",
+        "out",
+        "fit",
+        "svg",
+        "png",
+        "filter",
+        "csv",
+    ]  # "clear" waits for something to clear
     assert sum(control["unit"] != "" for control in met) == 2  # one stop in each picture
     assert [control["text"] for control in met if control["text"].startswith("#")] == [
         f"#{i}" for i in range(PLANTED.n_modules)

@@ -97,6 +97,7 @@ def main() -> None:
                 hidden=HIDDEN,
                 seeds=range(options.seeds),
                 settings=settings,
+                choose="fewest_edges",  # as published; the column "consensus" shows what the trials agree on
                 progress=partial(show, progress, progress.add_task(name, total=None)),
             )
             networks = out.networks

@@ -21,12 +21,9 @@ edges are (`modgraph.cluster.degrees`).
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -35,32 +32,22 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
-from modgraph.checks import check_int, require
+from modgraph.checks import check_int
 from modgraph.cluster.attributed import likeness
 from modgraph.cluster.by_influence import modules_by_influence
 from modgraph.cluster.description import cluster_bits, description_length
 from modgraph.dag import LayeredDAG
-from modgraph.files import replacing
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy
 from modgraph.null import shuffle_weights, swap_edges
 from modgraph.paths import paths
-from modgraph.stability import Detection, detection_of, features_of, hierarchy_of, in_parallel, stability
-
-Progress = Callable[[int, int], None]
-
-# The sequential rule of `significance`.
-FIRST_LOOK: Final = 19  # null networks after which a clear case ends
-CLEAR: Final = 6.0  # standard deviations that are clear
-ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end it (h of Besag and Clifford)
-MOST_NULL: Final = 199  # null networks at most
+from modgraph.sequential import EQUAL, Progress, effect_of, null_values, p_value_of
+from modgraph.stability import Detection, detection_of, features_of, hierarchy_of, stability
 
 SURE: Final = 0.9  # confidence from which on summaries count a module as sure
 LEAST_BOUND: Final = 1e-12  # smallest bound that summaries name
-EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
 MOST_DENSE: Final = 400  # units up to which the eigenvalue is computed from a dense matrix; beyond, by Lanczos' method
 EIGENVALUE_ERROR: Final = 1e-11  # relative error of the eigenvalue by Lanczos' method
-FORMAT: Final = "modgraph evidence 2"  # what a file of results is, and of which statistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,7 +84,7 @@ class Significance:
     statistic : float
         How modular the network is: `largest_eigenvalue`, 0…1 (wiring), modularity above chance (influence) or likeness
         within modules (attributes). With ``n_null=0`` the bits that the clusters save in the description of the
-        network. The hourglass score for `hourglass_significance`.
+        network. For `hourglass_significance` the hourglass score.
     null : ndarray of float, shape (n_null,)
         The same for the null networks, in the order in which they were drawn.
     kind : {"swapped edges", "shuffled weights", "none"}
@@ -220,8 +207,14 @@ def significance(
     seed, stability_seed, detection_seed = rng.integers(1 << 63, size=3).tolist()
     comparison = _Comparison(found=found, detect=detect, features=features, seed=seed, detection_seed=detection_seed)
     observed, marks = comparison.measure(found)
-    values, largest_marks = _null_values(
-        comparison, observed, n_null=n_null, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint
+    values, largest_marks = null_values(
+        comparison.null,
+        observed,
+        n_null=n_null,
+        n_jobs=n_jobs,
+        progress=progress,
+        checkpoint=checkpoint,
+        fingerprint=comparison.fingerprint(),
     )
     module_p = [(1 + int((largest_marks >= mark - EQUAL).sum())) / (1 + len(values)) for mark in marks]
     stable = np.full(found.n_modules, np.nan)
@@ -230,8 +223,8 @@ def significance(
             found, n_resamples=n_resamples, random_state=stability_seed, detect=detect, n_jobs=n_jobs
         ).module_confidence
     return Significance(
-        p_value=_p_value(observed, values, n_null),
-        effect_size=_effect(observed, values),
+        p_value=p_value_of(observed, values, n_null),
+        effect_size=effect_of(observed, values),
         statistic=observed,
         null=read_only(values),
         kind="swapped edges" if features == "wiring" else "shuffled weights",
@@ -279,16 +272,15 @@ def hourglass_significance(
     trimmed = dag.trim()
     seed = int(np.random.default_rng(random_state).integers(1 << 63))
     observed = paths(trimmed).hourglass
-    drawn: list[float] = []
-    while (needed := _needed(observed, np.array(drawn), n_null)) is None:
-        null = swap_edges(trimmed, random_state=np.random.default_rng([seed, len(drawn)]))
-        drawn.append(paths(null).hourglass)
-        if progress is not None:
-            progress(len(drawn), MOST_NULL if n_null is None else n_null)
-    values = np.array(drawn[:needed])
+
+    def score(number: int) -> tuple[float, float]:
+        null = swap_edges(trimmed, random_state=np.random.default_rng([seed, number]))
+        return paths(null).hourglass, 0.0
+
+    values, _ = null_values(score, observed, n_null=n_null, progress=progress)
     return Significance(
-        p_value=_p_value(observed, values, n_null),
-        effect_size=_effect(observed, values),
+        p_value=p_value_of(observed, values, n_null),
+        effect_size=effect_of(observed, values),
         statistic=observed,
         null=read_only(values),
         kind="swapped edges",
@@ -351,7 +343,7 @@ class _Comparison:
 
     def fingerprint(self) -> str:
         """Return a text that differs between networks, settings and seeds."""
-        digest = hashlib.sha256(repr((FORMAT, sorted(self.found.settings.items()), self.seed, self.features)).encode())
+        digest = hashlib.sha256(repr((sorted(self.found.settings.items()), self.seed, self.features)).encode())
         for array in (self.found.dag.sources, self.found.dag.targets, self.found.dag.weights, self.found.labels):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -425,80 +417,3 @@ def _saved_bits(dag: LayeredDAG, clusters: IntArray) -> float:
     if dag.n_edges == 0:
         return 0.0
     return description_length(dag, np.zeros_like(clusters)) - description_length(dag, clusters)
-
-
-def _p_value(observed: float, values: FloatArray, n_null: int | None) -> float:
-    """Return the p-value; where the sequential rule ended it, that of Besag and Clifford."""
-    n, count = len(values), int((values >= observed - EQUAL).sum())
-    return count / n if n_null is None and count >= ENOUGH_EXCEEDING else (1 + count) / (1 + n)
-
-
-def _effect(observed: float, values: FloatArray) -> float:
-    """Return the distance from the mean in standard deviations; 0 or infinite where all values are equal."""
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    distance = observed - float(values.mean())
-    if deviation > EQUAL:
-        return distance / deviation
-    return 0.0 if abs(distance) <= EQUAL else float(np.copysign(np.inf, distance))
-
-
-def _null_values(
-    comparison: _Comparison,
-    observed: float,
-    *,
-    n_null: int | None,
-    n_jobs: int,
-    progress: Progress | None,
-    checkpoint: str | os.PathLike[str] | None,
-) -> tuple[FloatArray, FloatArray]:
-    """Measure null networks until the rule ends: how modular each is, and how well its best module is marked off."""
-    most = MOST_NULL if n_null is None else n_null
-    results = [] if checkpoint is None else _read(checkpoint, comparison)
-    at_once = 1
-    if n_jobs != 1:
-        joblib = require("joblib", purpose="`n_jobs` other than 1", extra="sculpt")
-        at_once = max(1, int(joblib.effective_n_jobs(n_jobs)))
-    while True:
-        needed = _needed(observed, np.array([value for value, _ in results]), n_null)
-        if needed is not None:
-            results = results[:needed]
-            break
-        numbers = range(len(results), min(most, len(results) + at_once))
-        results += in_parallel(comparison.null, numbers, n_jobs)
-        if checkpoint is not None:
-            document = {"format": FORMAT, "fingerprint": comparison.fingerprint(), "null": results}
-            with replacing(checkpoint) as part:
-                part.write_text(json.dumps(document), encoding="utf-8")
-        if progress is not None:
-            progress(len(results), most)
-    values, marks = np.array(results, dtype=np.float64).reshape(-1, 2).T
-    return np.array(values), np.array(marks)
-
-
-def _needed(observed: float, values: FloatArray, n_null: int | None) -> int | None:
-    """Return how many of the null networks the rule needs, or None while it needs more than there are."""
-    n = len(values)
-    if n_null is not None:
-        return n_null if n >= n_null else None
-    exceeding = np.cumsum(values >= observed - EQUAL)
-    if n and exceeding[-1] >= ENOUGH_EXCEEDING:
-        return int(np.argmax(exceeding >= ENOUGH_EXCEEDING)) + 1
-    if n >= FIRST_LOOK and exceeding[FIRST_LOOK - 1] == 0 and _effect(observed, values[:FIRST_LOOK]) >= CLEAR:
-        return FIRST_LOOK
-    return MOST_NULL if n >= MOST_NULL else None
-
-
-def _read(checkpoint: str | os.PathLike[str], comparison: _Comparison) -> list[tuple[float, float]]:
-    """Read earlier results, if there are any."""
-    path = Path(checkpoint)
-    if not path.exists():
-        return []
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["fingerprint"] != comparison.fingerprint():
-            raise KeyError
-        return [(float(value), float(mark)) for value, mark in document["null"]]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise ValueError(
-            f"`checkpoint` must be evidence on the same network, settings and seed (got {os.fspath(checkpoint)!r})"
-        ) from None

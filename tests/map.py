@@ -29,6 +29,7 @@ ORDER = (
     ("many",),
     ("interventions",),
     ("stability", "subspace", "verify"),
+    ("sequential",),
     ("evidence",),
     ("compare", "score"),
     ("io",),

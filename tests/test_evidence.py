@@ -10,9 +10,10 @@ from modgraph import LayeredDAG, detect_modules, hourglass_significance, paths, 
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
-from modgraph.evidence import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, _needed, largest_eigenvalue
+from modgraph.evidence import largest_eigenvalue
 from modgraph.null import swap_edges
 from modgraph.planted import planted_modules
+from modgraph.sequential import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, how_many
 from modgraph.stability import _compared
 from tests.strategies import dags, permuted
 
@@ -132,12 +133,12 @@ def test_the_bound_without_null_networks() -> None:
 def test_clear_cases_end_early() -> None:
     rng = np.random.default_rng(0)
     null = rng.normal(size=MOST_NULL)
-    assert _needed(CLEAR + 3, null[: FIRST_LOOK - 1], None) is None
-    assert _needed(CLEAR + 3, null[:FIRST_LOOK], None) == FIRST_LOOK
-    assert _needed(0.0, null, None) == int(np.flatnonzero(null >= 0)[ENOUGH_EXCEEDING - 1]) + 1
-    assert _needed(2.0, null[:100], None) is None
-    assert _needed(2.5, null, None) == MOST_NULL
-    assert _needed(0.0, null[:50], 50) == 50
+    assert how_many(CLEAR + 3, null[: FIRST_LOOK - 1], None) is None
+    assert how_many(CLEAR + 3, null[:FIRST_LOOK], None) == FIRST_LOOK
+    assert how_many(0.0, null, None) == int(np.flatnonzero(null >= 0)[ENOUGH_EXCEEDING - 1]) + 1
+    assert how_many(2.0, null[:100], None) is None
+    assert how_many(2.5, null, None) == MOST_NULL
+    assert how_many(0.0, null[:50], 50) == 50
     assert significance(MODULAR, n_resamples=0).n_null == FIRST_LOOK
     complete = LayeredDAG.from_masks([np.ones((4, 4)), np.ones((2, 4))])
     assert significance(complete, n_resamples=0).n_null == ENOUGH_EXCEEDING
@@ -148,7 +149,7 @@ def test_sequential_p_values_are_valid() -> None:
     small = 0
     for _ in range(400):
         observed, null = rng.normal(), rng.normal(size=MOST_NULL)
-        n = _needed(observed, null, None)
+        n = how_many(observed, null, None)
         count = int((null[:n] >= observed).sum())
         p = count / n if count >= ENOUGH_EXCEEDING else (1 + count) / (1 + n)  # type: ignore[operator]
         small += p <= 0.05

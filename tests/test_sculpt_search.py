@@ -48,6 +48,7 @@ def search(
         unit_steps=unit_steps,
         edge_steps=edge_steps,
         settings=settings,
+        choose="fewest_edges",
         device="cpu",
     )
 

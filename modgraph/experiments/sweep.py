@@ -136,6 +136,7 @@ def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str
         settings=first.settings,
         unit_steps=first.unit_steps,
         edge_steps=first.edge_steps,
+        choose="fewest_edges",  # all candidates are stored; this is the fastest rule
         device=device,
     )
     found = defaultdict(list)

@@ -132,7 +132,7 @@ def sculpt(
     unit_steps: Sequence[float] = UNIT_STEPS,
     edge_steps: Sequence[float] = EDGE_STEPS,
     settings: TrainSettings | None = None,
-    choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "fewest_edges",
+    choose: str | Callable[[Sequence[SculptedNetwork]], SculptedNetwork] = "consensus",
     unit_score: str | Criterion = "published",
     edge_score: str | Criterion = "published",
     checkpoint: str | os.PathLike[str] | None = None,
@@ -160,10 +160,10 @@ def sculpt(
         P_u and P_e of the settings that each trial tries: percentages in (0, 100], all different.
     settings : TrainSettings, optional
         How networks are trained and accepted; the defaults suit a function of four inputs.
-    choose : {"fewest_edges", "smallest_cones", "fewest_joined_inputs", "consensus"} or callable
+    choose : {"consensus", "fewest_edges", "smallest_cones", "fewest_joined_inputs"} or callable
         How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
-        `modgraph.sculpt.by_consensus`). A callable gets the candidates of one trial, at least one, and returns one of
-        them. No rule sees the target.
+        `modgraph.sculpt.by_consensus`). "fewest_edges": as published. A callable gets the candidates of one trial, at
+        least one, and returns one of them. No rule sees the target.
     unit_score, edge_score : {"published", "taylor", "random"} or callable
         What is pruned first: the hidden units and the edges with the lowest scores. *published*: units by the mean of
         ``|activation × gradient|``, edges by ``|weight|``. *taylor*: both by how much the mean loss changes without

@@ -55,7 +55,7 @@ def draw(
     (``found.shared``) has a rim in the colour of the module in which it has the second largest share.
 
     The title shows the layer sizes after trimming, the density and the number of modules. Texts that don't fit are
-    left out.
+    left out; every module keeps its name somewhere, or none has one.
 
     Parameters
     ----------

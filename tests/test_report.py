@@ -157,7 +157,7 @@ def test_names_are_never_markup(tmp_path: Path) -> None:
     assert len(page.scripts) == 2
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert page.data["network"]["names"] == dag.unit_names.tolist() if dag.unit_names is not None else False
-    assert page.tables["settings"][3] == [EVIL, EVIL]
+    assert page.tables["settings"][4] == [EVIL, EVIL]
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_hierarchies_and_labels_stand_side_by_side_on_given_axes() -> None:
     ax = Figure().add_subplot()
     assert draw_flows({"clusters": found.cluster_labels, "$modules": found}, ax=ax) is ax
     assert [text.get_text() for text in ax.get_xticklabels()] == ["clusters (8)", "$modules (2)"]
-    ax.figure.canvas.draw()  # type: ignore[attr-defined]
+    ax.figure.canvas.draw()
 
 
 @pytest.mark.parametrize(

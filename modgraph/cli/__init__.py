@@ -61,8 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (by default those of the process; without any, the help is shown).
 
     Returns the exit status: 0 on success, also if the reader of standard output stops reading; 2 for bad input, with
-    one sentence on standard error; 130 when interrupted, after
-    one sentence that says what is kept.
+    one sentence on standard error; 130 when interrupted, after one sentence on what is kept.
     """
     given = sys.argv[1:] if arguments is None else arguments
     GIVEN[:] = given
@@ -80,9 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_gone()
         raise
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__
-        typer.echo(f"modgraph: interrupted; {cause or 'nothing was written'}", err=True)
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
         if "--debug" in given:

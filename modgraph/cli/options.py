@@ -180,8 +180,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         values.pop("debug")  # `main` looks at it
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        with speaking_of(spoken):
-            function(**values)
+        try:
+            with speaking_of(spoken):
+                function(**values)
+        except KeyboardInterrupt as stop:
+            typer.echo(f"modgraph: interrupted; {str(stop) or 'nothing was written'}", err=True)
+            raise
 
     run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in options}

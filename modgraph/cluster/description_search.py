@@ -18,7 +18,7 @@ from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.description_kernels import BlockPairs
 from modgraph.cluster.sparse import PAIRS_PER_ROW, LayerTree, layer_trees
-from modgraph.compiled import in_threads, plain
+from modgraph.compiled import PLAIN_UNITS, in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
@@ -31,6 +31,8 @@ RELABELLED_FROM = 4
 LEAST_GAIN = 1 << 16
 # Units that one thread looks at, at least.
 THREAD_UNITS = 1 << 12
+# Edges from which on the search is always compiled.
+PLAIN_EDGES = 1000
 # Memory that the search takes, in bytes: for each edge, for each unit, and for each pair of similar units of one layer.
 EDGE_BYTES = 76
 UNIT_BYTES = 600
@@ -163,7 +165,7 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
             start[units] = by_first_unit(held[units])
         else:
             free.append(level)
-    with plain(largest=max(dag.layer_sizes)):
+    with plain(largest=max(dag.layer_sizes) if dag.n_edges < PLAIN_EDGES else PLAIN_UNITS):
         search = _Search(graph, free, hops)
         best, trivial = start, graph.length(start)
         shortest = trivial

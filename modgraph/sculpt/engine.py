@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -47,6 +47,12 @@ class Population:
         correct[index] = other.correct
         return replace(self, stack=self.stack.replace(torch.from_numpy(index), other.stack), correct=correct)
 
+    def write(self, index: IntArray, other: Population) -> None:
+        """Replace the networks at `index` by those of `other`, in place: a late round changes a few of thousands."""
+        rows = torch.from_numpy(index)
+        self.stack.parameters[rows], self.stack.kept[rows] = other.stack.parameters, other.stack.kept
+        self.correct[index] = other.correct
+
 
 @contextmanager
 def one_thread_per_operation() -> Iterator[int]:
@@ -74,7 +80,7 @@ class Search:
     network_steps: int = 0  # optimiser steps × networks so far
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Engine:
     """Trains and prunes populations on one task with one set of settings."""
 
@@ -84,6 +90,10 @@ class Engine:
     compiled: bool | None = None  # whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU
     unit_score: str | Criterion = "published"
     edge_score: str | Criterion = "published"
+    baseline: float = field(init=False)  # bit accuracy of a constant, which an accepted network exceeds
+
+    def __post_init__(self) -> None:
+        self.baseline = BITS.baseline(self.task.targets, self.task.targets)
 
     @property
     def uses_kernel(self) -> bool:
@@ -93,8 +103,7 @@ class Engine:
     def accepted(self, population: Population) -> BoolArray:
         """Return which networks reach the threshold and exceed a constant predictor, (N,) bool."""
         accuracy, right = self.accuracy(population), population.correct == self.task.targets.numel()
-        baseline = BITS.baseline(self.task.targets, self.task.targets)
-        enough: BoolArray = (accuracy >= self.settings.accuracy_threshold) & ((accuracy > baseline) | right)
+        enough: BoolArray = (accuracy >= self.settings.accuracy_threshold) & ((accuracy > self.baseline) | right)
         return enough
 
     def accuracy(self, population: Population) -> FloatArray:
@@ -128,7 +137,7 @@ class Engine:
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
 
     def advance(self, search: Search) -> Search:
-        """Do one round of the phase: train all networks that take part in it.
+        """Do one round of the phase: train all networks that take part in it, and write the results into the search.
 
         A dense network takes part until it is accepted; it is trained from where it is. A network that is being pruned
         keeps its last accepted state.
@@ -146,13 +155,12 @@ class Engine:
                 before = replace(before, stack=stack)
             trained = self.train(before, phase=phase, run=search.run)
             passed = self.accepted(trained) if phase != "dense" else np.ones(rows.size, dtype=np.bool_)
-            population = population.replace(rows[passed], trained.select(np.flatnonzero(passed)))
+            population.write(rows[passed], trained.select(np.flatnonzero(passed)))
             accepted = np.zeros_like(part)
             accepted[rows] = passed
             schedule = schedule.after(accepted) if prunes else schedule
         return replace(
             search,
-            networks=population,
             run=search.run + 1,
             schedule=schedule,
             network_steps=search.network_steps + self.settings.steps(self.task.n_samples) * rows.size,

@@ -19,7 +19,7 @@ import numpy as np
 
 from modgraph import LayeredDAG, ModuleHierarchy, criteria, detect_modules
 from modgraph.arrays import IntArray, read_only
-from modgraph.cluster import description
+from modgraph.cluster import description, methods
 from modgraph.cluster.leiden import leiden_partition
 from modgraph.functions import published
 from modgraph.io import to_networkx
@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument(
         "--smallest", type=int, default=description.SMALLEST_LAYER, help="see modgraph.cluster.description"
     )
-    description.SMALLEST_LAYER = parser.parse_args().smallest
+    for room in (description, methods):
+        vars(room)["SMALLEST_LAYER"] = parser.parse_args().smallest
     met: Counter[tuple[str, str, str]] = Counter()
     networks: Counter[str] = Counter()
     for entry in published_index():

@@ -1,7 +1,8 @@
 """Functions that numba compiles when they are first called, with a cache that works on any machine.
 
 Numba, which takes half a second to load, is loaded with the first call. Small inputs need neither: inside `plain()`
-functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all.
+functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all, or for
+`WARM_SECONDS` where an earlier process has compiled them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ announce: Callable[[str], None] | None = None
 
 PLAIN_SECONDS = 5.0
 """How long a process runs such functions as Python. Compiling takes about four times as long."""
+
+WARM_SECONDS = 0.5
+"""The same for functions whose compiled code lies beside their source. Loading it takes about a second."""
 
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
@@ -66,9 +70,19 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
-        if self._dispatcher is None and time.process_time() < (_plain_until.get() or 0.0):
-            return self.python(*arguments)
+        until = _plain_until.get()
+        if self._dispatcher is None and until:
+            spare = until - time.process_time()
+            if spare > (PLAIN_SECONDS - WARM_SECONDS if self.has_compiled_code else 0):
+                return self.python(*arguments)
         return self.dispatcher(*arguments)
+
+    @functools.cached_property
+    def has_compiled_code(self) -> bool:
+        """Whether numba's index of compiled code for this function lies beside the source; another cache isn't seen."""
+        source = Path(self._function.__code__.co_filename)
+        pattern = f"{source.stem}.{self._function.__qualname__}-*.nbi"
+        return self._cached and any((source.parent / "__pycache__").glob(pattern))
 
     @functools.cached_property
     def python(self) -> Callable[..., Any]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +62,43 @@ def plain(*, largest: int) -> Iterator[None]:
             _plain_spent += time.process_time() - start
 
 
+class _Calls(threading.local):
+    """What a thread is doing."""
+
+    running = 0  # calls of compiled functions
+
+
+_calls = _Calls()
+_interrupted = False
+
+
+@contextmanager
+def interrupts_between_calls() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of a signal after a compiled function has returned.
+
+    Raised while numba builds its arguments or result, it may end the process.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        global _interrupted
+        if _calls.running:
+            _interrupted = True
+        else:
+            signal.default_int_handler(number, frame)
+
+    global _interrupted
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _interrupted = False
+
+
 class Kernel:
     """A function that is compiled when it is first called. Other attributes are those of numba's dispatcher."""
 
@@ -75,7 +114,16 @@ class Kernel:
             spare = until - time.process_time()
             if spare > (PLAIN_SECONDS - WARM_SECONDS if self.has_compiled_code else 0):
                 return self.python(*arguments)
-        return self.dispatcher(*arguments)
+        global _interrupted
+        _calls.running += 1
+        try:
+            result = self.dispatcher(*arguments)
+        finally:
+            _calls.running -= 1
+        if _interrupted and not _calls.running:
+            _interrupted = False
+            raise KeyboardInterrupt
+        return result
 
     @functools.cached_property
     def has_compiled_code(self) -> bool:

@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.stderr.isatty():
         compiled.announce = lambda what: typer.echo(f"{what} (up to half a minute)", err=True)
     try:
-        result = app(given or ["--help"], prog_name="modgraph", standalone_mode=False)
+        with compiled.interrupts_between_calls():
+            result = app(given or ["--help"], prog_name="modgraph", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:

@@ -36,7 +36,7 @@ WARM_SECONDS = 0.5
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
 
-_plain_until: ContextVar[float | None] = ContextVar("plain_until", default=None)
+_plain_since: ContextVar[float | None] = ContextVar("plain_since", default=None)
 _plain_spent = 0.0
 
 
@@ -47,17 +47,17 @@ def plain(*, largest: int) -> Iterator[None]:
     Inside another `plain`, that one decides.
     """
     global _plain_spent
-    if _plain_until.get() is not None:
+    if _plain_since.get() is not None:
         yield
         return
     start = time.process_time()
-    token = _plain_until.set(start + PLAIN_SECONDS - _plain_spent if largest < PLAIN_UNITS else 0.0)
+    token = _plain_since.set(start - _plain_spent if largest < PLAIN_UNITS else -np.inf)
     try:
         # Numba doesn't warn where an integer overflows or a float is divided by 0.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             yield
     finally:
-        _plain_until.reset(token)
+        _plain_since.reset(token)
         if largest < PLAIN_UNITS:
             _plain_spent += time.process_time() - start
 
@@ -109,10 +109,10 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
-        until = _plain_until.get()
-        if self._dispatcher is None and until:
-            spare = until - time.process_time()
-            if spare > (PLAIN_SECONDS - WARM_SECONDS if self.has_compiled_code else 0):
+        since = _plain_since.get()
+        if self._dispatcher is None and since is not None:
+            limit = WARM_SECONDS if self.has_compiled_code else PLAIN_SECONDS
+            if time.process_time() - since < limit:
                 return self.python(*arguments)
         global _interrupted
         _calls.running += 1

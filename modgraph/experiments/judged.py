@@ -26,7 +26,7 @@ N_RESAMPLES: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedTrial:
-    """The accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.choose`).
+    """The accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.consensus`).
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class JudgedTrial:
     passing : ndarray of int, shape (n,)
         Units of each that feed another module than their own.
     shown : tuple of hashable
-        The hierarchy of each (see `modgraph.sculpt.choose.hierarchy_key`).
+        The hierarchy of each (see `modgraph.sculpt.Consensus`).
     right : mapping of str to ndarray of bool, shape (n,)
         Which candidates meet each of the paper's criteria: "inputs", "outputs", "hidden", "exact".
     """

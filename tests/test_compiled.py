@@ -104,7 +104,7 @@ assert "numba" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
-@pytest.mark.parametrize("n_units", [9, 16, 30])
+@pytest.mark.parametrize("n_units", [9, 16, pytest.param(30, marks=pytest.mark.slow)])
 def test_plain_python_gives_what_compiled_code_gives(n_units: int) -> None:
     code = """
 import sys

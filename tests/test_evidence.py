@@ -32,6 +32,7 @@ def test_planted_modules_are_significant_and_noise_is_not() -> None:
     assert {module.p_value for module in modular.modules} == {0.05}
 
 
+@pytest.mark.slow
 def test_modules_of_which_half_the_edges_are_rewired_are_significant() -> None:
     dag = planted_modules([48, 48, 48], n_modules=3, fan_out=5, rewired=0.5, random_state=0)[0]
     found = significance(dag, n_null=19, n_resamples=0)

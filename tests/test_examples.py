@@ -24,6 +24,8 @@ SLOW = {
     "plot_hundred_thousand_units",
     "plot_overlap_and_reuse",
     "plot_own_function",
+    "plot_side_by_side",
+    "plot_sklearn_mlp",
     "plot_torch_pruned",
     "plot_two_digits",
 }

@@ -155,6 +155,7 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
     assert contents(one, trials) == contents(two, trials)
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_runs_the_same_call(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     trials = small_trials()
@@ -176,6 +177,7 @@ sweep(small_trials(4), sys.argv[1], n_jobs=1, progress=lambda done, total: print
 """
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_to_the_same_results(tmp_path: Path) -> None:
     path = tmp_path / "killed.sqlite"
     chance = random.Random(1)

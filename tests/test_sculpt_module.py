@@ -99,6 +99,7 @@ class Residual(nn.Module):
         return result
 
 
+@pytest.mark.slow
 def test_only_edges_are_pruned_where_layers_are_no_chain() -> None:
     torch.manual_seed(1)
     out = sculpt_module(

@@ -192,7 +192,8 @@ def test_short_searches_are_the_reference(
         assert network.accuracy == reference.accuracy
 
 
-@pytest.mark.parametrize(("phase", "step"), [("units", 15.0), pytest.param("edges", 8.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "step"), [("units", 15.0), ("edges", 8.0)])
 def test_every_round_from_the_engines_own_state(phase: Phase, step: float) -> None:
     """Rounding grows over a long search; so each round starts where the engine is, compiled and with torch."""
     settings = TrainSettings(learning_rate=0.03, batch_size=8, epochs=20)

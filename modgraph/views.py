@@ -161,7 +161,7 @@ def _columns(clusterings: Mapping[str, ModuleHierarchy | ArrayLike]) -> list[_Co
 
 
 def _match_colours(columns: list[_Column], overlaps: list[IntArray]) -> None:
-    """Give modules the colour of the module before that they share most units with, the others new ones."""
+    """Give each module the colour of the earlier module that shares most units with it; others get new colours."""
     used = int(columns[0].colour.max()) + 1
     for (before, column), overlap in zip(itertools.pairwise(columns), overlaps, strict=True):
         modules, earlier = column.colour >= 0, before.colour >= 0

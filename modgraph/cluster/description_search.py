@@ -22,16 +22,16 @@ from modgraph.compiled import PLAIN_UNITS, in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
-# So many partitions are improved to the end as have this number of edges in all. Where edges skip layers, a pass looks
-# at more pairs of layers, and the edges count that many times more.
+# How many partitions are improved to the end: this number divided by the edges of the network. Where edges skip layers,
+# a pass looks at more pairs of layers, and the edges count that many times more.
 START_EDGES = 1 << 17
 # Joined layers whose clusters are tried on a layer: those with which it has most edges.
 RELABELLED_FROM = 4
 # Improving ends where a pass over all layers shortens the description by less than one part in this many.
 LEAST_GAIN = 1 << 16
-# Units that one thread looks at, at least.
+# Fewest units for which a thread is started.
 THREAD_UNITS = 1 << 12
-# Edges from which on the search is always compiled.
+# Graphs with this many edges or more are always searched by compiled code.
 PLAIN_EDGES = 1000
 # Memory that the search takes, in bytes: for each edge, for each unit, and for each pair of similar units of one layer.
 EDGE_BYTES = 76

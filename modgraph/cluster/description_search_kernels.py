@@ -159,7 +159,7 @@ def best_moves(
     adjacent = np.empty(n_labels, np.int64)  # blocks that the unit has edges with
     candidates = np.empty(n_blocks, np.int64)  # blocks of the layer linked to one of those
     is_candidate = np.zeros(n_blocks, np.bool_)
-    last_listed = np.full(n_labels, -1, np.int64)  # the block in whose pairs each block was met last
+    last_listed = np.full(n_labels, -1, np.int64)  # the block in whose pairs each block was last seen
     target = own_labels[chosen]
     change = np.zeros(len(chosen), np.int64)
     for place in range(len(chosen)):

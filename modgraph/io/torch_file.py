@@ -96,9 +96,11 @@ def _checkpoint(path: Path) -> Mapping[str, Any] | None:
         unknown = serialization.get_unsafe_globals_in_checkpoint(path)
         with serialization.safe_globals([(_Nothing, name) for name in unknown]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-        return {"state_dict": dict(content["state_dict"])}
-    except Exception:
+        state = dict(content["state_dict"])
+    except Exception:  # whatever torch says of a file that is no such checkpoint; the caller says what is wrong
         return None
+    # A parameter of an unknown class would have been lost without a word.
+    return {"state_dict": state} if all(isinstance(value, torch.Tensor) for value in state.values()) else None
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -170,3 +172,8 @@ def test_rows_all_equally_near_stay_separate_where_no_test_holds() -> None:
     # Any two rows share the last column, more than by chance; each shares less than by chance with the others' union.
     features = matrix(["00011", "00101", "01001"])
     assert len(np.unique(tied_linkage(features))) == 3
+
+
+@pytest.mark.parametrize("method", [tied_linkage, published_linkage])
+def test_one_row_is_one_cluster(method: Callable[..., IntArray]) -> None:
+    assert method([[1, 0, 1]]).tolist() == [0]

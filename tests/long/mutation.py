@@ -2,6 +2,7 @@
 
     python -m tests.long.mutation reach choose         # 40 mutants of each room, drawn at random
     python -m tests.long.mutation modules --most 1000  # all mutants of one
+    python -m tests.long.mutation all --most 12        # 12 of every room
 
 Comparisons, arithmetic, boolean operators and small ints are changed, in a copy of the repository. The tests of the
 room then run until one fails: first those that killed most, then the fastest, and none over 10 seconds. A mutant
@@ -182,7 +183,7 @@ def judge(room: str, *, most: int) -> tuple[int, int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", choices=ROOMS)
+    parser.add_argument("rooms", nargs="+", choices=[*ROOMS, "all"])
     parser.add_argument("--most", type=int, default=40, help="so many mutants of each room, drawn at random")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -197,7 +198,7 @@ def main() -> None:
         for module in [module for module in sys.modules if module.partition(".")[0] in ("tests", "modgraph")]:
             del sys.modules[module]  # the tests of the copy are other modules
         total = Counter[str]()
-        for room in arguments.rooms:
+        for room in ROOMS if "all" in arguments.rooms else arguments.rooms:
             start = time.perf_counter()
             killed, survived, equivalent = judge(room, most=arguments.most)
             total.update(killed=killed, judged=killed + survived, equivalent=equivalent)

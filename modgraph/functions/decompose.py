@@ -162,8 +162,8 @@ def _normal_form(values: NDArray[np.bool_]) -> Coefficients:
     """Turn a table, shape (2,) * n, into its normal form, and back: f = f(0) ⊕ x (f(0) ⊕ f(1)) for each axis x."""
     result = values.copy()
     for axis in range(values.ndim):
-        with_variable = np.moveaxis(result, axis, 0)[1:]
-        with_variable ^= np.moveaxis(result, axis, 0)[:1]
+        halves = result.reshape(2**axis, 2, -1)
+        halves[:, 1] ^= halves[:, 0]
     return result
 
 
@@ -233,25 +233,29 @@ def _smallest_block(
         outside = [axis for axis in range(n) if axis not in inside]
         rows = coefficients.transpose([*inside, *outside]).reshape(2 ** len(inside), -1)[1:]
         union = rows.any(axis=0)
-        sizes = np.count_nonzero(rows, axis=1)
-        lacking = np.flatnonzero((sizes > 0) & (sizes < np.count_nonzero(union)))
-        if lacking.size == 0:
+        lacking = (rows != union).any(axis=1) & rows.any(axis=1)
+        if not lacking.any():
             return sorted(inside)
-        present = rows[lacking[0]]
-        shape = (2,) * len(outside)
-        for k in _nearest_difference(present.reshape(shape), (union & ~present).reshape(shape)):
+        present = rows[lacking.argmax()]
+        for k in _nearest_difference(present, union & ~present, n_axes=len(outside)):
             if any((min(outside[k], axis), max(outside[k], axis)) in spans_all for axis in inside):
                 return list(range(n))
             inside.append(outside[k])
     return sorted(inside)
 
 
-def _nearest_difference(present: Coefficients, missing: Coefficients) -> Iterator[int]:
-    """Find axes in which nearest elements of `present` and `missing` differ; at distance 1 those of all pairs."""
-    axes = range(present.ndim)
+def _nearest_difference(present: NDArray[np.bool_], missing: NDArray[np.bool_], *, n_axes: int) -> Iterator[int]:
+    """Find axes in which nearest elements of `present` and `missing` differ; at distance 1 those of all pairs.
+
+    Both have shape (2**n_axes,), as in a truth table.
+    """
+
+    def flipped(elements: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+        return elements.reshape(2**axis, 2, -1)[:, ::-1].reshape(-1)
+
     adjacent = False
-    for axis in axes:
-        if (missing & np.flip(present, axis)).any():
+    for axis in range(n_axes):
+        if (missing & flipped(present, axis)).any():
             adjacent = True
             yield axis
     if adjacent:
@@ -259,17 +263,17 @@ def _nearest_difference(present: Coefficients, missing: Coefficients) -> Iterato
     reached = [present]
     while not (meeting := reached[-1] & missing).any():
         wider = reached[-1].copy()
-        for axis in axes:
-            wider |= np.flip(reached[-1], axis)
+        for axis in range(n_axes):
+            wider |= flipped(reached[-1], axis)
         reached.append(wider)
-    place = list(np.argwhere(meeting)[0])
+    place = int(meeting.argmax())
     for earlier in reached[-2::-1]:
-        for axis in axes:
-            place[axis] ^= 1
-            if earlier[tuple(place)]:
+        for axis in range(n_axes):
+            neighbour = place ^ 2 ** (n_axes - 1 - axis)
+            if earlier[neighbour]:
                 yield axis
+                place = neighbour
                 break
-            place[axis] ^= 1
 
 
 class _Nodes:

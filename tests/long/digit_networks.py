@@ -187,6 +187,21 @@ def _pooled(images: FloatArray, by: int) -> FloatArray:
     return blocks.reshape(n, -1)
 
 
+def _split(n_images: int) -> tuple[IntArray, IntArray]:
+    """Return the images that are held out, and those to train on."""
+    order = np.random.default_rng(0).permutation(n_images)
+    n_test = int(TEST_SHARE * n_images)
+    return order[:n_test], order[n_test:]
+
+
+def held_out(recipe: Recipe, *, n_samples: int, rng: np.random.Generator) -> FloatArray:
+    """Draw inputs of images that no network was trained on, shape (n_samples, n_inputs)."""
+    images, _ = _images(recipe.data)
+    test, _ = _split(len(images))
+    chosen = [_pooled(images[rng.choice(test, size=n_samples)], by) for by in TASKS[recipe.task].pool]
+    return np.concatenate(chosen, axis=1).astype(np.float64)
+
+
 def networks(recipe: Recipe, folder: Path, *, densities: Sequence[float] = DENSITIES) -> list[Trained]:
     """Read the networks of a recipe, one a density; make them first where the folder lacks them."""
     path = folder / f"{recipe.name}.npz"
@@ -225,9 +240,7 @@ def _train(recipe: Recipe) -> dict[str, FloatArray]:
     task = TASKS[recipe.task]
     images, digits = _images(recipe.data)
     rng = np.random.default_rng(recipe.seed)
-    order = np.random.default_rng(0).permutation(len(images))
-    n_test = int(TEST_SHARE * len(images))
-    test, train = order[:n_test], order[n_test:]
+    test, train = _split(len(images))
     pictures = [torch.tensor(_pooled(images, by)) for by in task.pool]
 
     def batch(among: IntArray, size: int) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -12,18 +12,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.forward import Replay
 from modgraph.functions import FunctionGraph, SubFunction, decompose, published, published_names, random
 from modgraph.interventions import Bench, Claim, sample_inputs
+from modgraph.io import from_module
 from modgraph.labels import by_first_unit
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.score import criteria
+from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
 from modgraph.verify import CONTROL_SHARE, Verification, verify
 from tests.networks import FOLDER, published_index
 from tests.test_decompose import wiring
@@ -289,49 +293,92 @@ def decomposition() -> None:
             print(f"  {n_inputs} inputs, {n_outputs} outputs, {kind}: median {1e3 * median(values):.1f} ms")
 
 
+DIGIT_SEEDS = (0, 1, 2, 3)
+"""Networks a row of the table of digits; nothing was chosen on them."""
+
+
 def digits() -> None:
-    """Two digits side by side, sculpted: how much does the state of each module depend on either digit's pixels?
+    """Two digits side by side: how far does the state of a module with pixels depend on the other digit?
 
-    Dependence on a digit: mean square change of the state when the digit is that of another validation sample, as a
-    share of its change when both are. Controls: random units, as many from each layer.
+    Its dependence: by how much the state changes if the other digit is that of another validation sample, as a share of
+    the change if both are. A change is the sum over units of the squared change, each in standard deviations.
+    Controls: random units, as many from each layer. Intervals: 95 %, bootstrap over networks.
     """
-    from modgraph.sculpt import WideSettings, digit_pairs, load_digits8, sculpt_wide
+    from tests.long.digit_networks import Recipe, held_out, networks
 
-    task = digit_pairs(load_digits8(), pairs=(50, 20, 20))
-    settings = WideSettings(learning_rate=0.003, batch_size=128, epochs=60, give_up=20, tolerance=0.02)
-    out = sculpt_wide(task, hidden=(64, 64, 64, 64), seed=1, settings=settings)
-    dag = out.network.dag
-    found = detect_modules(dag, features="influence", merge_threshold=0.6)
-    print(f"  {dag!r}, {out.test_accuracy:.3f} of the test bits right, {found.n_modules} modules")
-    rows = task.validation.inputs.numpy().astype(np.float64)
-    rng = np.random.default_rng(0)
-    other = rows[rng.permutation(len(rows))]
-    left = np.arange(rows.shape[1]) % task.image_shape[1] < task.image_shape[1] // 2
-    values = Replay(dag, rows)
-    changed = [values.for_inputs(np.where(part, other, rows)) for part in (left, ~left, left | ~left)]
-    bench = Bench(found, values, rows, exhaustive=False, has_target=False)
-
-    def dependence(member: np.ndarray[Any, Any]) -> tuple[float, float]:
-        units = bench.boundary(member)
-        squares = [((one[:, units] - values.values[:, units]) ** 2).sum() for one in changed]
-        return squares[0] / max(squares[2], 1e-12), squares[1] / max(squares[2], 1e-12)
-
-    for module in found.modules:
-        inputs = module.units[dag.layer[module.units] == 0]
-        if inputs.size and (dag.layer[module.units] > 0).any():
-            member = found.labels == module.id
-            on_left, on_right = dependence(member)
-            controls = np.array([dependence(regrouped) for regrouped in bench.regroupings(module, 20, rng)])
-            if not controls.size:
-                print(f"  module {module.id}: all units of its layers")
-                continue
-            foreign = 1 if left[inputs].mean() > 0.5 else 0
-            print(
-                f"  module {module.id}: {inputs.size} inputs, {left[inputs].mean():.2f} of them left; depends on the "
-                f"left digit {on_left:.3f}, on the right {on_right:.3f}; on the foreign digit "
-                f"{(on_left, on_right)[foreign]:.3f}, random regroupings {controls[:, foreign].mean():.3f} "
-                f"(least {controls[:, foreign].min():.3f})"
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    task = digit_pairs(load_digits8(), task="classify", pairs=(50, 20, 20))
+    for seed, tolerance in itertools.product(DIGIT_SEEDS, (0.03, 0.01)):
+        settings = WideSettings(learning_rate=0.003, batch_size=128, tolerance=tolerance)
+        out = sculpt_wide(task, hidden=(64, 64), seed=seed, settings=settings)
+        inputs = task.validation.inputs.numpy().astype(np.float64)
+        rows[f"sculpted, tolerance {tolerance:.0%}"].append(
+            separation(detect_modules(out.network.dag), inputs, task.side) | {"bits right": out.test_accuracy}
+        )
+    for seed in DIGIT_SEEDS:
+        recipe = Recipe(data="digits8", task="two", width=64, depth=2, seed=seed)
+        inputs = held_out(recipe, n_samples=2000, rng=np.random.default_rng(seed))
+        for network in networks(recipe, Path("out/two_tasks"), densities=(0.3, 0.1)):
+            found = detect_modules(from_module(network.module()))
+            rows[f"by magnitude, density {network.density:.0%}"].append(
+                separation(found, inputs, network.input_group) | {"digits right": network.accuracy}
             )
+    rng = np.random.default_rng(0)
+    for kind, networks_ in rows.items():
+        print(f"  {kind}:")
+        for name in max(networks_, key=len):
+            values = np.array([network[name] for network in networks_ if name in network])
+            low, high = np.quantile(rng.choice(values, size=(2000, values.size)).mean(axis=1), [0.025, 0.975])
+            print(f"    {name}: {values.mean():.3f} [{low:.3f}, {high:.3f}]")
+
+
+def separation(found: ModuleHierarchy, inputs: FloatArray, side: IntArray) -> dict[str, float]:
+    """Means over the modules with pixels: dependence on the other digit, of random regroupings too, and ablation.
+
+    Few entries if one module has all units: there is no other grouping. `side`, shape (n_inputs,), is the digit of each input, 0 or 1.
+    """
+    dag, rng = found.dag, np.random.default_rng(0)
+    replay = Replay(dag, inputs)
+    bench = Bench(found, replay, inputs, exhaustive=False, has_target=False)
+    other = inputs[rng.permutation(len(inputs))]
+    spread = replay.values.std(axis=0)
+    changes = [  # squared, for each sample and unit, where the left, the right, or both digits are others
+        ((replay.for_inputs(np.where(part, other, inputs)) - replay.values) / np.where(spread > 0, spread, 1)) ** 2
+        for part in (side == 0, side == 1, side >= 0)
+    ]
+    checked = verify(found, data=inputs)
+    means: dict[str, list[float]] = defaultdict(list)
+    for module in found.modules:
+        pixels = module.units[dag.layer[module.units] == 0]
+        if not pixels.size or pixels.size == module.units.size:
+            continue
+        foreign = int(side[pixels].mean() < 0.5)
+
+        def dependence(member: BoolArray, foreign: int = foreign) -> tuple[float, float]:
+            units = bench.boundary(member)
+            of_boundary, of_outputs = (
+                float(changes[foreign][:, part].sum() / max(changes[2][:, part].sum(), 1e-12))
+                for part in (units, units[units >= bench.first_output])
+            )
+            return of_boundary, of_outputs
+
+        state, outputs = dependence(found.labels == module.id)
+        controls = np.array([dependence(member) for member in bench.regroupings(module, 100, rng)])
+        if not controls.size:
+            continue  # all units are in it
+        means["pixels of the module's digit"].append(float((side[pixels] != foreign).mean()))
+        means["state depends on the other digit"].append(state)
+        means["state of random regroupings"].append(controls[:, 0].mean())
+        means["regroupings that depend as little"].append(float((controls[:, 0] <= state).mean()))
+        means["outputs depend on the other digit"].append(outputs)
+        means["outputs of random regroupings"].append(controls[:, 1].mean())
+        ablation = checked.modules[module.id].ablation
+        means["ablation, outputs reached"].append(ablation.reached or 0.0)
+        means["ablation, other outputs"].append(ablation.unreached or 0.0)
+        means["ablation of random units, outputs reached"].append(ablation.control_reached or 0.0)
+        means["ablation of random units, other outputs"].append(ablation.control_unreached or 0.0)
+    named = {name: float(np.mean(values)) for name, values in means.items()}
+    return {"edges": dag.n_edges, "modules": found.n_modules, "separate": float(bool(named))} | named
 
 
 PARTS = {

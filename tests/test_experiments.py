@@ -349,6 +349,7 @@ def judged_by_hand(costs: list[int], shown: list[str], right: list[bool]) -> Jud
         edges=numbers,
         cones=np.ones_like(numbers),
         passing=np.ones_like(numbers),
+        contradictions=np.zeros_like(numbers),
         shown=tuple(shown),
         right=dict.fromkeys(("inputs", "outputs", "hidden", "exact"), verdicts),
     )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, detect_modules
+from modgraph.functions import published, published_names
 from modgraph.reach import reachability
-from modgraph.sculpt import SculptedNetwork, by_consensus, consensus, fewest_edges, sculpt, smallest_cones
-from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
+from modgraph.sculpt import (
+    SculptedNetwork,
+    by_consensus,
+    consensus,
+    fewest_edges,
+    least_contradicting,
+    sculpt,
+    smallest_cones,
+)
+from modgraph.sculpt.choose import chosen_networks, dependence, hierarchy_key, n_cones, n_contradictions
 from tests.strategies import masks as some_masks
 
 # Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 12 edges × 4 cones = 48.
@@ -142,3 +154,54 @@ def test_sculpt_returns_what_its_networks_agree_on() -> None:
     assert out.consensus.network in out.candidates
     hopeless = sculpt(table, hidden=(1,), seeds=[0], unit_steps=[50], edge_steps=[10])
     assert hopeless.consensus is None
+
+
+def halves(rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """x0 xor x1 and x2 and x3, as a complete table with its rows in any order."""
+    inputs = np.array(list(product([0, 1], repeat=4)))
+    if rng is not None:
+        inputs = rng.permutation(inputs)
+    return inputs, np.column_stack([inputs[:, 0] ^ inputs[:, 1], inputs[:, 2] & inputs[:, 3]])
+
+
+def test_networks_that_contradict_the_function_are_left_out() -> None:
+    apart, mixed, sparse = network(APART), network(MIXED), network(SPARSE)
+    assert least_contradicting([[sparse, apart, mixed], [mixed], []], function=halves()) == [[apart], [mixed], []]
+    # Parity of all inputs, twice: every input matters to both outputs, and the outputs are opposite.
+    inputs, _ = halves()
+    parity = inputs.sum(axis=1) % 2
+    kept = least_contradicting([[sparse, apart, mixed]], function=(inputs, np.column_stack([parity, 1 - parity])))
+    assert kept == [[sparse, mixed]]
+
+
+def test_contradictions_are_counted_in_pairs() -> None:
+    known = dependence(halves(np.random.default_rng(0)))
+    assert known is not None
+    assert n_contradictions(((0, 0, 1, 1), (0, 1), 2), known) == 0
+    assert n_contradictions(((0, 1, 2, 3), (0, 1), 4), known) == 0  # inputs may stay apart
+    assert n_contradictions(((0, 0, 0, 1), (0, 1), 2), known) == 2
+    assert n_contradictions(((0, 0, 0, 0), (0, 0), 1), known) == 4 + 1
+    assert n_contradictions(((0, -1, 0, -1), (0, 1), 2), known) == 1
+
+
+def test_an_incomplete_table_says_nothing() -> None:
+    inputs, outputs = halves()
+    assert dependence((inputs[1:], outputs[1:])) is None
+    assert dependence((np.vstack([inputs[1:], inputs[1]]), outputs)) is None
+    assert dependence((inputs + np.arange(16)[:, None], outputs)) is None
+    trial = [network(APART), network(SPARSE)]
+    assert least_contradicting([trial], function=(inputs[1:], outputs[1:])) == [trial]
+
+
+@pytest.mark.parametrize("name", published_names())
+def test_no_published_hierarchy_contradicts_its_function(name: str) -> None:
+    target = published(name)
+    known = dependence(target.truth_table())
+    assert known is not None
+
+    def labels(partition: Iterable[Collection[int]]) -> tuple[int, ...]:
+        label_of = {unit: number for number, part in enumerate(partition) for unit in part}
+        return tuple(label_of[unit] for unit in sorted(label_of))
+
+    key = (labels(target.input_partition()), labels(target.output_partition()), 0)
+    assert n_contradictions(key, known) == 0

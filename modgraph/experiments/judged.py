@@ -14,11 +14,14 @@ from modgraph.experiments.sweep import Trial, target_of
 from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
-from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
+from modgraph.sculpt.choose import CLOSE, dependence, fewest_edges, hierarchy_key, n_cones, n_contradictions, rank
 from modgraph.verify import verify
 
 CRITERIA: Final = ("inputs", "outputs", "hidden", "exact")
 """The paper's criteria, as `modgraph.Criteria` names them."""
+
+_MANY: Final = np.iinfo(np.int64).max
+"""More contradictions than there can be."""
 
 N_RESAMPLES: Final = 1000
 """Resamples of the trials for an interval of the agreement's success rate."""
@@ -36,6 +39,8 @@ class JudgedTrial:
     edges, cones : ndarray of int, shape (n,)
     passing : ndarray of int, shape (n,)
         Units of each that feed another module than their own.
+    contradictions : ndarray of int, shape (n,)
+        Pairs of inputs or outputs that each places otherwise than the function allows (`least_contradicting`).
     shown : tuple of hashable
         The hierarchy of each (see `modgraph.sculpt.Consensus`).
     right : mapping of str to ndarray of bool, shape (n,)
@@ -47,6 +52,7 @@ class JudgedTrial:
     edges: IntArray
     cones: IntArray
     passing: IntArray
+    contradictions: IntArray
     shown: tuple[Hashable, ...]
     right: dict[str, BoolArray]
 
@@ -57,7 +63,8 @@ def judge(
     """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
     target = target_of(trial.function)
-    known: dict[bytes, tuple[int, Hashable, dict[str, bool], int]] = {}
+    function = dependence(target.truth_table())
+    known: dict[bytes, tuple[int, Hashable, dict[str, bool], int, int]] = {}
     facts = []
     for candidate in accepted:
         same = b"".join(mask.tobytes() for mask in candidate.masks)
@@ -65,7 +72,9 @@ def judge(
             found = candidate.hierarchy
             met = criteria(found, target)
             right = {name: bool(getattr(met, name)) for name in CRITERIA}
-            known[same] = n_cones(candidate.masks), hierarchy_key(found), right, _n_passing(found)
+            key = hierarchy_key(found)
+            wrong = n_contradictions(key, function) if function else 0
+            known[same] = n_cones(candidate.masks), key, right, _n_passing(found), wrong
         facts.append((known[same], candidate))
     facts.sort(key=lambda fact: (fact[0][0] * fact[1].edges, *rank(fact[1])))
     best = choose(accepted) if accepted else None
@@ -75,6 +84,7 @@ def judge(
         edges=read_only(np.array([candidate.edges for _, candidate in facts], dtype=np.int64)),
         cones=read_only(np.array([fact[0] for fact, _ in facts], dtype=np.int64)),
         passing=read_only(np.array([fact[3] for fact, _ in facts], dtype=np.int64)),
+        contradictions=read_only(np.array([fact[4] for fact, _ in facts], dtype=np.int64)),
         shown=tuple(fact[1] for fact, _ in facts),
         right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in CRITERIA},
     )
@@ -130,6 +140,8 @@ def agreement(
 ) -> Agreement:
     """Let trials vote as in `modgraph.sculpt.consensus`, and judge the network that each trial then chooses.
 
+    As in `modgraph.sculpt.sculpt`, only the networks of a trial with the fewest contradictions count.
+
     Parameters
     ----------
     trials : sequence of JudgedTrial
@@ -144,24 +156,27 @@ def agreement(
     """
     if costs is None:
         costs = [trial.edges * trial.cones for trial in trials]
+    kept = [trial.contradictions == trial.contradictions.min(initial=_MANY) for trial in trials]
     best: dict[Hashable, tuple[int, int]] = {}
-    for trial in trials:
-        for key, cones, edges in zip(trial.shown, trial.cones.tolist(), trial.edges.tolist(), strict=True):
-            place = cones * edges, edges
+    for trial, keep in zip(trials, kept, strict=True):
+        for position in np.flatnonzero(keep):
+            place = int(trial.cones[position] * trial.edges[position]), int(trial.edges[position])
+            key = trial.shown[position]
             best[key] = min(best.get(key, place), place)
     keys = {key: column for column, key in enumerate(sorted(best, key=lambda key: (best[key], repr(key))))}
     votes = np.zeros((len(trials), len(keys)))
     shows, right = np.zeros((2, *votes.shape), dtype=np.bool_)
     lowest = np.full(votes.shape, np.inf)
-    for row, (trial, cost) in enumerate(zip(trials, costs, strict=True)):
+    for row, (trial, every, keep) in enumerate(zip(trials, costs, kept, strict=True)):
         if not trial.shown:
             continue
-        columns = np.array([keys[key] for key in trial.shown])
+        cost = every[keep]
+        columns = np.array([keys[trial.shown[position]] for position in np.flatnonzero(keep)])
         near = cost <= (1 + close) * cost.min()
         votes[row] = np.bincount(columns[near], minlength=len(keys)) / near.sum()
         shown, first = np.unique(columns, return_index=True)  # the first network is the best one
         shows[row, shown] = True
-        right[row, shown] = trial.right[criterion][first]
+        right[row, shown] = trial.right[criterion][keep][first]
         lowest[row, shown] = cost[first]
     if not keys:
         none = np.zeros(len(trials), dtype=np.bool_)

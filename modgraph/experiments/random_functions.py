@@ -21,7 +21,7 @@ from modgraph.experiments.sweep import RANDOM, Trial, sweep, target_of
 from modgraph.files import write_whole
 from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
-from modgraph.sculpt import TrainSettings, consensus
+from modgraph.sculpt import TrainSettings, consensus, least_contradicting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,12 +151,13 @@ def reproduce_random(
 
 def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
     """Judge the trials of one random function by each criterion; none if no network was accepted."""
-    agreed = consensus([[one for one in store.candidates(trial.key) if one.accepted] for trial in trials])
+    target = target_of(trials[0].function)
+    accepted = [[one for one in store.candidates(trial.key) if one.accepted] for trial in trials]
+    agreed = consensus(least_contradicting(accepted, function=target.truth_table()))
     if agreed is None:
         return []
     judged = [one for trial in trials if (one := judge(store, trial)).chosen >= 0]
     name, found = trials[0].function, agreed.hierarchy
-    target = target_of(name)
     certified = found.n_modules > 1 and n_certified(found, target) == found.n_modules
     coarser = found.n_modules > 1 and _is_coarser(found, target)
     kind = json.loads(name.removeprefix(RANDOM))

@@ -11,6 +11,7 @@ from modgraph.sculpt.choose import (
     consensus,
     fewest_edges,
     fewest_joined_inputs,
+    least_contradicting,
     smallest_cones,
 )
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
@@ -54,6 +55,7 @@ __all__ = [
     "draw_history",
     "fewest_edges",
     "fewest_joined_inputs",
+    "least_contradicting",
     "load_digits8",
     "load_mnist",
     "sculpt",

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from modgraph.arrays import BoolArray, IntArray
 from modgraph.labels import by_first_unit
 from modgraph.names import counted
 
@@ -153,7 +154,110 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
     )
 
 
-def hierarchy_key(found: ModuleHierarchy) -> Hashable:
+def least_contradicting(
+    trials: Iterable[Sequence[AnyCandidate]], *, function: tuple[ArrayLike, ArrayLike]
+) -> list[list[AnyCandidate]]:
+    """Keep, in each trial, the networks whose modules contradict the function least.
+
+    All networks of a trial compute the same function, so the function itself tells which modules are possible. A
+    module must not hold two inputs that different outputs depend on, nor two outputs that depend on different inputs;
+    and two outputs that are always equal, or always opposite, belong to one module. Each pair of inputs or outputs that
+    is placed otherwise is a *contradiction*. The networks of a trial with the fewest are kept.
+
+    Parameters
+    ----------
+    trials : iterable of sequences of SculptedNetwork or StoredNetwork
+        Networks that compute the function.
+    function : pair of array-like
+        Inputs (n, n_in) and outputs (n, n_out) of its truth table. If the table isn't complete (n < 2^n_in, or inputs
+        that take more than two values), all networks are kept: then it doesn't tell what an output depends on.
+
+    Returns
+    -------
+    list of lists
+        The kept networks of each trial, in their order.
+    """
+    known = dependence(function)
+    if known is None:
+        return [list(candidates) for candidates in trials]
+    counts: dict[bytes, int] = {}
+    result = []
+    for candidates in trials:
+        for candidate in candidates:
+            same = _identity(candidate)
+            if same not in counts:  # many settings end at the same network
+                counts[same] = n_contradictions(hierarchy_key(candidate.hierarchy), known)
+        numbers = [counts[_identity(candidate)] for candidate in candidates]
+        fewest = min(numbers, default=0)
+        result.append([one for one, number in zip(candidates, numbers, strict=True) if number == fewest])
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dependence:
+    """What a complete truth table says about its inputs and outputs, as classes (integers from 0).
+
+    Attributes
+    ----------
+    inputs : ndarray of int, shape (n_in,)
+        Inputs of a class change the same outputs.
+    outputs : ndarray of int, shape (n_out,)
+        Outputs of a class depend on the same inputs.
+    values : ndarray of int, shape (n_out,)
+        Outputs of a class are always equal or always opposite.
+    """
+
+    inputs: IntArray
+    outputs: IntArray
+    values: IntArray
+
+
+def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
+    """Find what each output of a truth table depends on; None if the table isn't complete."""
+    inputs, outputs = (np.asarray(part) for part in function)
+    n_rows, n_inputs = inputs.shape
+    bits = inputs == inputs.max(axis=0)
+    two_valued = (bits | (inputs == inputs.min(axis=0))).all()
+    if not two_valued or n_rows != 2**n_inputs or len(np.unique(bits, axis=0)) < n_rows:
+        return None
+    # Rows in the order of their bits: flipping input i swaps the halves of axis i.
+    order = np.lexsort(bits.T[::-1])
+    cube = outputs[order].astype(np.bool_).reshape(*[2] * n_inputs, -1)
+    depends = np.array(  # (inputs, outputs)
+        [
+            (cube.take(0, axis=i) != cube.take(1, axis=i)).reshape(-1, cube.shape[-1]).any(axis=0)
+            for i in range(n_inputs)
+        ]
+    )
+    flat = cube.reshape(n_rows, -1)
+    return Dependence(
+        inputs=_classes(depends),
+        outputs=_classes(depends.T),
+        values=_classes((flat ^ flat[0]).T),  # opposites agree
+    )
+
+
+def _classes(rows: BoolArray) -> IntArray:
+    """Give equal rows the same integer."""
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(len(rows))
+
+
+def n_contradictions(key: HierarchyKey, known: Dependence) -> int:
+    """Count the pairs of inputs or outputs that a hierarchy places otherwise than the function allows."""
+    inputs, outputs = (np.array(partition) for partition in key[:2])
+
+    def n_pairs(left: IntArray, right: IntArray) -> int:
+        """Count the pairs together in `left` and apart in `right`."""
+        pairs = (left[:, None] == left) & (right[:, None] != right) & (left >= 0) & (right >= 0)
+        return int(np.triu(pairs, 1).sum())
+
+    return n_pairs(inputs, known.inputs) + n_pairs(outputs, known.outputs) + n_pairs(known.values, outputs)
+
+
+HierarchyKey = tuple[tuple[int, ...], tuple[int, ...], int]
+
+
+def hierarchy_key(found: ModuleHierarchy) -> HierarchyKey:
     """Return what two hierarchies must have in common to be the same; no permutation of hidden units changes it.
 
     Parameters
@@ -162,13 +266,14 @@ def hierarchy_key(found: ModuleHierarchy) -> Hashable:
 
     Returns
     -------
-    hashable
+    tuple
         The partition of the inputs, those that trimming removed apart; the partition of the outputs; the number of
         modules.
     """
     layer = found.dag.layer
     ends = (found.labels[layer == end] for end in (0, found.dag.n_layers - 1))
-    return (*(_partition(labels) for labels in ends), found.n_modules)
+    inputs, outputs = (_partition(labels) for labels in ends)
+    return inputs, outputs, found.n_modules
 
 
 def _partition(labels: NDArray[np.int64]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from modgraph.arrays import FloatArray, read_only
 from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
-from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus, least_contradicting
 from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criterion
 from modgraph.sculpt.stack import initial_stack
@@ -235,11 +235,14 @@ def sculpt(
     candidates = _unstacked(networks, engine, steps * n_seeds)
     by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
     accepted = [[candidate for candidate in trial if candidate.accepted] for trial in by_trial]
-    chosen = iter(chosen_networks([trial for trial in accepted if trial], choose))
+    # All accepted networks compute the same function: whose modules contradict it don't vote.
+    voters = least_contradicting(accepted, function=(task.inputs.cpu().numpy(), task.targets.cpu().numpy()))
+    asked_of = voters if choose == "consensus" else accepted
+    chosen = iter(chosen_networks([trial for trial in asked_of if trial], choose))
     return SculptResult(
         networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
         candidates=tuple(candidates),
-        consensus=consensus(accepted),
+        consensus=consensus(voters),
         network_steps=search.network_steps,
     )
 

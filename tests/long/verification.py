@@ -335,7 +335,8 @@ def digits() -> None:
 def separation(found: ModuleHierarchy, inputs: FloatArray, side: IntArray) -> dict[str, float]:
     """Means over the modules with pixels: dependence on the other digit, of random regroupings too, and ablation.
 
-    Few entries if one module has all units: there is no other grouping. `side`, shape (n_inputs,), is the digit of each input, 0 or 1.
+    Few entries if one module has all units: there is no other grouping. `side`, shape (n_inputs,), is the digit of
+    each input, 0 or 1.
     """
     dag, rng = found.dag, np.random.default_rng(0)
     replay = Replay(dag, inputs)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 
@@ -49,7 +49,11 @@ def layered(
     """
     n_nodes = len(names)
     graph = csr_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n_nodes, n_nodes))
-    component = connected_components(graph, connection="strong")[1] if n_nodes else np.zeros(0, dtype=np.int64)
+    component = (
+        scipy.sparse.csgraph.connected_components(graph, connection="strong")[1]
+        if n_nodes
+        else np.zeros(0, dtype=np.int64)
+    )
     # Number units by their first node, so that the order of the nodes is kept.
     _, first, unit = np.unique(component, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))

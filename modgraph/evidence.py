@@ -27,9 +27,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.linalg import eigvalsh
+import scipy
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_int
@@ -395,7 +394,7 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
     scale = 1 / np.sqrt(degrees + degrees.mean())
     if n_units <= MOST_DENSE:
         matrix = (edges - expected @ entering.T).toarray() * scale[:, None] * scale
-        return max(0.0, float(eigvalsh(matrix + matrix.T, subset_by_index=[n_units - 1, n_units - 1])[0]))
+        return max(0.0, float(scipy.linalg.eigvalsh(matrix + matrix.T, subset_by_index=[n_units - 1, n_units - 1])[0]))
 
     def product(vector: FloatArray) -> FloatArray:
         scaled = vector.ravel() * scale
@@ -404,9 +403,9 @@ def largest_eigenvalue(dag: LayeredDAG) -> float:
         found: FloatArray = (forward + backward) * scale
         return found
 
-    matrix = LinearOperator((n_units, n_units), matvec=product, dtype=np.float64)
+    matrix = scipy.sparse.linalg.LinearOperator((n_units, n_units), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).normal(size=n_units)
-    values = eigsh(
+    values = scipy.sparse.linalg.eigsh(
         matrix, k=1, which="LA", v0=start, tol=EIGENVALUE_ERROR, maxiter=100 * n_units, return_eigenvectors=False
     )
     return max(0.0, float(values[0]))

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
-from scipy.special import erf, expit, log_softmax, ndtr, softmax
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, StrArray, read_only
 from modgraph.dag import LayeredDAG
@@ -44,14 +44,14 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "identity": lambda values: values,
         "relu": lambda values: np.maximum(values, 0),
         "relu6": lambda values: np.clip(values, 0, 6),
-        "sigmoid": expit,
+        "sigmoid": lambda values: scipy.special.expit(values),
         "tanh": np.tanh,
         "leaky_relu": _leaky,
         "elu": _elu,
         "selu": lambda values: _SELU[1] * _elu(values, _SELU[0]),
-        "gelu": lambda values: 0.5 * values * (1 + erf(values / np.sqrt(2))),
+        "gelu": lambda values: 0.5 * values * (1 + scipy.special.erf(values / np.sqrt(2))),
         "gelu_tanh": lambda values: 0.5 * values * (1 + _gelu_tanh_gate(values)),
-        "silu": lambda values: values * expit(values),
+        "silu": lambda values: values * scipy.special.expit(values),
         "softplus": lambda values: np.logaddexp(0, values),
         "softsign": lambda values: values / (1 + np.abs(values)),
         "hardtanh": lambda values: np.clip(values, -1, 1),
@@ -59,8 +59,8 @@ ACTIVATIONS: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "abs": np.abs,
         "square": np.square,
         # Over the units of one layer that have this activation.
-        "softmax": lambda values: softmax(values, axis=1),
-        "log_softmax": lambda values: log_softmax(values, axis=1),
+        "softmax": lambda values: scipy.special.softmax(values, axis=1),
+        "log_softmax": lambda values: scipy.special.log_softmax(values, axis=1),
     }
 )
 
@@ -71,15 +71,15 @@ _SLOPES: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
         "identity": np.ones_like,
         "relu": lambda values: np.heaviside(values, 0.0),
         "relu6": lambda values: np.heaviside(values, 0.0) * (values < 6),
-        "sigmoid": lambda values: expit(values) * expit(-values),
+        "sigmoid": lambda values: scipy.special.expit(values) * scipy.special.expit(-values),
         "tanh": lambda values: 1 - np.tanh(values) ** 2,
         "leaky_relu": lambda values, slope=0.01: np.where(values > 0, 1.0, slope),
         "elu": lambda values, alpha=1.0: np.where(values > 0, 1.0, alpha * np.exp(np.minimum(values, 0))),
         "selu": lambda values: _SELU[1] * np.where(values > 0, 1.0, _SELU[0] * np.exp(np.minimum(values, 0))),
-        "gelu": lambda values: ndtr(values) + values * np.exp(-(values**2) / 2) / np.sqrt(2 * np.pi),
+        "gelu": lambda values: scipy.special.ndtr(values) + values * np.exp(-(values**2) / 2) / np.sqrt(2 * np.pi),
         "gelu_tanh": _gelu_tanh_slope,
-        "silu": lambda values: expit(values) * (1 + values * expit(-values)),
-        "softplus": expit,
+        "silu": lambda values: scipy.special.expit(values) * (1 + values * scipy.special.expit(-values)),
+        "softplus": lambda values: scipy.special.expit(values),
         "softsign": lambda values: 1 / (1 + np.abs(values)) ** 2,
         "hardtanh": lambda values: (np.abs(values) < 1).astype(np.float64),
         "exp": np.exp,
@@ -101,7 +101,7 @@ def push_through(name: str, sums: FloatArray, changes: FloatArray, *, backwards:
         sums = ACTIVATIONS[function](sums, *numbers)
     for function, numbers, before in reversed(stages) if backwards else stages:
         if function in ("softmax", "log_softmax"):
-            share = softmax(before, axis=1)[:, None, :]
+            share = scipy.special.softmax(before, axis=1)[:, None, :]
             if function == "softmax":  # its Jacobian, diag(p) − p pᵀ, is symmetric
                 changes = share * (changes - (changes * share).sum(axis=2, keepdims=True))
             elif backwards:  # I − p 1ᵀ

@@ -24,6 +24,23 @@ def by_first_unit(labels: NDArray[Any]) -> IntArray:
     return rank[inverse.reshape(-1)]
 
 
+def joined(one: IntArray, two: IntArray, *, n: int) -> IntArray:
+    """Label n elements so that those which pairs join, directly or through others, share a label.
+
+    Examples
+    --------
+    >>> joined(np.array([1, 3]), np.array([3, 4]), n=5).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    label = np.arange(n)
+    while (label[one] != label[two]).any():
+        lowest = np.minimum(label[one], label[two])
+        for ends in (label[one], label[two]):
+            np.minimum.at(label, ends, lowest)
+        label = roots(label)
+    return label
+
+
 def roots(parent: IntArray) -> IntArray:
     """Replace every element's parent by the root of its tree (pointer doubling); a root is its own parent.
 

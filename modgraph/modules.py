@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.checks import check_hops, check_share, require
@@ -93,10 +93,11 @@ class ModuleGraph:
         Modules that feed each other (possible below the merge threshold) share a level: chains run over strongly
         connected components.
         """
-        links = coo_array(
-            (np.ones(len(self.source)), (self.source, self.target)), shape=(self.n_modules, self.n_modules)
-        )
-        component = connected_components(links, connection="strong")[1]
+        component = np.arange(self.n_modules)
+        if (self.source > self.target).any():  # else there is no cycle
+            ones, shape = np.ones(len(self.source)), (self.n_modules, self.n_modules)
+            links = coo_array((ones, (self.source, self.target)), shape=shape)
+            component = scipy.sparse.csgraph.connected_components(links, connection="strong")[1]
         sources, targets = component[self.source], component[self.target]
         outside = sources != targets
         level = np.zeros(self.n_modules, dtype=np.int64)

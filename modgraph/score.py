@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import scipy
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
@@ -345,9 +346,7 @@ def _match(found: ModuleHierarchy, graph: FunctionGraph) -> tuple[Match, ...]:
         _indicator_rows([module.outputs - first_output for module in modules], graph.n_outputs),
         graph,
     )
-    from scipy.optimize import linear_sum_assignment  # loading it takes 0.2 s
-
-    pairs = zip(*linear_sum_assignment(similarity, maximize=True), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(similarity, maximize=True), strict=True)
     return tuple(
         Match(
             module=modules[row].id,

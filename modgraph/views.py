@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import vstack
 
 from modgraph.arrays import FloatArray, IntArray
@@ -165,7 +165,7 @@ def _match_colours(columns: list[_Column], overlaps: list[IntArray]) -> None:
     used = int(columns[0].colour.max()) + 1
     for (before, column), overlap in zip(itertools.pairwise(columns), overlaps, strict=True):
         modules, earlier = column.colour >= 0, before.colour >= 0
-        rows, matched = linear_sum_assignment(-overlap[earlier][:, modules])
+        rows, matched = scipy.optimize.linear_sum_assignment(-overlap[earlier][:, modules])
         same = overlap[rows, matched] > 0
         colour = np.full(int(modules.sum()), -1)
         colour[matched[same]] = before.colour[rows[same]]

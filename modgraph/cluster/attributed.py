@@ -23,9 +23,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.linalg import solve_triangular
-from scipy.spatial.distance import squareform
+import scipy
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
@@ -157,7 +155,7 @@ def _clusters(
         similarity = ((one + two) / 2 + bonus * same_position + other * close_layer) / (1 + bonus + other)
         tree = _tree(np.round(similarity, DIGITS))
         for cut in cuts:
-            labels = fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
+            labels = scipy.cluster.hierarchy.fcluster(tree, max(2, round(cut * len(kinds) ** 0.5)), "maxclust")
             together += labels[:, None] == labels
     together /= together.max()
     found = _best_partition(_tree(together), together, resolution=resolution)
@@ -212,8 +210,8 @@ def _profile_cosines(
     total = np.abs(weights).sum(axis=0)
     weights /= np.where(total > 0, total, 1)
     itself = np.eye(dag.n_units)
-    signed = solve_triangular(itself - weights, itself, unit_diagonal=True)
-    unsigned = solve_triangular(itself - np.abs(weights), itself, unit_diagonal=True)
+    signed = scipy.linalg.solve_triangular(itself - weights, itself, unit_diagonal=True)
+    unsigned = scipy.linalg.solve_triangular(itself - np.abs(weights), itself, unit_diagonal=True)
     root = np.sign(signed) * np.sqrt(np.abs(signed))
     forms = (signed, root, unsigned)
     chosen = place[units]
@@ -234,7 +232,9 @@ def _tree(similarity: FloatArray) -> FloatArray:
     """Join by average linkage; shape (n − 1, 4), as `scipy.cluster.hierarchy.linkage`."""
     distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
     np.fill_diagonal(distance, 0)
-    tree: FloatArray = linkage(squareform(distance, checks=False), "average")
+    tree: FloatArray = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.squareform(distance, checks=False), "average"
+    )
     return tree
 
 

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.labels import roots
@@ -232,9 +233,6 @@ def _excess(shares: FloatArray) -> FloatArray:
 
 def _tree(shares: FloatArray) -> FloatArray:
     """Return Ward's tree of the rows, or of the columns where they are fewer; columns count by their mean share."""
-    from scipy.cluster.hierarchy import linkage  # loading it takes 0.2 s
-    from scipy.spatial.distance import squareform
-
     excess = _excess(shares)
     standard = excess / np.sqrt(np.maximum(shares.mean(axis=0), np.finfo(float).tiny))
     points = standard if len(standard) <= standard.shape[1] else standard.T
@@ -242,7 +240,9 @@ def _tree(shares: FloatArray) -> FloatArray:
     squares = np.diag(gram)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * gram, 0))
     np.fill_diagonal(distances, 0)
-    tree: FloatArray = linkage(squareform((distances + distances.T) / 2, checks=False), "ward")
+    tree: FloatArray = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.squareform((distances + distances.T) / 2, checks=False), "ward"
+    )
     return tree
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from modgraph.arrays import FloatArray, IntArray
 
@@ -93,8 +94,6 @@ def _classes(degree: IntArray, n_others: int) -> IntArray:
 
 def _fitted(mean_one: FloatArray, mean_two: FloatArray, *, size_one: IntArray, size_two: IntArray) -> FloatArray:
     """Find the p_ij of classes with these mean degrees and sizes, by Newton's method on the log odds."""
-    from scipy.special import expit  # loading it takes 0.2 s
-
     n_one, n_two = size_one.sum(), size_two.sum()
     n_edges = mean_one @ size_one
     mean_one = mean_one + SHRINKAGE * (n_edges / n_one - mean_one)
@@ -104,7 +103,7 @@ def _fitted(mean_one: FloatArray, mean_two: FloatArray, *, size_one: IntArray, s
     # Larger x with smaller y is the same network: this direction gets a curvature of its own.
     idle = np.concatenate([np.ones(len(log_x)), -np.ones(len(log_y))])
     for _ in range(MOST_STEPS):
-        chance = expit(log_x[:, None] + log_y)
+        chance = scipy.special.expit(log_x[:, None] + log_y)
         missing = np.concatenate([size_one * (mean_one - chance @ size_two), size_two * (mean_two - size_one @ chance)])
         if np.abs(missing).max() < TOLERANCE * n_edges:
             break

@@ -49,6 +49,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray, IndexArray, IntArray
@@ -345,8 +346,6 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     ndarray of float ≥ 0, shape (n_units,)
         In bits.
     """
-    from scipy.special import xlogy  # loading it takes 0.2 s
-
     graph = TwoWayGraph.of(dag)
     clusters = np.empty(dag.n_units, dtype=np.int64)
     for units in graph.layers:
@@ -364,7 +363,8 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
         by_degree = np.clip(layer.costs.density[pairs.others] * pairs.fair_places, 1e-12, places * (1 - 1e-9))
         nats = np.bincount(
             own,
-            xlogy(edges, edges / by_degree) + xlogy(places - edges, (places - edges) / (places - by_degree)),
+            scipy.special.xlogy(edges, edges / by_degree)
+            + scipy.special.xlogy(places - edges, (places - edges) / (places - by_degree)),
             minlength=len(layer.sizes),
         )
         # Pairs without edges aren't listed: the edges that degrees let one expect there, by layer.

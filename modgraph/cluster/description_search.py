@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from modgraph.arrays import BoolArray, IntArray, read_only
 from modgraph.checks import check_memory
@@ -20,7 +18,7 @@ from modgraph.cluster.description_kernels import BlockPairs
 from modgraph.cluster.sparse import PAIRS_PER_ROW, LayerTree, layer_trees
 from modgraph.compiled import PLAIN_UNITS, in_threads, plain
 from modgraph.dag import LayeredDAG
-from modgraph.labels import by_first_unit
+from modgraph.labels import by_first_unit, joined
 
 # How many partitions are improved to the end: this number divided by the edges of the network. Where edges skip layers,
 # a pass looks at more pairs of layers, and the edges count that many times more.
@@ -407,8 +405,7 @@ class _Search:
         mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
         one, two, change = one[mutual], two[mutual], change[mutual]
         for use in _best_halves(change):
-            joined = coo_array((np.ones(int(use.sum())), (one[use], two[use])), shape=(n_clusters, n_clusters))
-            new_cluster = connected_components(joined, directed=False)[1]
+            new_cluster = joined(one[use], two[use], n=n_clusters)
             new = layer.with_clusters(by_first_unit(new_cluster[layer.clusters]))
             if new.length < layer.length:
                 is_joined = np.zeros(n_clusters, dtype=np.bool_)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from modgraph.arrays import IntArray
 from modgraph.cluster.tree_kernels import tied_merges
@@ -105,14 +106,13 @@ def published_tree(overlap: IntArray) -> MergeTree:
     -------
     MergeTree
     """
-    from scipy.cluster.hierarchy import linkage  # loading it takes 0.2 s
-    from scipy.spatial.distance import squareform
-
     n_rows = len(overlap)
     norms = np.sqrt(np.diag(overlap))
     distance = np.clip(1.0 - overlap / np.outer(norms, norms), 0.0, 2.0)
     np.fill_diagonal(distance, 0.0)
-    merges = linkage(squareform(distance, checks=False), method="average")
+    merges = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.squareform(distance, checks=False), method="average"
+    )
     children = merges[:, :2].astype(np.int64)
     size = np.concatenate([np.ones(n_rows), merges[:, 3]])
     first_row = list(range(n_rows))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.sparse import csr_array
-from scipy.special import erf
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.forward import ACTIVATIONS
@@ -24,7 +24,7 @@ _TOLERANCE = 5e-5  # less than the exact and the approximate GELU differ there
 _OVER_UNITS = ("softmax", "log_softmax")  # not functions of one number
 _FUNCTIONS: Mapping[str, Callable[..., FloatArray]] = {
     **{name: function for name, function in ACTIVATIONS.items() if name not in _OVER_UNITS},
-    "erf": erf,
+    "erf": lambda values: scipy.special.erf(values),
     "pow": np.power,
     "sqrt": np.sqrt,
     "sin": np.sin,

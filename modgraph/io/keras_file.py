@@ -19,9 +19,9 @@ from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
-from modgraph.io.ops import Operations
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
 from modgraph.io.request import Request
+from modgraph.io.table import Table
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "a Keras file"
 SUPPORTED = (
-    "supported are Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
+    "Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
     "Multiply and Concatenate, in Sequential and functional models"
 )
 _ACTIVATIONS = {"swish": "silu", "linear": "identity", "leakyrelu": "leaky_relu", "elu": "elu:1"}
@@ -141,7 +141,7 @@ class _Reader:
 
     def __init__(self, document: Any, weights: Weights, *, threshold: float) -> None:
         self.document, self.weights = document, weights
-        self.ops = Operations(threshold=threshold)
+        self.ops = Table(threshold=threshold, supported=SUPPORTED)
         self.counts: dict[str, int] = {}  # layers of each kind so far, which name their weights
 
     def read(self) -> LayeredDAG:
@@ -155,7 +155,7 @@ class _Reader:
                 raise ValueError("the model must have layers")
             return finish(self.ops, [value])
         if kind not in ("Functional", "Model"):
-            raise ValueError(f"model {kind!r} is not supported: {SUPPORTED}")
+            raise ValueError(f"model {kind!r} is not supported: supported are {SUPPORTED}")
         known: dict[str, Value] = {}
         waiting = list(config["layers"])
         while waiting:
@@ -167,7 +167,7 @@ class _Reader:
             waiting = [layer for layer in waiting if layer not in ready]
         return finish(self.ops, [known[name] for name in _ends(config["output_layers"])])
 
-    def layer(self, layer: Any, inputs: list[Value]) -> Value:
+    def layer(self, layer: Any, inputs: list[Value]) -> Any:
         """Apply one layer, whose weights are those of its name, or of its kind and number."""
         kind, config = str(layer["class_name"]), layer["config"]
         name = str(config["name"])
@@ -181,11 +181,9 @@ class _Reader:
             if size is None:
                 raise ValueError(f"input {name!r} must have a known shape (got {shape!r})")
             return self.ops.input(name, size=size)
-        try:
+        with self.ops.reading(name, kind):
             inputs = inputs or [self.ops.input("inputs", size=size)]
             return self.apply(kind, name, config, inputs, lambda: self.weights(name, stored))
-        except NotSupported as error:
-            raise unsupported(name, kind, error, SUPPORTED) from None
 
     def apply(
         self,
@@ -194,38 +192,35 @@ class _Reader:
         config: dict[str, Any],
         inputs: list[Value],
         weights: Callable[[], list[NDArray[Any]]],
-    ) -> Value:
+    ) -> Any:
         """Apply a layer that isn't an input."""
         ops, value = self.ops, inputs[0]
+        operation = OPERATIONS.get(key_of(kind))
         if kind == "Dense":
             kernel, *bias = weights() or [np.empty(0)]
             if kernel.ndim != 2 or len(bias) > 1:
                 raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
-            value = ops.linear(name, value, kernel.T, bias[0] if bias else None)
-            return ops.apply(value, _activation(name, config.get("activation")))
-        if kind == "BatchNormalization":
-            given = [vector for key, vector in (("scale", "gain"), ("center", "shift")) if config.get(key, True)]
+            value = ops.call(name, "linear", value, kernel.T, *bias)
+        elif kind == "BatchNormalization":
+            names = [key for key, there in (("weight", "scale"), ("bias", "center")) if config.get(there, True)]
+            names += ["running_mean", "running_var"]
             arrays = weights()
-            if len(arrays) != len(given) + 2:
-                raise ValueError(f"layer {name!r} must have {len(given) + 2} vectors (got {len(arrays)})")
-            vectors = dict(zip([*given, "mean", "variance"], arrays, strict=True))
-            return ops.normalise_batch(name, value, epsilon=float(config.get("epsilon", 1e-3)), **vectors)
-        if kind == "Activation":
-            return ops.apply(value, _activation(name, config.get("activation")))
-        operation = OPERATIONS.get(key_of(kind))
-        match operation:
-            case "flatten":
-                return ops.flatten(value, 1)
-            case "add" | "sub" | "mul":
-                return ops.arithmetic(name, operation, inputs)
-            case "concatenate":
-                return ops.concatenate(name, inputs, config.get("axis", -1))
-            case "activation":
-                if kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
-                    return ops.apply(value, "relu with settings")
-                slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
-                return ops.activate(value, kind, slope=float(slope))
-        return ops.plain(name, operation, value)
+            if len(arrays) != len(names):
+                raise ValueError(f"layer {name!r} must have {len(names)} vectors (got {len(arrays)})")
+            epsilon = float(config.get("epsilon", 1e-3))
+            return ops.call(name, "batchnorm", value, eps=epsilon, **dict(zip(names, arrays, strict=True)))
+        elif operation in ("add", "sub", "mul"):
+            return ops.call(name, operation, *inputs)
+        elif operation == "concatenate":
+            return ops.call(name, operation, inputs, config.get("axis", -1))
+        elif kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
+            return ops.apply(value, "relu with settings")
+        elif operation in ("activation", "flatten", "same", "normalise", "squeeze", "pool", "glu"):
+            slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
+            return ops.call(name, kind, value, dim=1, alpha=float(slope))
+        elif kind != "Activation":
+            raise NotSupported
+        return ops.apply(value, _activation(name, config.get("activation")))
 
 
 def _sources(layer: Any) -> list[str]:

@@ -16,21 +16,37 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
 from modgraph.io.build import finish
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
-from modgraph.io.ops import Operations
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
 from modgraph.io.request import Request
+from modgraph.io.table import ARITHMETIC, UNKNOWN, Table
 from modgraph.io.values import Value
 
 NAME = "an ONNX file"
 SUPPORTED = (
-    "supported are Gemm, MatMul, Conv, BatchNormalization, activations, pooling, Flatten, Reshape, Transpose, Dropout, "
+    "Gemm, MatMul, Conv, BatchNormalization, activations, pooling, Flatten, Reshape, Transpose, Dropout, "
     "Add, Sub, Mul, Div, Sum, Concat, Split and Slice"
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _CHOICES = ("ArgMax", "ArgMin", "TopK", "Binarizer", "LabelEncoder")  # they say which output is the largest
-_UNKNOWN = object()  # shapes and the like, which no edge depends on
 _LABEL = object()  # which output is the largest, or something computed from that
 _OUTSIDE = object()  # computed from the inputs, outside the block
+# What the table of operations calls the inputs of a node, after the first, and attributes.
+_INPUTS = {
+    "Conv": "weight bias",
+    "ConvTranspose": "weight bias",
+    "BatchNormalization": "weight bias running_mean running_var",
+    "Clip": "min max",
+    "Pow": "exponent",
+    "Reshape": "shape",
+    "Split": "split_sizes",
+    "Slice": "start end dim step",  # attributes in older versions of the operation
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), "dim"),
+}
+_ATTRIBUTES = {"axis": "dim", "axes": "dim", "epsilon": "eps", "group": "groups", "keepdims": "keepdim"}
+_ATTRIBUTES |= {"split": "split_sizes", "starts": "start", "ends": "end"}
+_ATTRIBUTES |= {name: name for name in ("alpha", "approximate", "min", "max")}
+_DEFAULTS = {"Flatten": {"dim": 1}, **{f"Reduce{one}": {"keepdim": 1} for one in ("Mean", "Max", "Sum")}}
+_INTS = ("dim", "shape", "split_sizes", "start", "end", "step")  # those that say where and how many
 # Operations on constants that are computed: of entries by themselves, and those that give no more than they read.
 _ENTRYWISE = "Add Sub Mul Div Neg Abs Identity Sqrt Greater Less Equal Not Where And Or Pow Reciprocal Exp Log Floor"
 _SHAPING = (
@@ -67,7 +83,7 @@ class _Reader:
 
     def __init__(self, *, model: Any, folder: Path, threshold: float) -> None:
         self.model, self.graph, self.folder = model, model.graph, folder
-        self.ops = Operations(threshold=threshold)
+        self.ops = Table(threshold=threshold, supported=SUPPORTED)
         self.known: dict[str, Any] = {"": None}
         self.files_beside: set[Path] = set()
         self.stored = {tensor.name: tensor for tensor in self.graph.initializer}  # made into arrays where they are used
@@ -92,7 +108,7 @@ class _Reader:
                     self.known.get(name) is _OUTSIDE or isinstance(self.known.get(name), Value) for name in node.input
                 ):
                     is_shape = node.op_type in ("Shape", "Size")
-                    self.known |= dict.fromkeys(node.output, _UNKNOWN if is_shape else _OUTSIDE)
+                    self.known |= dict.fromkeys(node.output, UNKNOWN if is_shape else _OUTSIDE)
                     continue
                 try:
                     self.walk(number, node)
@@ -110,10 +126,10 @@ class _Reader:
     def walk(self, number: int, node: Any) -> None:
         """Apply a node to what is known."""
         name = node.name or f"{node.op_type} {number}"
-        try:
-            results = self.step(name, node, [self.value(node, one) for one in node.input])
-        except NotSupported as error:
-            raise unsupported(self.shown(name, node), node.op_type, error, SUPPORTED) from None
+        inputs = [self.value(node, one) for one in node.input]
+        kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
+        with self.ops.reading(self.shown(name, node), kind):
+            results = self.step(name, node, inputs)
         results = results if isinstance(results, tuple) else (results,) * len(node.output)
         self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
 
@@ -277,89 +293,60 @@ class _Reader:
         """Apply one node."""
         kind, attributes = node.op_type, _attributes(node)
         if node.domain not in _DOMAINS:
-            raise unsupported(name, f"{node.domain}.{kind}", NotSupported(), SUPPORTED)
+            raise NotSupported
         if kind == "Constant":
             return self.literal(attributes)
         if any(one is _LABEL for one in inputs) or kind in _CHOICES:
             return tuple(_LABEL for _ in node.output)
         first = inputs[0] if inputs else None
-        if kind in ("Shape", "Size") or any(one is _UNKNOWN for one in inputs):
+        if kind in ("Shape", "Size") or any(one is UNKNOWN for one in inputs):
             if isinstance(first, Value) and kind == "Reshape":
                 return replace(first, flat=first.maps)
             if kind in ("If", "Loop", "Scan") or (kind not in ("Shape", "Size") and Value in map(type, inputs)):
                 raise NotSupported("it depends on a size or a branch")
-            return _UNKNOWN
+            return UNKNOWN
         if any(isinstance(one, Value) for one in inputs):
-            return self.operation(self.shown(name, node), kind, inputs, attributes, n_outputs=len(node.output))
+            return self.operation(self.shown(name, node), node, inputs, attributes)
         if not all(isinstance(one, np.ndarray) or one is None for one in inputs):
             raise NotSupported
         return self.constant(name, node, inputs)
 
-    def operation(self, name: str, kind: str, inputs: list[Any], attributes: dict[str, Any], *, n_outputs: int) -> Any:
+    def operation(self, name: str, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
         """Apply an operation to what is computed from the inputs of the network."""
-        ops = self.ops
+        ops, kind = self.ops, node.op_type
         value, second, third = (*inputs, None, None)[:3]
         operation = "add" if kind == "Sum" else OPERATIONS.get(key_of(kind))
-        match operation:
-            case "product":
-                return ops.product(name, value, second)
-            case "add" | "sub" | "mul" | "div" | "neg":
-                return ops.arithmetic(name, operation, inputs)
-            case "concatenate":
-                return ops.concatenate(name, inputs, attributes.get("axis"))
+        if operation in (*ARITHMETIC, "product"):
+            return ops.call(name, operation, *inputs)
         if kind == "Gemm":
-            one, two = (
-                _transposed(term) if attributes.get(key) else term
-                for term, key in ((value, "transA"), (second, "transB"))
-            )
-            if isinstance(third, np.ndarray):
-                third = third * attributes.get("beta", 1.0) if third.size else None
-            return ops.product(name, one, two, bias=third, factor=attributes.get("alpha", 1.0))
-        if not isinstance(value, Value):
-            raise NotSupported("its first input must be computed from the inputs of the network")
-        match operation:
-            case "activation":
-                return ops.activate(value, kind, **_settings(kind, inputs, attributes))
-            case "pow":
-                return ops.power(value, second)
-            case "transpose":
-                return ops.transpose(value, tuple(attributes.get("perm", (1, 0))))
-            case "flatten":
-                return ops.flatten(value, attributes.get("axis", 1))
-            case "reduce":
-                axes = attributes.get("axes") or ([] if second is None else _ints(second))
-                return ops.reduce(value, axes, keeps_axes=bool(attributes.get("keepdims", 1)))
-            case "reshape":
-                return ops.reshape(value, _ints(second))
-            case "split":
-                sizes = attributes.get("split") or (None if second is None else _ints(second))
-                parts = ops.split(value, attributes.get("axis", 0), sizes=sizes, n_parts=max(n_outputs, 1))
-                if len(parts) != n_outputs:
-                    raise NotSupported(f"it splits into {len(parts)} parts and has {n_outputs} outputs")
-                return parts
-        if kind == "Slice":
-            # Older versions of the operation have attributes, newer ones inputs.
-            given = dict(zip(("starts", "ends", "axes", "steps"), inputs[1:], strict=False)) | attributes
-            numbers = {key: _ints(one) for key, one in given.items() if one is not None}
-            if any(len(one) != 1 for one in numbers.values()):
-                raise NotSupported("it slices several axes")
-            start, end, axis, step = (numbers.get(key, [None])[0] for key in ("starts", "ends", "axes", "steps"))
-            return ops.choose(value, slice(start, end, step), 0 if axis is None else axis)
-        if kind == "Scaler":
+            turned = zip((value, second), ("transA", "transB"), strict=True)
+            one, two = (_transposed(term) if attributes.get(key) else term for term, key in turned)
+            bias = None if isinstance(third, np.ndarray) and not third.size else third
+            factors = {key: attributes.get(key, 1.0) for key in ("alpha", "beta")}
+            return ops.call(name, "addmm", bias, one, two, **factors)
+        if operation == "concatenate":
+            return ops.call(name, "concat", inputs, attributes.get("axis"))
+        if operation == "transpose":
+            return ops.call(name, "permute", value, attributes.get("perm", [1, 0]))
+        if kind == "Scaler" and isinstance(value, Value):
             scale, shift = (np.asarray(attributes.get(key, [one])) for key, one in (("scale", 1.0), ("offset", 0.0)))
             return ops.scaled(name, value, scale, -shift * scale)
-        if kind in ("BatchNormalization", "Conv", "ConvTranspose"):
-            if not all(isinstance(one, np.ndarray) or one is None for one in inputs[1:]):
-                raise NotSupported("its weights are computed from the input")
-            if kind != "BatchNormalization":
-                groups, turned = attributes.get("group", 1), kind == "ConvTranspose"
-                return ops.convolution(name, value, inputs[1], third, groups=groups, transposed=turned)
-            gain, shift, mean, variance = inputs[1:5]
-            epsilon = attributes.get("epsilon", 1e-5)
-            return ops.normalise_batch(
-                name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift
-            )
-        return ops.plain(name, operation, value)
+        names = _INPUTS.get(kind, "").split()
+        given = _DEFAULTS.get(kind, {}) | {
+            _ATTRIBUTES[key]: one for key, one in attributes.items() if key in _ATTRIBUTES
+        }
+        given |= {key: one for key, one in zip(names, inputs[1:], strict=False) if one is not None}
+        given = {key: _ints(one) if key in _INTS else one for key, one in given.items()}
+        if kind == "Slice":
+            if any(isinstance(one, list) and len(one) != 1 for one in given.values()):
+                raise NotSupported("it slices several axes")
+            given = {key: one[0] for key, one in given.items()}
+        if kind != "Split":
+            return ops.call(name, kind, value, *inputs[1 + len(names) :], **given)
+        parts = ops.call(name, "chunk", value, **{"chunks": max(len(node.output), 1)} | given)
+        if len(parts) != len(node.output):
+            raise NotSupported(f"it splits into {len(parts)} parts and has {len(node.output)} outputs")
+        return parts
 
 
 def _dotted(name: str) -> str:
@@ -372,11 +359,11 @@ def _transposed(term: Any) -> Any:
     return term.T if isinstance(term, np.ndarray) else term
 
 
-def _ints(array: Any) -> list[int]:
-    """List the ints of a constant."""
-    if isinstance(array, Value) or array is _UNKNOWN:
+def _ints(numbers: Any) -> Any:
+    """List the ints of a constant or of an attribute; one int stays."""
+    if isinstance(numbers, Value) or numbers is UNKNOWN:
         raise NotSupported("a shape or an axis is computed from the input")
-    return [int(n) for n in np.reshape(array, -1)[:64]]
+    return numbers if isinstance(numbers, int) else [int(n) for n in np.reshape(numbers, -1)[:64]]
 
 
 def _attributes(node: Any) -> dict[str, Any]:
@@ -389,13 +376,3 @@ def _attributes(node: Any) -> dict[str, Any]:
         is_list = not isinstance(value, str | int | float) and hasattr(value, "__iter__")
         found[attribute.name] = list(value) if is_list else value
     return found
-
-
-def _settings(kind: str, inputs: list[Any], attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an activation that change which function it is."""
-    if kind == "Clip":
-        ends = [attributes.get(key) for key in ("min", "max")]
-        for at, one in enumerate(inputs[1:3]):
-            ends[at] = one.item() if isinstance(one, np.ndarray) and one.size == 1 else ends[at]
-        return {"low": ends[0], "high": ends[1]}
-    return {"slope": attributes.get("alpha"), "approximate": attributes.get("approximate")}

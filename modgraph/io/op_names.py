@@ -23,7 +23,7 @@ _CALLED = {
     "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
         instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
         simplifiedlayernormalization crossmaplrn2d""",
-    "pool": """maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate maxpool1d
+    "pool": """pool maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate maxpool1d
         maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d
         adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d lppool1d lppool2d""",
     "add": "add iadd",
@@ -33,14 +33,16 @@ _CALLED = {
     "div": "div truediv itruediv divide",
     "neg": "neg negative",
     "product": "matmul mm bmm imatmul",
-    "convolution": "conv1d conv2d conv3d",
+    "convolution": "conv conv1d conv2d conv3d convtranspose convtranspose1d convtranspose2d convtranspose3d",
+    "batchnorm": "batchnorm batchnormalization",
     "concatenate": "concat cat concatenate hstack",
     "reduce": "mean amax reducemean reducemax reducesum",
     "transpose": "t numpyt transpose permute swapaxes",
     "reshape": "view reshape unflatten",
     "flatten": "flatten",
     "squeeze": "squeeze",
-    "split": "split",
+    "slice": "slice",
+    "split": "split splitwithsizes",
     "chunk": "chunk",
     "pow": "pow",
     "glu": "glu",
@@ -58,7 +60,9 @@ def key_of(name: str) -> str:
 
 def unsupported(name: str, kind: str, error: NotSupported, supported: str) -> ValueError:
     """Say which layer isn't supported: what about it isn't, or if that is its kind, which ones are."""
-    where = f" in this place: {error}" if str(error) else f": {supported}"
+    where = f" in this place: {error}" if str(error) else f": supported are {supported}"
+    if not str(error) and ("Attention" in kind or "Transformer" in kind):
+        where += "; name an MLP inside with `block`, such as 'layers.0.mlp', or its layers, in order"
     return ValueError(f"layer {name.strip()!r} ({kind}) is not supported{where}")
 
 

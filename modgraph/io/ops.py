@@ -157,7 +157,9 @@ class Operations:
         )
         return Value(views=(_new(name, sums),), maps=value.maps and not value.flat, turned=value.turned)
 
-    def product(self, name: str, one: Any, two: Any, *, bias: Any = None, factor: float = 1.0) -> Value:
+    def product(
+        self, name: str, one: Any, two: Any, *, bias: Any = None, mask: Any = None, factor: float = 1.0
+    ) -> Value:
         """Multiply matrices, one of them weights; a `bias` may be a value too."""
         value, weight = (one, two) if isinstance(one, Value) else (two, one)
         if isinstance(weight, Value) or not isinstance(value, Value):
@@ -166,11 +168,12 @@ class Operations:
             raise NotSupported(f"its weights have {weight.ndim} dimensions, not 2")
         if (value is two) != value.turned:
             raise NotSupported("the samples must be rows, unless both factors are transposed")
-        weights = weight.T if value is one else weight
+        if value is one:
+            weight, mask = weight.T, None if mask is None else mask.T
         is_value = isinstance(bias, Value)
         if bias is not None and not is_value and bias.size == 1:
-            bias = np.full(len(weights), bias.item())
-        result = self.linear(name, value, weights, None if is_value else bias, factor=factor)
+            bias = np.full(len(weight), bias.item())
+        result = self.linear(name, value, weight, None if is_value else bias, mask=mask, factor=factor)
         return self.join(name, [result, bias]) if isinstance(bias, Value) else result
 
     def convolution(
@@ -403,21 +406,6 @@ class Operations:
         return replace(values[0], views=views)
 
     # --- Parts and shapes ---------------------------------------------------------------------------------------------
-
-    def plain(self, name: str, operation: str | None, value: Value) -> Value:
-        """Apply an operation that has no settings."""
-        match operation:
-            case "same":
-                return value
-            case "normalise":
-                return self.apply(value, "layer_norm")
-            case "squeeze":
-                return replace(value, flat=value.maps)
-            case "pool":
-                return self.pool(value)
-            case "glu":
-                return self.gate(name, value)
-        raise NotSupported
 
     def take(self, value: Value, chosen: IntArray) -> Value:
         """Choose some entries, by position."""

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of
+from modgraph.io.table import ARGUMENTS, UNKNOWN, Table, constant, flat
 from modgraph.io.tensor import check_threshold
-from modgraph.io.torch_ops import UNKNOWN, TorchOperations, array, flat
 from modgraph.io.values import Value
 
 if TYPE_CHECKING:
@@ -23,9 +21,10 @@ if TYPE_CHECKING:
     from torch import fx
 
 SUPPORTED = (
-    "supported are Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, "
-    "additions, products and concatenations"
+    "Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, additions, products and concatenations"
 )
+_MODULES = ("linear", "convolution", "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
+_SIZES = {"linear": "in_features", "convolution": "in_channels", "batchnorm": "num_features"}
 
 
 def from_module(
@@ -158,25 +157,20 @@ def _trace(module: torch.nn.Module) -> fx.Graph:
 
 
 def _read_size(node: fx.Node, modules: dict[str, torch.nn.Module]) -> int | None:
-    """Find the size of an input: what the weight layers that read it expect."""
-    from torch import nn
-
+    """Find the size of an input: what the layers that read it expect."""
     seen, waiting = {node}, [node]
     while waiting:
         for user in waiting.pop(0).users:
             module = modules.get(str(user.target)) if user.op == "call_module" else None
-            if isinstance(module, nn.Linear):
-                return module.in_features or None  # 0: lazy, not initialised yet
-            if isinstance(module, nn.modules.conv._ConvNd):
-                return module.in_channels
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                return module.num_features
-            if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
-                return int(module.normalized_shape[0])
-            alone = len(user.all_input_nodes) == 1
-            through = module is None or _is_leaf(module)
-            shape = user.op == "call_function" and getattr(user.target, "__name__", "") == "getattr"
-            if alone and through and not shape and user.target not in ("size", "dim") and user not in seen:
+            operation = OPERATIONS.get(_kind(module), "")
+            if module is not None and operation in _SIZES:
+                return getattr(module, _SIZES[operation]) or None  # 0: lazy, not initialised yet
+            shape: Any = getattr(module, "normalized_shape", None)
+            if shape is not None and len(shape) == 1:
+                return int(shape[0])
+            reads_shape = user.op == "call_function" and getattr(user.target, "__name__", "") == "getattr"
+            alone = len(user.all_input_nodes) == 1 and (module is None or _is_leaf(module))
+            if alone and not reads_shape and user.target not in ("size", "dim") and user not in seen:
                 seen.add(user)
                 waiting.append(user)
     return None
@@ -185,104 +179,81 @@ def _read_size(node: fx.Node, modules: dict[str, torch.nn.Module]) -> int | None
 # --- Its trace --------------------------------------------------------------------------------------------------------
 
 
+def _kind(module: Any) -> str:
+    """Name the operation that a module is, as the table has it."""
+    from torch import nn
+
+    for kind, called in ((nn.Linear, "linear"), (nn.modules.batchnorm._BatchNorm, "batchnorm")):
+        if isinstance(module, kind):
+            return called
+    if type(module).__module__.removeprefix("torch.nn.modules.") in ("pooling", "padding", "upsampling"):
+        return "pool"
+    return key_of(type(module).__name__).removeprefix("lazy")
+
+
 class _Reader:
     """Walks a traced graph."""
 
     def __init__(self, *, root: torch.nn.Module, prefix: str, threshold: float) -> None:
         self.modules = dict(root.named_modules())
         self.root, self.prefix = root, prefix
-        self.ops = TorchOperations(threshold=threshold)
+        self.ops = Table(threshold=threshold, supported=SUPPORTED)
 
     def read(self, graph: fx.Graph) -> LayeredDAG:
         known: dict[fx.Node, Any] = {}
         outputs: list[Value] = []
         for node in graph.nodes:
+            args, kwargs = _filled(node.args, known), _filled(node.kwargs, known)
             if node.op == "output":
-                outputs = [value for value in flat(_filled(node.args, known)) if isinstance(value, Value)]
+                outputs = [value for value in flat(args) if isinstance(value, Value)]
             elif node.op == "placeholder":
                 known[node] = self.ops.input(str(node.target), size=_read_size(node, self.modules))
             elif node.op == "get_attr":
                 known[node] = operator.attrgetter(str(node.target))(self.root)
+            elif node.op == "call_module":
+                module, name = self.modules[str(node.target)], f"{self.prefix}{node.target}"
+                with self.ops.reading(name, type(module).__name__):
+                    known[node] = self.layer(name, module, args, kwargs)
             else:
-                known[node] = self.step(node, _filled(node.args, known), _filled(node.kwargs, known))
+                known[node] = self.function(node, args, kwargs)
         return finish(self.ops, outputs)
 
-    def step(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Apply one node of the graph."""
-        if node.op == "call_module":
-            name, module = f"{self.prefix}{node.target}", self.modules[str(node.target)]
-            kind = type(module).__name__
-            try:
-                if len(args) != 1 or kwargs or not isinstance(args[0], Value):
-                    raise NotSupported
-                return self.layer(name, module, args[0])
-            except NotSupported as error:
-                raise _unsupported(name, kind, error) from None
+    def layer(self, name: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
+        """Apply a module: an operation whose arguments, but for the input, are its attributes."""
+        if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+            raise NotSupported
+        kind = _kind(module)
+        operation = OPERATIONS.get(kind)
+        if operation not in _MODULES:
+            raise NotSupported
+        arguments = ARGUMENTS.get(ACTIVATIONS.get(kind, operation), "").split()
+        given = {key: getattr(module, key) for key in arguments if key != "training" and hasattr(module, key)}
+        if operation in ("linear", "convolution"):
+            # Under a mask of `prune`, ``weight_orig`` counts: ``weight`` may be older.
+            mask, bias_mask = (getattr(module, f"{key}_mask", None) for key in ("weight", "bias"))
+            if mask is not None:
+                given |= {"mask": mask, "weight": getattr(module, "weight_orig", module.weight)}
+            if bias_mask is not None:
+                given["bias"] = getattr(module, "bias_orig", module.bias) * bias_mask
+        given = {key: constant(one, name=name) for key, one in given.items()}
+        result: Value = self.ops.call(name, kind, args[0], **given)
+        return result
+
+    def function(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Apply a function or a method."""
         called = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
         everything = [*flat(args), *flat(list(kwargs.values()))]
         if called.startswith("_assert"):
             return UNKNOWN
         name = f"{self.prefix}{node.name}"
-        if not any(isinstance(one, Value) for one in everything):
+        with self.ops.reading(name, called):
+            if any(isinstance(one, Value) for one in everything):
+                return self.ops.call(name, called, *args, **kwargs)
             if any(one is UNKNOWN for one in everything):
                 return UNKNOWN
             if called.endswith("_") and not called.endswith("__"):
-                raise _unsupported(name, called, NotSupported("it changes a constant in place"))
-            return (
-                node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
-            )
-        try:
-            return self.ops.call(name, called, args, kwargs)
-        except NotSupported as error:
-            raise _unsupported(name, called, error) from None
-
-    # --- Modules ------------------------------------------------------------------------------------------------------
-
-    def layer(self, name: str, module: torch.nn.Module, value: Value) -> Value:
-        from torch import nn
-
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            (weight, mask), (bias, bias_mask) = _kept(module, "weight"), _kept(module, "bias")
-            shift = _optional(name, bias if bias_mask is None else bias * bias_mask)
-            if isinstance(module, nn.Linear):
-                return self.ops.linear(name, value, array(name, weight), shift, mask=_optional(name, mask))
-            return self.ops.convolution(
-                name,
-                value,
-                array(name, weight),
-                shift,
-                groups=module.groups,
-                mask=_optional(name, mask),
-                transposed=module.transposed,
-            )
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if module.running_mean is None or module.running_var is None:
-                return self.ops.apply(value, "batch_norm")
-            return self.ops.normalise_batch(
-                name,
-                value,
-                mean=array(name, module.running_mean),
-                variance=array(name, module.running_var),
-                epsilon=module.eps,
-                gain=_optional(name, module.weight),
-                shift=_optional(name, module.bias),
-            )
-        if isinstance(module, nn.Flatten):
-            return self.ops.flatten(value, module.start_dim)
-        where = type(module).__module__
-        if where == "torch.nn.modules.activation" and not isinstance(module, nn.MultiheadAttention | nn.GLU):
-            return self.ops.activate(value, type(module).__name__, **_settings(module))
-        if where in ("torch.nn.modules.pooling", "torch.nn.modules.padding", "torch.nn.modules.upsampling"):
-            return self.ops.pool(value)
-        return self.ops.plain(name, OPERATIONS.get(key_of(type(module).__name__)), value)
-
-
-def _unsupported(name: str, kind: str, error: NotSupported) -> ValueError:
-    hint = ""
-    if "Attention" in kind or "Transformer" in kind:
-        hint = ("; name an MLP inside with `block`, such as `block='layers.0.mlp'`, "
-                "or its modules in order, such as `block=('layers.0.linear1', 'layers.0.linear2')`")  # fmt: skip
-    return unsupported(name, kind, error, SUPPORTED + hint)
+                raise NotSupported("it changes a constant in place")
+        return node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
 
 
 def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
@@ -290,24 +261,3 @@ def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
     from torch import fx
 
     return fx.node.map_arg(nested, lambda node: known[node])
-
-
-def _kept(module: torch.nn.Module, kind: str) -> list[Any]:
-    """Return weights or biases, and their mask; under a mask, ``weight_orig`` counts: ``weight`` may be older."""
-    mask, values = getattr(module, f"{kind}_mask", None), getattr(module, kind)
-    return [values if mask is None else getattr(module, f"{kind}_orig", values), mask]
-
-
-def _optional(name: str, tensor: torch.Tensor | None) -> NDArray[Any] | None:
-    return None if tensor is None else array(name, tensor)
-
-
-def _settings(module: torch.nn.Module) -> dict[str, Any]:
-    """Return the settings of an activation module that change which function it is."""
-    from torch import nn
-
-    if isinstance(module, nn.Hardtanh):
-        return {} if isinstance(module, nn.ReLU6) else {"low": module.min_val, "high": module.max_val}
-    slope = getattr(module, "negative_slope", getattr(module, "alpha", None))
-    beta = isinstance(module, nn.Softplus) and module.beta != 1
-    return {"slope": slope, "approximate": getattr(module, "approximate", None), "other": beta}

@@ -17,10 +17,10 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
 from modgraph.io.build import finish
 from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
 from modgraph.io.request import Request
+from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, flat
 from modgraph.io.torch_module import SUPPORTED
-from modgraph.io.torch_ops import UNKNOWN, TorchOperations, flat
 from modgraph.io.values import Value
 
 NAME = "a program of torch.export"
@@ -41,7 +41,7 @@ _CONSTANT: Mapping[str, Callable[..., NDArray[Any]]] = {
     "abs": np.abs,
 }
 _SAME = ("clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy")
-_BY_ORDER = ("add", "sub", "rsub", "mul", "div", "neg", "transpose", "reshape")  # whose arguments have several names
+_BY_ORDER = (*ARITHMETIC, "transpose", "reshape")  # whose arguments have several names
 
 
 def matches(start: bytes, path: Path) -> bool:
@@ -95,7 +95,7 @@ class _Program:
         return (values.astype(np.uint32) << 16).view(np.float32) if about["dtype"] == 13 else values
 
     def read(self, *, threshold: float) -> LayeredDAG:
-        ops = TorchOperations(threshold=threshold)
+        ops = Table(threshold=threshold, supported=SUPPORTED)
         module = self.json("models/model.json")["graph_module"]
         graph, signature = module["graph"], module["signature"]
         for spec in signature["input_specs"]:
@@ -115,7 +115,7 @@ class _Program:
         values = [value for value in flat([self.argument(one) for one in outputs]) if isinstance(value, Value)]
         return finish(ops, values)
 
-    def step(self, ops: TorchOperations, node: Any) -> None:
+    def step(self, ops: Table, node: Any) -> None:
         """Apply one node."""
         called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
         if called.startswith("_assert"):
@@ -131,15 +131,13 @@ class _Program:
             if not (by_order and kind == 1)
         }
         everything = flat([*args, *kwargs.values()])
-        try:
+        with ops.reading(name, called):
             if any(isinstance(one, Value) for one in everything):
-                result = ops.call(name, called, tuple(args), kwargs)
+                result = ops.call(name, called, *args, **kwargs)
             elif any(one is UNKNOWN for one in everything):
                 result = UNKNOWN
             else:
                 result = _constant(called, everything)
-        except NotSupported as error:
-            raise unsupported(name, called, error, SUPPORTED) from None
         names = [one for one in flat(node["outputs"]) if isinstance(one, str)]
         results = result if isinstance(result, tuple) else [result]
         self.known |= dict(zip(names, results, strict=False))

@@ -142,6 +142,11 @@ class Kernel:
                 names[name] = names[name].python
         return FunctionType(function.__code__, names, function.__name__, function.__defaults__)
 
+    def without_compiling(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate what does the same by array operations, to be called instead of plain Python."""
+        self.python = function
+        return function
+
     @property
     def dispatcher(self) -> Any:
         """Numba's dispatcher."""

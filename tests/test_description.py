@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from modgraph.cluster import description_search_kernels as search_kernels
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.degrees import MOST_CLASSES, degree_model
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, description_length
+from modgraph.cluster.description_kernels import BlockPairs
 from modgraph.cluster.description_search import described_linkage, shortest_description
 from modgraph.cluster.methods import cluster_layers
+from modgraph.labels import by_first_unit
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability
 from tests.networks import needs_published, published_dag, published_index
@@ -303,3 +306,66 @@ def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("modgraph.checks.free_memory", lambda: 1e4)
     with pytest.raises(MemoryError, match=r"clustering needs about 0\.\d GB of memory and 0\.0 GB are free: prune"):
         detect_modules(dag)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_array_operations_give_what_compiled_loops_give(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(12, 50, size=3).tolist()
+    network, module = planted_modules(sizes, n_modules=3, fan_out=4, rewired=0.1, random_state=seed)
+    dag = network.trim()
+    # Halves of modules, and some units that are in the wrong one.
+    labels = 2 * module[dag.unit_index] + rng.integers(2, size=dag.n_units)
+    labels = np.where(rng.random(dag.n_units) < 0.1, rng.integers(6, size=dag.n_units), labels)
+    if seed == 1:  # edges that skip a layer
+        skipping = [[0, dag.layer_starts[2] + target] for target in range(5)]
+        dag = LayeredDAG.from_edges(np.concatenate([dag.edges, skipping]), layer=dag.layer)
+    graph = TwoWayGraph.of(dag)
+    clusters = np.concatenate([by_first_unit(labels[units]) for units in graph.layers])
+    n_merges = 0
+    for level, units in enumerate(graph.layers):
+        layer = LayerDescription(graph, clusters, level)
+        every = np.arange(len(layer.other_sizes))
+
+        def cells(pairs: BlockPairs, every: IntArray = every) -> list[tuple[float, ...]]:
+            block = np.repeat(np.arange(len(pairs.starts) - 1), np.diff(pairs.starts))
+            assert (np.diff(pairs.starts) >= 0).all()
+            return sorted(zip(block * len(every) + pairs.others, *pairs[2:], strict=True))
+
+        facts = (layer.clusters, graph.pointers, graph.neighbours, layer.other_clusters)
+        edges_of = (units.start, layer.clusters, layer.sizes, *facts[1:], layer.degrees)
+        assert cells(kernels.block_edges.dispatcher(*edges_of)) == cells(kernels.block_edges.python(*edges_of))
+        pairs = layer.pairs
+        places = np.repeat(layer.sizes, np.diff(pairs.starts)) * layer.other_sizes[pairs.others]
+        n_edges = int(pairs.n_edges.sum())
+        counts = (places, pairs.n_edges, pairs.fair_places, len(every) * len(layer.sizes), int(places.sum()), n_edges)
+        assert kernels.edges_length.dispatcher(*counts) == kernels.edges_length.python(*counts)
+        arguments = (pairs, layer.sizes, layer.other_sizes, layer.costs)
+        linked = search_kernels.linked_pairs.dispatcher(*arguments)
+        assert cells(linked) == cells(search_kernels.linked_pairs.python(*arguments))
+        arguments = (linked, *arguments[1:])
+        now = search_kernels.pair_lengths.dispatcher(*arguments)
+        np.testing.assert_array_equal(now, search_kernels.pair_lengths.python(*arguments))
+        chosen = np.flatnonzero(rng.random(len(layer.clusters)) < 0.8)
+        moves: tuple[Any, ...] = (chosen, units.start, *facts, layer.sizes, layer.other_sizes, linked, now)
+        moves += (*search_kernels.blocks_by_other(linked, len(every)), layer.degrees, layer.costs)
+        for fast, plain in zip(
+            search_kernels.best_moves.dispatcher(*moves, layer.one_cluster_less),
+            search_kernels.best_moves.python(*moves, layer.one_cluster_less),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(fast, plain)
+        merges = (layer.sizes, layer.other_sizes, linked, layer.degrees, layer.costs, layer.one_cluster_less)
+        found = [
+            set(zip(*(values.tolist() for values in function(*merges)), strict=True))
+            for function in (search_kernels.best_merges.dispatcher, search_kernels.best_merges.python)
+        ]
+        assert found[0] == found[1]
+        n_merges += len(found[0])
+        marked = np.zeros((2, dag.n_units), dtype=np.bool_)
+        for row, function in zip(
+            marked, (search_kernels.mark_neighbours.dispatcher, search_kernels.mark_neighbours.python), strict=True
+        ):
+            function(chosen + units.start, graph.pointers, graph.neighbours, row)
+        np.testing.assert_array_equal(*marked)
+    assert n_merges

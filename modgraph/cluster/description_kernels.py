@@ -272,7 +272,7 @@ def pair_length(places: int, edges: int, fair_places: float, cost: EdgeCost) -> 
 
 
 @njit(cache=True)
-def _edge_cost(
+def edge_cost(
     n_pairs: int, n_linked: int, places: int, edges: int, density: float, n_edges: int
 ) -> EdgeCost:  # pragma: no cover (compiled)
     """Return what changes cost, given the linked pairs and the fair places and edges of the background."""
@@ -311,7 +311,7 @@ def edges_length(
         What changes to this shortest description cost.
     """
     density = min(max(n_edges / n_places, LEAST_DENSITY), MOST_DENSITY)
-    best_cost = _edge_cost(n_pairs, 0, n_places, n_edges, density, n_edges)
+    best_cost = edge_cost(n_pairs, 0, n_places, n_edges, density, n_edges)
     linked = np.empty(len(places), np.int64)  # code length of each pair's edges if it is linked
     fair = np.empty(len(places), np.int64)  # fair places in fixed point: their sum is the same in any order
     for i in range(len(places)):
@@ -322,7 +322,7 @@ def edges_length(
     n_linked, rest_fair, rest_edges = 0, n_places * PLACE, n_edges
     best = fixed + log_choose(n_places, n_edges)
     for _ in range(12):
-        cost = _edge_cost(n_pairs, n_linked, max(rest_fair // PLACE, rest_edges), rest_edges, density, n_edges)
+        cost = edge_cost(n_pairs, n_linked, max(rest_fair // PLACE, rest_edges), rest_edges, density, n_edges)
         before = n_linked, rest_fair, rest_edges
         n_linked, rest_fair, rest_edges, total = 0, n_places * PLACE, n_edges, fixed
         for i in range(len(places)):
@@ -336,7 +336,7 @@ def edges_length(
         total += log_choose(n_pairs, n_linked) + log_choose(rest_places, rest_edges)
         if total < best:
             best = total
-            best_cost = _edge_cost(n_pairs, n_linked, rest_places, rest_edges, density, n_edges)
+            best_cost = edge_cost(n_pairs, n_linked, rest_places, rest_edges, density, n_edges)
         if before == (n_linked, rest_fair, rest_edges):
             break
     return best, best_cost

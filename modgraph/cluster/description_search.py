@@ -11,7 +11,10 @@ import numpy as np
 
 from modgraph.arrays import BoolArray, IntArray, read_only
 from modgraph.checks import check_memory
-from modgraph.cluster import description
+from modgraph.cluster import (
+    description,
+    description_plain,  # noqa: F401 (registers what runs without compiling)
+)
 from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.description_kernels import BlockPairs

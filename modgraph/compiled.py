@@ -1,8 +1,7 @@
 """Functions that numba compiles when they are first called, with a cache that works on any machine.
 
 Numba, which takes half a second to load, is loaded with the first call. Small inputs need neither: inside `plain()`
-functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all, or for
-`WARM_SECONDS` where an earlier process has compiled them.
+functions that this process hasn't compiled run as Python, with the same results, for `PLAIN_SECONDS` in all.
 """
 
 from __future__ import annotations
@@ -28,10 +27,7 @@ announce: Callable[[str], None] | None = None
 """Called once, with a sentence, before something is compiled that is not in the cache."""
 
 PLAIN_SECONDS = 5.0
-"""How long a process runs such functions as Python. Compiling takes about four times as long."""
-
-WARM_SECONDS = 0.5
-"""The same for functions whose compiled code lies beside their source. Loading it takes about a second."""
+"""How long a process runs such functions as Python. Compiling takes three times as long, loading a fifth."""
 
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
@@ -110,10 +106,8 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         """Call the function."""
         since = _plain_since.get()
-        if self._dispatcher is None and since is not None:
-            limit = WARM_SECONDS if self.has_compiled_code else PLAIN_SECONDS
-            if time.process_time() - since < limit:
-                return self.python(*arguments)
+        if self._dispatcher is None and since is not None and time.process_time() - since < PLAIN_SECONDS:
+            return self.python(*arguments)
         global _interrupted
         _calls.running += 1
         try:
@@ -124,13 +118,6 @@ class Kernel:
             _interrupted = False
             raise KeyboardInterrupt
         return result
-
-    @functools.cached_property
-    def has_compiled_code(self) -> bool:
-        """Whether numba's index of compiled code for this function lies beside the source; another cache isn't seen."""
-        source = Path(self._function.__code__.co_filename)
-        pattern = f"{source.stem}.{self._function.__qualname__}-*.nbi"
-        return self._cached and any((source.parent / "__pycache__").glob(pattern))
 
     @functools.cached_property
     def python(self) -> Callable[..., Any]:

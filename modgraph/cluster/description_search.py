@@ -26,6 +26,9 @@ from modgraph.labels import by_first_unit, joined
 # How many partitions are improved to the end: this number divided by the edges of the network. Where edges skip layers,
 # a pass looks at more pairs of layers, and the edges count that many times more.
 START_EDGES = 1 << 17
+# If all layers have fewer than `PLAIN_UNITS` units, the search ends after this many partitions in a row from which no
+# shorter description was reached.
+MOST_IN_VAIN = 5
 # Joined layers whose clusters are tried on a layer: those with which it has most edges.
 RELABELLED_FROM = 4
 # Improving ends where a pass over all layers shortens the description by less than one part in this many.
@@ -118,8 +121,9 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
 
     Each layer's linkage tree is grown on what its units reach and what reaches them within `hops` steps. Then:
 
-    1. All layers are cut into k clusters, for k = 2, 3, 4, 6, 8, … All of these are improved, or in large networks
-       (see `START_EDGES`) those that lead after a few passes.
+    1. All layers are cut into k clusters, for k = 2, 3, 4, 6, 8, … All of these are improved, or in small networks
+       those with the shortest descriptions (see `MOST_IN_VAIN`), or in large networks (see `START_EDGES`) those that
+       lead after a few passes.
     2. Units move to the cluster of their layer where they shorten the description most, all units of a layer
        at once, and pairs of clusters that are each other's best partner are joined, layer after layer until nothing
        changes. If that makes the description longer, because units or clusters would only do well without the
@@ -169,11 +173,14 @@ def shortest_description(dag: LayeredDAG, *, hops: int, held: IntArray | None = 
     with plain(largest=max(dag.layer_sizes) if dag.n_edges < PLAIN_EDGES else PLAIN_UNITS):
         search = _Search(graph, free, hops)
         best, trivial = start, graph.length(start)
-        shortest = trivial
+        shortest, in_vain = trivial, 0
         for clusters in search.starts(start):
             clusters, length = search.improve(clusters)
+            in_vain += 1
             if length < shortest:
-                best, shortest = clusters, length
+                best, shortest, in_vain = clusters, length, 0
+            if in_vain == MOST_IN_VAIN and max(dag.layer_sizes) < PLAIN_UNITS:
+                break
     offset = np.concatenate([[0], np.cumsum([best[units].max(initial=-1) + 1 for units in graph.layers])])
     return Description(
         labels=read_only(by_first_unit(best + offset[dag.layer])),
@@ -265,7 +272,7 @@ class _Search:
                 clusters[self.graph.layers[level]] = self.cut(level, number)
             cuts.setdefault(clusters.tobytes(), clusters)
         if len(cuts) <= self.affordable:
-            return list(cuts.values())
+            return sorted(cuts.values(), key=self.graph.length)
         found: list[tuple[IntArray, int]] = []
         for clusters in sorted(cuts.values(), key=self.graph.length):
             improved = self.improve(clusters, passes=1)
@@ -296,8 +303,8 @@ class _Search:
         for done in itertools.count(1):
             before, all_waited = length, waiting.all()
             for level in self.trees:
-                clusters = self._settle(clusters, level, waiting, rounds=1)
-            length = graph.length(clusters)
+                clusters, gained = self._settle(clusters, level, waiting)
+                length -= gained
             if done == passes:
                 break
             if before - length > length // LEAST_GAIN:
@@ -309,17 +316,19 @@ class _Search:
                 break
             self.explored.add(clusters.tobytes())
             for level in self.trees:
-                clusters = self._replace(clusters, level, waiting)
-            length = graph.length(clusters)
+                clusters, gained = self._replace(clusters, level, waiting)
+                length -= gained
             if before - length <= length // LEAST_GAIN:
                 break
-        return clusters, length
+        return clusters, graph.length(clusters)
 
-    def _settle(self, clusters: IntArray, level: int, waiting: BoolArray, *, rounds: int) -> IntArray:
-        """Move units and join clusters of one layer."""
+    def _settle(self, clusters: IntArray, level: int, waiting: BoolArray) -> tuple[IntArray, int]:
+        """Move units and join clusters of one layer; return the partition, and by how much it is shorter."""
         layer = LayerDescription(self.graph, clusters, level)
-        settled = self._settled(layer, waiting, rounds=rounds)
-        return clusters if settled is layer else _with_layer(clusters, layer.units, settled.clusters)
+        settled = self._settled(layer, waiting, rounds=1)
+        if settled is layer:
+            return clusters, 0
+        return _with_layer(clusters, layer.units, settled.clusters), layer.length - settled.length
 
     def _settled(
         self, layer: LayerDescription, waiting: BoolArray, *, rounds: int, aim: int | None = None
@@ -333,8 +342,8 @@ class _Search:
                 break
         return layer
 
-    def _replace(self, clusters: IntArray, level: int, waiting: BoolArray) -> IntArray:
-        """Try other partitions of one layer."""
+    def _replace(self, clusters: IntArray, level: int, waiting: BoolArray) -> tuple[IntArray, int]:
+        """Try other partitions of one layer; return the partition, and by how much it is shorter."""
         graph, units = self.graph, self.graph.layers[level]
         old = shortest = LayerDescription(graph, clusters, level)
         n_clusters = len(old.sizes)
@@ -355,10 +364,10 @@ class _Search:
             if new.length < shortest.length:
                 shortest = new
         if shortest is old:
-            return clusters
+            return clusters, 0
         moved = np.flatnonzero(_rearranged(old.clusters, shortest.clusters)) + units.start
         self._mark(moved, waiting)
-        return _with_layer(clusters, units, shortest.clusters)
+        return _with_layer(clusters, units, shortest.clusters), old.length - shortest.length
 
     def _moved(self, layer: LayerDescription, waiting: BoolArray) -> LayerDescription:
         """Move units of a layer to the clusters where each of them alone shortens the description most."""

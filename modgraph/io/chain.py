@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
 from modgraph.io.ops import Operations
 from modgraph.io.order import gated_mlp, order_of
-from modgraph.io.request import Request
+from modgraph.io.request import Blocks, File, Reader, Request
 from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
 from modgraph.io.tensor import Tensors, check_threshold, from_array, pruned, vector
 from modgraph.io.values import Value
@@ -158,7 +159,26 @@ def named(
     return replace(chained(links, threshold=threshold), notes=tuple(notes))
 
 
-def blocks(tensors: Tensors, *, ordered: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensor_reader(
+    name: str,
+    *,
+    matches: Callable[[File], bool],
+    tensors: Callable[[Path], Tensors],
+    ordered: bool,
+) -> Reader:
+    """Return the reader of a format that holds tensors by name, in the order of the model or not."""
+    return Reader(
+        name=name,
+        matches=matches,
+        read=lambda request: from_tensors(tensors(request.path), request, ordered=ordered),
+        blocks=lambda request: blocks(tensors(request.path), ordered=ordered),
+        tensors=tensors,
+        takes_masks=True,
+        takes_block=True,
+    )
+
+
+def blocks(tensors: Tensors, *, ordered: bool) -> Blocks:
     """Yield the innermost parts, by name, whose layers chain, and the sizes of their layers."""
     steps = [re.split("[./]", name)[:-1] for name in tensors]
     names = dict.fromkeys(".".join(step[:depth]) for step in steps for depth in range(1, len(step)))

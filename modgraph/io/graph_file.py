@@ -8,31 +8,28 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.budget import spend
 from modgraph.io.graphs import from_networkx
-from modgraph.io.request import Request
+from modgraph.io.request import File, Reader, Request
 
-NAME = "a graph"
 _SUFFIXES = (".graphml", ".gexf", ".gml", ".csv", ".tsv", ".edges", ".edgelist")
 _TEXT_BYTES = 32  # that one byte of such a file takes in networkx, at most
 _SOURCES, _TARGETS = ("source", "from", "src", "sender", "pre"), ("target", "to", "dst", "receiver", "post")
 
 
-def matches(start: bytes, path: Path) -> bool:
+def _matches(file: File) -> bool:
     """Whether the suffix is that of a graph, or JSON has nodes and links."""
-    if path.suffix.lower() == ".json":
-        return start.lstrip()[:1] == b"{" and bool(re.search(rb'"(nodes|links|directed)"', start))
-    return bool(start) and path.suffix.lower() in _SUFFIXES
+    if file.suffix == ".json":
+        return file.start.lstrip()[:1] == b"{" and bool(re.search(rb'"(nodes|links|directed)"', file.start))
+    return bool(file.start) and file.suffix in _SUFFIXES
 
 
-def read(request: Request) -> LayeredDAG:
+def _read(request: Request) -> LayeredDAG:
     """Build the graph; nodes without successors are outputs, and cycles become one unit each."""
-    request.refuse_masks_and_block()
     nx = require("networkx", purpose="reading graphs", extra="graphs")
     path = request.path
     spend(_TEXT_BYTES * path.stat().st_size, "the graph")
@@ -101,3 +98,5 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     ".gml": _gml,
     ".json": _node_link,
 }
+
+GRAPH = Reader(name="a graph", matches=_matches, read=_read)

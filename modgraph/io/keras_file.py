@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
+from modgraph.io.archive import checked_members, read_json
 from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
-from modgraph.io.npz_file import checked_members, member_names
 from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
-from modgraph.io.request import Request
+from modgraph.io.request import File, Reader, Request
 from modgraph.io.table import Table
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import Value
@@ -28,28 +28,23 @@ from modgraph.io.values import Value
 if TYPE_CHECKING:
     import keras
 
-NAME = "a Keras file"
 SUPPORTED = (
     "Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
     "Multiply and Concatenate, in Sequential and functional models"
 )
 _ACTIVATIONS = {"swish": "silu", "linear": "identity", "leakyrelu": "leaky_relu", "elu": "elu:1"}
-_JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 _ANY_BYTES = 1 << 62
 
 Weights = Callable[[str, str], list[NDArray[Any]]]  # of a layer, by its name and by its kind and number
 
 
-def matches(start: bytes, path: Path) -> bool:
+def _matches(file: File) -> bool:
     """Whether this is an HDF5 file or a zip archive as Keras writes it."""
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return True
-    return start.startswith(b"PK\x03\x04") and bool({"config.json", "model.weights.h5"} & {*member_names(path)})
+    return file.start.startswith(b"\x89HDF\r\n\x1a\n") or bool({"config.json", "model.weights.h5"} & {*file.members})
 
 
-def read(request: Request) -> LayeredDAG:
+def _read(request: Request) -> LayeredDAG:
     """Build the graph of a ``.keras`` file (a zip) or a ``.h5`` file."""
-    request.refuse_masks_and_block()
     path = request.path
     if not zipfile.is_zipfile(path):
         contents = _contents(path)
@@ -61,9 +56,9 @@ def read(request: Request) -> LayeredDAG:
         members = {member.filename: member for member in checked_members(archive)}
         if "config.json" not in members or "model.weights.h5" not in members:
             raise ValueError("the archive must hold config.json and model.weights.h5")
-        spend(_JSON_BYTES * members["config.json"].file_size, "'config.json'")
+        document = read_json(archive, members["config.json"])
         spend(members["model.weights.h5"].file_size, "'model.weights.h5'")
-        document, data = json.loads(archive.read("config.json")), archive.read("model.weights.h5")
+        data = archive.read("model.weights.h5")
     contents = _contents(data)
     root = "layers" if "layers" in contents.groups else "_layer_checkpoint_dependencies"
     # Newer files tell the name of a layer beside its weights.
@@ -73,6 +68,9 @@ def read(request: Request) -> LayeredDAG:
         lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
         threshold=request.threshold,
     ).read()
+
+
+KERAS = Reader(name="a Keras file", matches=_matches, read=_read)
 
 
 def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:

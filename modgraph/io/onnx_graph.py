@@ -17,11 +17,10 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.budget import grant, spend
 from modgraph.io.build import finish
 from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
-from modgraph.io.request import Request
+from modgraph.io.request import Blocks, Reader, Request, readable
 from modgraph.io.table import ARITHMETIC, UNKNOWN, Table
 from modgraph.io.values import Value
 
-NAME = "an ONNX file"
 SUPPORTED = (
     "Gemm, MatMul, Conv, BatchNormalization, activations, pooling, Flatten, Reshape, Transpose, Dropout, "
     "Add, Sub, Mul, Div, Sum, Concat, Split and Slice"
@@ -54,31 +53,29 @@ _SHAPING = (
 )
 
 
-def matches(start: bytes, path: Path) -> bool:
-    """Whether the file is called like one: ONNX has no mark of its own."""
-    return path.suffix.lower() == ".onnx" and bool(start)
-
-
-def read(request: Request) -> LayeredDAG:
-    """Build the graph of an ONNX file, or of a block of it."""
-    request.refuse_masks()
-    return _reader(request).read(request.block)
-
-
-def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield blocks that can be read, with the sizes of their layers: parts by name, and runs of supported nodes."""
-    found = list(request.readable(_reader(request).prefixes(), lambda name: _reader(request).read(name)))
-    runs = [] if found else _reader(request).runs()
-    yield from found or request.readable(runs, lambda name: _reader(request).read(name.split(",")))
-
-
-def _reader(request: Request) -> _Reader:
+def _open(request: Request) -> _Graph:
     onnx = require("onnx", purpose="reading ONNX files", extra="onnx")
     model = onnx.load_model_from_string(request.path.read_bytes())
-    return _Reader(model=model, folder=request.path.parent, threshold=request.threshold)
+    return _Graph(model=model, folder=request.path.parent, threshold=request.threshold)
 
 
-class _Reader:
+def _blocks(request: Request) -> Blocks:
+    """Yield blocks that can be read, with the sizes of their layers: parts by name, or runs of supported nodes."""
+    found = list(readable(_open(request).prefixes(), lambda name: _open(request).read(name)))
+    runs = [] if found else _open(request).runs()
+    yield from found or readable(runs, lambda name: _open(request).read(name.split(",")))
+
+
+ONNX = Reader(
+    name="an ONNX file",
+    matches=lambda file: file.suffix == ".onnx" and bool(file.start),  # ONNX has no mark of its own
+    read=lambda request: _open(request).read(request.block),
+    blocks=_blocks,
+    takes_block=True,
+)
+
+
+class _Graph:
     """Walks a graph."""
 
     def __init__(self, *, model: Any, folder: Path, threshold: float) -> None:

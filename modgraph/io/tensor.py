@@ -73,6 +73,12 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
     return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
 
 
+def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Turn the bits of bfloat16 numbers, which NumPy doesn't have, into numbers."""
+    numbers: NDArray[np.float32] = (bits.astype(np.uint32) << 16).view(np.float32)
+    return numbers
+
+
 def check_threshold(threshold: float) -> float:
     """Check that a magnitude is a finite number ≥ 0."""
     return check_number("threshold", threshold, lambda x: 0 <= x < np.inf, wanted="a finite number ≥ 0")

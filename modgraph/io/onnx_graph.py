@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,23 +95,21 @@ class _Graph:
             if entry.name not in self.stored:
                 dims = entry.type.tensor_type.shape.dim
                 size = dims[1].dim_value if len(dims) == 2 else 0
-                made = inside is None
-                self.known[entry.name] = self.ops.input(entry.name, size=size or None) if made else _OUTSIDE
+                whole = inside is None
+                self.known[entry.name] = self.ops.input(entry.name, size=size or None) if whole else _OUTSIDE
         ends = {entry.name: None for entry in self.graph.output}
         given: set[str] = set()
         for number, node in enumerate(self.graph.node):
             if inside is not None and number not in inside:
                 ends |= dict.fromkeys(name for name in node.input if name in given)
-                if any(
-                    self.known.get(name) is _OUTSIDE or isinstance(self.known.get(name), Value) for name in node.input
-                ):
+                computed = [self.known.get(name) for name in node.input]
+                if any(one is _OUTSIDE or isinstance(one, Value) for one in computed):
                     is_shape = node.op_type in ("Shape", "Size")
                     self.known |= dict.fromkeys(node.output, UNKNOWN if is_shape else _OUTSIDE)
-                    continue
-                try:
-                    self.walk(number, node)
-                except ValueError:
-                    self.known |= dict.fromkeys(node.output, _OUTSIDE)
+                else:
+                    with suppress(ValueError):  # a constant that nothing in the block may read
+                        self.walk(number, node)
+                    self.known = dict.fromkeys(node.output, _OUTSIDE) | self.known
                 continue
             self.walk(number, node)
             given.update(node.output)
@@ -263,17 +262,10 @@ class _Graph:
         else:
             raise NotSupported
         spend(16 * size, f"the constant {name!r}")
-        given = [one for one in node.input if one]
-        values = {one: value for one, value in zip(node.input, inputs, strict=True) if one}
-        typed = [
-            helper.make_tensor_value_info(one, helper.np_dtype_to_tensor_dtype(values[one].dtype), None)
-            for one in given
-        ]
-        results = [helper.make_tensor_value_info(one, 1, None) for one in node.output]
-        graph = helper.make_graph([node], "constant", typed, results)
+        given = {one: value for one, value in zip(node.input, inputs, strict=True) if one}
+        function = helper.make_function("", "constant", list(given), node.output, [node], self.model.opset_import)
         with np.errstate(all="ignore"):
-            model = helper.make_model(graph, opset_imports=self.model.opset_import)
-            return tuple(np.asarray(one) for one in ReferenceEvaluator(model).run(None, values))
+            return tuple(np.asarray(one) for one in ReferenceEvaluator(function).run(None, given, attributes={}))
 
     def literal(self, attributes: dict[str, Any]) -> NDArray[Any]:
         """Return what a Constant node holds."""

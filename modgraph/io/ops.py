@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, vstack
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.io.budget import EDGE_BYTES, UNIT_BYTES, spend
-from modgraph.io.op_names import NotSupported, activation_name
+from modgraph.io.op_names import NotSupported
 from modgraph.io.tensor import from_array, pruned, vector
 from modgraph.io.values import Block, Function, Sums, Value, View, dense_size, filled, function_of, marks_of
 
@@ -109,12 +109,11 @@ class Operations:
         """Apply weights, (out, in), times `factor`."""
         if value.maps and not value.flat:
             raise NotSupported("it reads the positions of feature maps: flatten them first")
-        matrix = self.edges(name, weight, mask)
+        matrix = self._edges(name, weight, mask)
         matrix.data *= factor
         return self.weigh(name, value, matrix, bias=_bias(name, bias, matrix.shape[0]))
 
-    def edges(self, name: str, weight: NDArray[Any], mask: NDArray[Any] | None) -> csr_array:
-        """Return the edges of weights or kernels."""
+    def _edges(self, name: str, weight: NDArray[Any], mask: NDArray[Any] | None) -> csr_array:
         given = None if mask is None else from_array(name, mask)
         return pruned(name, from_array(name, weight), mask=given, threshold=self.threshold)
 
@@ -196,36 +195,14 @@ class Operations:
         if weight.ndim < 3 or groups < 1 or len(weight) % groups:
             raise NotSupported(f"its weights of shape {weight.shape} are no kernels in {groups} groups")
         n_out, n_in, size = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
-        matrix = self.edges(name, weight, mask)
+        matrix = self._edges(name, weight, mask)
         columns = matrix.indices + _rows(matrix) // (n_out // groups) * n_in
         matrix = csr_array((matrix.data, columns, matrix.indptr), shape=(n_out, n_in * groups))
         kind = "convolution" if size > 1 else None
         shift = _bias(name, bias, n_out)
         return replace(self.weigh(name, value, matrix, bias=shift, kind=kind, groups=groups), maps=True)
 
-    def normalise_batch(
-        self,
-        name: str,
-        value: Value,
-        *,
-        mean: NDArray[Any],
-        variance: NDArray[Any],
-        epsilon: float,
-        gain: NDArray[Any] | None = None,
-        shift: NDArray[Any] | None = None,
-    ) -> Value:
-        """Apply BatchNorm as it evaluates."""
-        given = (mean, variance, 1.0 if gain is None else gain, 0.0 if shift is None else shift)
-        mean, variance, gain, shift = (np.asarray(one, dtype=np.float64).reshape(-1) for one in given)
-        with np.errstate(all="ignore"):
-            scale = gain / np.sqrt(variance + epsilon)
-        return self.scaled(name, value, scale, shift - mean * scale)
-
     # --- Entry by entry -----------------------------------------------------------------------------------------------
-
-    def activate(self, value: Value, name: str, **settings: Any) -> Value:
-        """Apply an activation; settings are those that change which function it is."""
-        return self.apply(value, activation_name(name, **settings))
 
     def apply(self, value: Value, activation: str) -> Value:
         """Apply something to every entry by itself."""
@@ -290,13 +267,6 @@ class Operations:
     def _function(self, function: Function) -> View:
         """Apply a function to the view that it is of."""
         return self._applied(function.of, function.name or UNKNOWN_FUNCTION, function)
-
-    def power(self, value: Value, exponent: Any) -> Value:
-        """Raise to a constant power."""
-        if isinstance(exponent, Value) or np.size(exponent) != 1:
-            raise NotSupported("the exponent is not one number")
-        number = float(np.reshape(exponent, -1)[0])
-        return self.apply(value, "square" if number == 2 else f"pow:{number:g}")
 
     def gate(self, name: str, value: Value) -> Value:
         """Multiply one half with the sigmoid of the other, as GLU does."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of, unsupported
+from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, activation_name, key_of, unsupported
 from modgraph.io.ops import Operations
 from modgraph.io.tensor import from_torch
 from modgraph.io.values import Value
@@ -109,15 +109,17 @@ class Table(Operations):
                 mean, variance = get("running_mean"), get("running_var")
                 if mean is None or variance is None or get("training"):
                     return self.apply(value, "batch_norm")
-                epsilon, gain, shift = get("eps", 1e-5), get("weight"), get("bias")
-                return self.normalise_batch(
-                    name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift
-                )
+                numbers = (mean, variance, _or(get("weight"), 1.0), _or(get("bias"), 0.0))
+                mean, variance, gain, shift = (np.asarray(one, dtype=np.float64).reshape(-1) for one in numbers)
+                with np.errstate(all="ignore"):
+                    scale = gain / np.sqrt(variance + get("eps", 1e-5))
+                return self.scaled(name, value, scale, shift - mean * scale)
             case "activation":
                 other = key == "softplus" and (get("beta", 1), get("threshold", 20)) != (1, 20)
                 low, high = _number(get("min", get("min_val"))), _number(get("max", get("max_val")))
                 slope, approximate = get("negative_slope", get("alpha")), get("approximate")
-                return self.activate(value, key, slope=slope, approximate=approximate, low=low, high=high, other=other)
+                settings = {"slope": slope, "approximate": approximate, "low": low, "high": high, "other": other}
+                return self.apply(value, activation_name(key, **settings))
             case "transpose":
                 order = tuple(flat(list(args[1:])))
                 return value if key == "permute" and order == (0, 1) else self.transpose(value, order)
@@ -138,7 +140,10 @@ class Table(Operations):
             case "slice":
                 return self.choose(value, slice(get("start"), get("end"), get("step")), get("dim", 0))
             case "pow":
-                return self.power(value, get("exponent"))
+                if np.size(given["exponent"]) != 1:
+                    raise NotSupported("the exponent is not one number")
+                exponent = float(np.reshape(given["exponent"], -1)[0])
+                return self.apply(value, "square" if exponent == 2 else f"pow:{exponent:g}")
             case "reduce" if key != "sum" or value.maps:
                 axes = get("dim")
                 return self.reduce(value, [] if axes is None else flat(axes), keeps_axes=bool(get("keepdim")))
@@ -184,6 +189,10 @@ def _times(bias: Any, factor: float) -> Any:
     if isinstance(bias, Value) and factor != 1:
         raise NotSupported("what it adds is computed, and multiplied too")
     return bias * factor if isinstance(bias, np.ndarray) else bias
+
+
+def _or(numbers: Any, otherwise: float) -> Any:
+    return otherwise if numbers is None else numbers
 
 
 def _number(bound: Any) -> Any:

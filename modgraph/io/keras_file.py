@@ -45,14 +45,13 @@ def _matches(file: File) -> bool:
 
 def _read(request: Request) -> LayeredDAG:
     """Build the graph of a ``.keras`` file (a zip) or a ``.h5`` file."""
-    path = request.path
-    if not zipfile.is_zipfile(path):
-        contents = _contents(path)
+    if not zipfile.is_zipfile(request.path):
+        contents = _contents(request.path)
         config = contents.groups[""].get("model_config")
         if config is None:
             raise ValueError("the file must hold a model, not its weights alone: use `model.save`")
         return _Reader(json.loads(config), lambda name, _: _named(contents, name), threshold=request.threshold).read()
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(request.path) as archive:
         members = {member.filename: member for member in checked_members(archive)}
         if "config.json" not in members or "model.weights.h5" not in members:
             raise ValueError("the archive must hold config.json and model.weights.h5")
@@ -145,9 +144,8 @@ class _Reader:
     def read(self) -> LayeredDAG:
         kind, config = self.document["class_name"], self.document["config"]
         if kind == "Sequential":
-            layers = config["layers"] if isinstance(config, dict) else config
             value = None
-            for layer in layers:
+            for layer in config["layers"] if isinstance(config, dict) else config:
                 value = self.layer(layer, [] if value is None else [value])
             if value is None:
                 raise ValueError("the model must have layers")
@@ -163,7 +161,7 @@ class _Reader:
             for layer in ready:
                 known[layer["config"]["name"]] = self.layer(layer, [known[name] for name in _sources(layer)])
             waiting = [layer for layer in waiting if layer not in ready]
-        return finish(self.ops, [known[name] for name in _ends(config["output_layers"])])
+        return finish(self.ops, [known[name] for name in _named_in(config["output_layers"])])
 
     def layer(self, layer: Any, inputs: list[Value]) -> Any:
         """Apply one layer, whose weights are those of its name, or of its kind and number."""
@@ -222,34 +220,21 @@ class _Reader:
 
 
 def _sources(layer: Any) -> list[str]:
-    """List the layers that a layer reads, in Keras 3's or Keras 2's way of saying so."""
+    """List the layers that a layer reads."""
     nodes = layer.get("inbound_nodes", [])
     if len(nodes) > 1:
         raise ValueError(f"layer {layer['config']['name']!r} is used {len(nodes)} times, which is not supported")
-    found: list[str] = []
-
-    def walk(part: Any) -> None:
-        if isinstance(part, dict):
-            if "keras_history" in part:
-                found.append(part["keras_history"][0])
-            else:
-                for one in part.values():
-                    walk(one)
-        elif isinstance(part, list):
-            if part and isinstance(part[0], str):
-                found.append(part[0])
-            else:
-                for one in part:
-                    walk(one)
-
-    walk(nodes)
-    return found
+    return _named_in(nodes)
 
 
-def _ends(outputs: Any) -> list[str]:
-    if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
-        return [outputs[0]]
-    return [str(one[0]) for one in outputs]
+def _named_in(part: Any) -> list[str]:
+    """List the layers that a part of a configuration refers to, in Keras 3's or Keras 2's way."""
+    if isinstance(part, dict) and "keras_history" in part:
+        part = part["keras_history"]
+    if isinstance(part, list) and part and isinstance(part[0], str):
+        return [part[0]]
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return [name for one in inner for name in _named_in(one)]
 
 
 def _activation(name: str, activation: Any) -> str:

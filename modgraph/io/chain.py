@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
@@ -19,7 +18,7 @@ from modgraph.io.ops import Operations
 from modgraph.io.order import gated_mlp, order_of
 from modgraph.io.request import Blocks, File, Reader, Request
 from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
-from modgraph.io.tensor import Tensors, check_threshold, from_array, pruned, vector
+from modgraph.io.tensor import Tensors, check_threshold, from_array, vector
 from modgraph.io.values import Value
 
 _NUMBERED = re.compile(r"(weight|mask|bias)(0|[1-9]\d{0,3})")
@@ -241,9 +240,6 @@ def _weigh(ops: Operations, value: Value, link: Link) -> Value:
     if link.bias is not None:
         mask = None if link.bias_mask is None else link.bias_mask.array()
         bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
-    kind = "convolution" if math.prod(link.shape[2:]) > 1 else None
-    weight = link.mask if link.weight is None else link.weight
-    assert weight is not None
-    edges = pruned(link.name, weight, mask=link.mask, threshold=0.0 if link.weight is None else ops.threshold)
-    value = replace(value, flat=value.maps and not maps)
-    return replace(ops.weigh(link.name, value, edges, bias=bias, kind=kind), maps=maps)
+    value = replace(value, maps=value.maps or maps, flat=value.maps and not maps)
+    apply = ops.convolution if maps else ops.linear
+    return apply(link.name, value, link.weight, bias, mask=link.mask)

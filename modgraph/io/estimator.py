@@ -16,6 +16,7 @@ from modgraph.io.build import finish
 from modgraph.io.ops import Operations
 from modgraph.io.request import NEEDS_TRUST, Reader, Request
 from modgraph.io.tensor import check_threshold
+from modgraph.io.values import filled
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -73,21 +74,23 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
     if not coefficients or not biases or len(coefficients) != len(biases):
         raise ValueError(f"`estimator` must be fitted (got {type(mlp).__name__} without coefficients)")
     limit = check_threshold(threshold)
-    ops = Operations(threshold=0.0)  # weights are compared at the end, where scaling is known
+    ops = Operations(threshold=0.0)  # weights are compared below, where scaling is known
     n_inputs = len(coefficients[0])
     names = [str(name) for name in getattr(first, "feature_names_in_", [])]
     value = ops.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
     for scaler in scalers:
         scale, shift = _scaling(scaler, n_inputs)
         value = ops.scaled(type(scaler).__name__, value, scale, shift)
+    factor = filled(value.views[0].scale, 1.0, n_inputs)
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
-        value = ops.linear(f"coefs_{at}", value, np.asarray(matrix).T, np.asarray(bias))
+        weights = np.asarray(matrix).T
+        if limit > 0:
+            weights = np.where(np.abs(weights * factor if at == 0 else weights) <= limit, 0.0, weights)
+        value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
         value = ops.apply(value, _ACTIVATIONS.get(activation, activation))
     classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]
-    dag = finish(ops, [value], output_names=classes if len(classes) == len(biases[-1]) else None)
-    assert dag.weights is not None
-    return dag.keep_edges(np.abs(dag.weights) > limit) if limit > 0 else dag
+    return finish(ops, [value], output_names=classes if len(classes) == len(biases[-1]) else None)
 
 
 def _scaling(scaler: Any, n_inputs: int) -> tuple[FloatArray, FloatArray]:

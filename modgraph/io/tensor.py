@@ -37,10 +37,13 @@ class Tensor:
 
 
 Tensors = Mapping[str, Tensor]
+Weights = Tensor | NDArray[Any]
 
 
 def from_array(name: str, values: Any) -> Tensor:
-    """Wrap an array, or what NumPy makes one of."""
+    """Wrap an array, or what NumPy makes one of; a tensor stays."""
+    if isinstance(values, Tensor):
+        return values
     array = np.asarray(values)
     return Tensor(
         name=name,

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.archive import checked_members, read_header
-from modgraph.io.budget import spend
 from modgraph.io.build import finish
 from modgraph.io.chain import tensor_reader
+from modgraph.io.limits import checked_members, read_header, spend
 from modgraph.io.ops import Operations
 from modgraph.io.request import File, Reader, Request
 from modgraph.io.state import flattened

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
 from modgraph.io.ops import Operations
-from modgraph.io.order import gated_mlp, order_of
 from modgraph.io.request import Blocks, File, Reader, Request
-from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
+from modgraph.io.state import Link, flattened, gated_mlp, links_of, order_of, part_named, with_masks
 from modgraph.io.tensor import Tensors, check_threshold, from_array, vector
 from modgraph.io.values import Value
 

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.archive import checked_members, read_json
-from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
+from modgraph.io.limits import bytes_left, checked_members, read_json, spend
 from modgraph.io.request import File, Reader, Request
-from modgraph.io.table import Table
+from modgraph.io.table import OPERATIONS, Table, key_of
 from modgraph.io.tensor import check_threshold
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
 if TYPE_CHECKING:
     import keras

@@ -11,16 +11,14 @@ from typing import Any
 
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file
-from modgraph.io.archive import member_names
 from modgraph.io.array_files import MSGPACK, NNET, NPZ, SAFETENSORS
 from modgraph.io.attribution import ATTRIBUTION
-from modgraph.io.budget import budget
 from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import SKOPS, from_estimator
-from modgraph.io.graph_file import GRAPH
-from modgraph.io.graphs import from_igraph, from_networkx
+from modgraph.io.graphs import GRAPH, from_igraph, from_networkx
 from modgraph.io.hierarchy import HIERARCHY
 from modgraph.io.keras_file import KERAS, from_keras
+from modgraph.io.limits import budget, member_names
 from modgraph.io.onnx_graph import ONNX
 from modgraph.io.pickles import PICKLE, TORCH
 from modgraph.io.request import File, Masks, Reader, Request

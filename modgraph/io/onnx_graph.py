@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.budget import grant, spend
 from modgraph.io.build import finish
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
+from modgraph.io.limits import grant, spend
 from modgraph.io.request import Blocks, Reader, Request, readable
-from modgraph.io.table import ARITHMETIC, UNKNOWN, Table
-from modgraph.io.values import Value
+from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, key_of
+from modgraph.io.values import NotSupported, Value
 
 SUPPORTED = (
     "Gemm, MatMul, Conv, BatchNormalization, activations, pooling, Flatten, Reshape, Transpose, Dropout, "

@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from modgraph.arrays import FloatArray, IntArray
-from modgraph.io.budget import EDGE_BYTES, UNIT_BYTES, spend
-from modgraph.io.op_names import NotSupported
+from modgraph.io.limits import EDGE_BYTES, UNIT_BYTES, spend
 from modgraph.io.tensor import Weights, from_array, pruned, vector
-from modgraph.io.values import Block, Function, Sums, Value, View, dense_size, filled, function_of, marks_of
+from modgraph.io.values import (
+    Block,
+    Function,
+    NotSupported,
+    Sums,
+    Value,
+    View,
+    dense_size,
+    filled,
+    function_of,
+    marks_of,
+)
 
 MOST_UNITS = 1 << 26  # in a network
 MOST_PARTS = 10_000  # in a concatenation

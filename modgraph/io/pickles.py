@@ -13,8 +13,8 @@ from typing import Any
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io import chain
-from modgraph.io.archive import checked_members
 from modgraph.io.estimator import from_estimator
+from modgraph.io.limits import checked_members
 from modgraph.io.request import NEEDS_TRUST, Blocks, File, Reader, Request, readable
 from modgraph.io.state import flattened
 from modgraph.io.tensor import Tensor, from_torch

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import check_number
-from modgraph.io.budget import EDGE_BYTES, spend
+from modgraph.io.limits import EDGE_BYTES, spend
 
 if TYPE_CHECKING:
     import torch

@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.archive import checked_members, read_json
-from modgraph.io.budget import spend
 from modgraph.io.build import finish
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
+from modgraph.io.limits import checked_members, read_json, spend
 from modgraph.io.request import Reader, Request
-from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, flat
+from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, flat, key_of
 from modgraph.io.tensor import widened
 from modgraph.io.torch_module import SUPPORTED
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
 # Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
 _TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}

@@ -186,11 +186,20 @@ _GATED = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}, {"wi_0", "w
 _MOST_STEPS = 1_000_000  # in the search for an order
 
 
-def order_of(links: Sequence[Link], *, ordered: bool) -> list[int]:
-    """Find the order in which layers chain: as they come, if `ordered`; or the only one, with numbers going up.
+def arranged(links: Sequence[Link], *, ordered: bool) -> tuple[list[Link], bool]:
+    """Put layers in the order in which they chain; returns whether they are gate, up and down of a gated MLP instead.
 
-    It is an error if names say that layers are no chain, or if none or several orders fit.
+    The order is the one in which they come, if `ordered`; or the only one, with numbers going up. It is an error if
+    names say that layers are no chain, or if none or several orders fit.
     """
+    leaves = {link.name.rpartition(".")[2]: link for link in links}
+    down = next((leaves[leaf] for leaf in ("down_proj", "w2", "wo", "down") if leaf in leaves), None)
+    if len(links) == 3 and set(leaves) in _GATED and down is not None:
+        gate, up = (leaves[leaf] for leaf in sorted(leaves) if leaves[leaf] is not down)
+        # w1, w2, w3 may be a chain elsewhere.
+        is_one = "w1" not in leaves or re.search("feed_?forward|expert|mlp", links[0].name)
+        if is_one and len(down.shape) == len(gate.shape) == 2 and gate.shape == up.shape and down.reads(gate):
+            return [gate, up, down], True
     parallel = [link for link in links if _PARALLEL.search(link.name)]
     for link in links:
         if _NOT_IN_A_CHAIN.search(link.name) or (len(parallel) > 1 and link in parallel):
@@ -203,53 +212,36 @@ def order_of(links: Sequence[Link], *, ordered: bool) -> list[int]:
                 f"layer {link.name!r} may be stored (in, out), as GPT-2 does, or (out, in): give the live model to "
                 "`from_module`"
             )
-    if not links or any(len(link.shape) < 2 for link in links):
-        return list(range(len(links)))
+    if any(len(link.shape) < 2 for link in links):
+        return list(links), False  # the caller says what is wrong with it
     if ordered and all(link.reads(before) for before, link in itertools.pairwise(links)):
-        return list(range(len(links)))
-    if len(links) == 2:
-        leaves = [link.name.rpartition(".")[2] for link in links]
-        for one, two in ((0, 1), (1, 0)):
-            if leaves[one] in _FIRST and leaves[two] in _LAST and links[two].reads(links[one]):
-                return [one, two]
-    return _only_order(links)
+        return list(links), False
+    first, last = (next((leaves[leaf] for leaf in leaves if leaf in names), None) for names in (_FIRST, _LAST))
+    if len(links) == 2 and first is not None and last is not None and last.reads(first):
+        return [first, last], False
+    return _only_order(links), False
 
 
-def gated_mlp(links: Sequence[Link]) -> list[Link] | None:
-    """Return the layers of a gated MLP as gate, up and down, if this is one by names and shapes."""
-    by_leaf = {link.name.rpartition(".")[2]: link for link in links}
-    if len(links) != 3 or set(by_leaf) not in _GATED or any(len(link.shape) != 2 for link in links):
-        return None
-    if "w1" in by_leaf and not re.search("feed_?forward|expert|mlp", links[0].name):
-        return None  # w1, w2, w3 may be a chain elsewhere
-    down = next(by_leaf[leaf] for leaf in ("down_proj", "w2", "wo", "down") if leaf in by_leaf)
-    one, two = (by_leaf[leaf] for leaf in sorted(by_leaf) if by_leaf[leaf] is not down)
-    fits = one.shape == two.shape and down.reads(one)
-    return [one, two, down] if fits else None
-
-
-def _only_order(links: Sequence[Link]) -> list[int]:
+def _only_order(links: Sequence[Link]) -> list[Link]:
     """Search all orders in which layers chain and the numbers of each family of names go up."""
-    families: dict[str, list[int]] = {}
-    for at in sorted(range(len(links)), key=lambda at: _by_number(links[at].name)):
-        families.setdefault(re.sub(r"_?\d+", "#", links[at].name).removesuffix("#"), []).append(at)
+    families: dict[str, list[Link]] = {}
+    for link in sorted(links, key=lambda link: _by_number(link.name)):
+        families.setdefault(re.sub(r"_?\d+", "#", link.name).removesuffix("#"), []).append(link)
     rows = list(families.values())
-    found: list[list[int]] = []
+    found: list[list[Link]] = []
     steps = 0
-    stack: list[tuple[tuple[int, ...], list[int]]] = [((0,) * len(rows), [])]
-    while stack and len(found) < 2:
+    stack: list[tuple[tuple[int, ...], list[Link]]] = [((0,) * len(rows), [])]
+    while stack and len(found) < 2 and steps <= _MOST_STEPS:
         taken, path = stack.pop()
         steps += len(rows) + len(path) + 1
-        if steps > _MOST_STEPS:
-            break
         if len(path) == len(links):
             found.append(path)
             continue
         for number, row in enumerate(rows):
             if taken[number] < len(row):
-                at = row[taken[number]]
-                if not path or links[at].reads(links[path[-1]]):
-                    stack.append(((*taken[:number], taken[number] + 1, *taken[number + 1 :]), [*path, at]))
+                link = row[taken[number]]
+                if not path or link.reads(path[-1]):
+                    stack.append(((*taken[:number], taken[number] + 1, *taken[number + 1 :]), [*path, link]))
     if len(found) != 1 or steps > _MOST_STEPS:
         listed = ", ".join(f"{link.name!r} {link.shape}" for link in links[:6])
         how = "no order" if not found and steps <= _MOST_STEPS else "more than one order"

@@ -130,12 +130,12 @@ def keras_huge_input(folder: Path) -> Path:
 
 
 def keras_deep_config(folder: Path) -> Path:
-    members = {"config.json": b"[" * (1 << 28), "model.weights.h5": b"x"}
+    members = {"config.json": b"[" * (1 << 26), "model.weights.h5": b"x"}
     return zipped(folder / "a.keras", members, compressed=True)
 
 
 def keras_weights_unpacked(folder: Path) -> Path:
-    return keras_file(folder / "a.keras", [keras_input(2)], weights=bytes(1 << 29))
+    return keras_file(folder / "a.keras", [keras_input(2)], weights=bytes(1 << 28))
 
 
 def h5_claim(folder: Path) -> Path:
@@ -214,12 +214,12 @@ def npz_directory_claim(folder: Path) -> Path:
 
 
 def npz_of_ones(folder: Path) -> Path:
-    np.savez_compressed(folder / "a.npz", mask0=np.ones((30_000, 10_000), dtype=np.bool_))
+    np.savez_compressed(folder / "a.npz", mask0=np.ones((10_000, 10_000), dtype=np.bool_))
     return folder / "a.npz"
 
 
 def skops_unpacked(folder: Path) -> Path:
-    array = npy_header((1 << 13, 1 << 13)) + bytes(1 << 29)
+    array = npy_header((1 << 13, 1 << 12)) + bytes(1 << 28)
     return zipped(folder / "a.skops", {"schema.json": b"{}", "0.npy": array}, compressed=True)
 
 
@@ -300,7 +300,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "ONNX: claims 100 GB": onnx_claim,
     "ONNX: a constant filled to 58 GB": onnx_filled,
     "pt2: claims 58 GB": pt2_with(sizes=HUGE),
-    "pt2: JSON that unpacks to 0.5 GB": pt2_with(blanks=1 << 29),
+    "pt2: JSON that unpacks to 64 MB": pt2_with(blanks=1 << 26),
     "msgpack: claims 2^32 entries": msgpack_of(b"\xdf\xff\xff\xff\xff"),
     "msgpack: 10^6 levels deep": msgpack_of(b"\x81\xa1a" * 1_000_000),
     "msgpack: an array that claims 58 GB": msgpack_of(
@@ -308,8 +308,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
     ),
     "Keras: a value doubled 33 times": keras_value_doubled,
     "Keras: an input of 2^26 values": keras_huge_input,
-    "Keras: a configuration of 2^28 brackets": keras_deep_config,
-    "Keras: weights that unpack to 0.5 GB": keras_weights_unpacked,
+    "Keras: a configuration of 2^26 brackets": keras_deep_config,
+    "Keras: weights that unpack to 0.25 GB": keras_weights_unpacked,
     "HDF5: claims 58 GB": h5_claim,
     "HDF5: 31 names for one data set of 100 MB": h5_one_data_set_often,
     "HDF5: groups in a circle": h5_groups_in_a_circle,
@@ -322,8 +322,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "torch: a sparse tensor of 58 GB": pt_sparse,
     "npz: claims 115 GB": npz_claim,
     "npz: the directory claims 4 GB": npz_directory_claim,
-    "npz: 3·10^8 ones, compressed": npz_of_ones,
-    "skops: an array that unpacks to 0.5 GB": skops_unpacked,
+    "npz: 10^8 ones, compressed": npz_of_ones,
+    "skops: an array that unpacks to 0.25 GB": skops_unpacked,
     "hierarchy: settings are a list": hierarchy_with(settings=[]),
     "hierarchy: settings are null": hierarchy_with(settings=None),
     "hierarchy: 10^15 layers": hierarchy_with(n_layers=10**15),

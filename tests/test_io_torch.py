@@ -346,6 +346,51 @@ def test_weights_in_products_and_views_are_read() -> None:
     assert_computes(model, from_module(model))
 
 
+def test_factors_of_a_product_are_multiplied_in() -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.b = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addmm(self.b, x.permute(0, 1), self.w, beta=2, alpha=0.5)
+
+    model = Product()
+    assert_computes(model, from_module(model))
+
+
+def test_layers_do_not_read_transposed_values() -> None:
+    class Mixing(nn.Module):
+        """Its second layer mixes the samples, as in an MLP-mixer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x).T).T  # type: ignore[no-any-return]
+
+    with pytest.raises(ValueError, match=r"'b' \(Linear\) is not supported in this place: the samples must be rows"):
+        from_module(Mixing())
+
+
+def test_transposed_convolutions_may_be_functions() -> None:
+    class Transposed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 6, 2, groups=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.conv_transpose2d(self.a(x), self.b.weight, self.b.bias, groups=2)
+
+    model = masked(Transposed())
+    dag, live = from_module(model), from_module(nn.Sequential(model.a, model.b))
+    assert (dag.edges == live.edges).all()
+    assert dag.weights is not None
+    assert live.weights is not None
+    assert dag.weights.tolist() == live.weights.tolist()
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

@@ -16,8 +16,8 @@ from modgraph.checks import require
 from modgraph.cli.options import FUNCTIONS, Json, one_of, parse_ints
 from modgraph.cli.output import keeping, print_json, print_notes, progress_bar, round_progress
 from modgraph.functions import published, published_names
+from modgraph.io.export import save_network
 from modgraph.io.hierarchy import save_hierarchy
-from modgraph.io.npz_file import save_network
 from modgraph.names import counted
 
 _EXPERIMENTS = ("exemplars", "reuse", "overlap", "levels", "all", "selection", "random", "digits")

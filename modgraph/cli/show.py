@@ -25,10 +25,9 @@ from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
 from modgraph.files import replacing
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
-from modgraph.io.export import save_graph
+from modgraph.io.export import save_graph, save_network
 from modgraph.io.hierarchy import is_hierarchy
 from modgraph.io.load import list_blocks
-from modgraph.io.npz_file import save_network
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names
 from modgraph.report import report as write_report

@@ -11,6 +11,7 @@ from modgraph.io.chain import from_arrays
 from modgraph.io.estimator import from_estimator
 from modgraph.io.export import (
     save_graph,
+    save_network,
     to_igraph,
     to_networkx,
 )
@@ -18,7 +19,6 @@ from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.io.keras_file import from_keras
 from modgraph.io.load import list_blocks, load_network, read_any
-from modgraph.io.npz_file import save_network
 from modgraph.io.torch_module import from_module
 
 __all__ = [

@@ -20,22 +20,20 @@ import numpy as np
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file, write_whole
 from modgraph.io.hierarchy import is_hierarchy
-from modgraph.io.request import Request
+from modgraph.io.request import File, Reader, Request
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
-
-NAME = "an attribution graph"
 
 EMBEDDING = "embedding"
 LOGIT = "logit"
 FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
 
 
-def matches(start: bytes, path: Path) -> bool:
+def _matches(file: File) -> bool:
     """Whether a file is JSON that names nodes, by `node_id`, and links."""
-    if start.lstrip()[:1] != b"{" or path.suffix.lower() not in (".json", ""):
+    if file.start.lstrip()[:1] != b"{" or file.suffix not in (".json", ""):
         return False
-    content = path.read_bytes()
+    content = file.path.read_bytes()
     return all(name in content for name in (b'"nodes"', b'"links"', b'"node_id"'))
 
 
@@ -44,16 +42,15 @@ def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
     check_regular_file(path)
     with Path(path).open("rb") as file:
         start = file.read(64)
-    return not is_hierarchy(path) and matches(start, Path(path))
+    return not is_hierarchy(path) and _matches(File(path=Path(path), start=start, members=[]))
 
 
-def read(request: Request) -> LayeredDAG:
+def _read(request: Request) -> LayeredDAG:
     """Read an attribution graph with signed weights; unit names are node ids, positions are token positions.
 
     Layers follow the layers of the model, embeddings first and logits last. Links that lead to no later layer are left
     out, and a note says how many and how much weight they carry.
     """
-    request.refuse_masks_and_block()
     threshold = request.threshold
     document = _document(request.path)
     nodes = document["nodes"]
@@ -131,6 +128,9 @@ def read(request: Request) -> LayeredDAG:
         positions=None if None in positions else np.array(positions, dtype=np.int64)[order],
         notes=notes,
     )
+
+
+ATTRIBUTION = Reader(name="an attribution graph", matches=_matches, read=_read)
 
 
 def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,9 @@ from numpy.typing import ArrayLike
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
 from modgraph.io.ops import Operations
-from modgraph.io.order import gated_mlp, order_of
-from modgraph.io.request import Request
-from modgraph.io.state import Link, flattened, links_of, part_named, with_masks
-from modgraph.io.tensor import Tensors, check_threshold, from_array, pruned, vector
+from modgraph.io.request import Blocks, File, Reader, Request
+from modgraph.io.state import Link, arranged, flattened, links_of, part_named, with_masks
+from modgraph.io.tensor import Tensors, check_threshold, from_array, vector
 from modgraph.io.values import Value
 
 _NUMBERED = re.compile(r"(weight|mask|bias)(0|[1-9]\d{0,3})")
@@ -80,15 +79,11 @@ def from_arrays(
 
 def from_tensors(tensors: Tensors, request: Request, *, ordered: bool) -> LayeredDAG:
     """Build the graph of the tensors of a file; `ordered` says whether they come in the order of the model."""
-    if request.block is None and (is_numbered(tensors) or not any(re.search("[./]", name) for name in tensors)):
+    names = set(tensors) - set(_TEXTS)
+    are_numbered = bool(names) and all(map(_NUMBERED.fullmatch, names))
+    if request.block is None and (are_numbered or not any(re.search("[./]", name) for name in tensors)):
         return numbered(tensors, masks=request.masks, threshold=request.threshold)
     return named(tensors, block=request.block, masks=request.masks, threshold=request.threshold, ordered=ordered)
-
-
-def is_numbered(names: Iterable[str]) -> bool:
-    """Whether arrays are named weight0, mask0, bias0 and so on."""
-    rest = [name for name in names if name not in _TEXTS]
-    return bool(rest) and all(map(_NUMBERED.fullmatch, rest))
 
 
 def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float = 0.0) -> LayeredDAG:
@@ -105,7 +100,7 @@ def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float
             raise ValueError(f"there must be an array 'weight{at}' or 'mask{at}'")
         name = f"weight{at}" if weight is not None else f"mask{at}"
         links.append(Link(name=name, weight=weight, mask=mask, bias=bias))
-    dag = chained(with_masks(links, masks), threshold=threshold)
+    dag = _chained(with_masks(links, masks), threshold=threshold)
     texts = {name: [str(text) for text in tensors[name].array().reshape(-1)] for name in _TEXTS if name in tensors}
     return LayeredDAG.from_sorted_edges(
         dag.sources,
@@ -135,53 +130,75 @@ def named(
     `ordered` says whether they come in the order of the model; otherwise there must be only one order that chains.
     """
     links, notes = links_of(part_named(tensors, block))
-    links = with_masks(links, masks)
+    links, is_gated = with_masks(links, masks), False
     if isinstance(block, Sequence) and not isinstance(block, str):
         by_name = {link.name: link for link in links}
         missing = [name for name in block if name not in by_name]
         if missing:
             raise ValueError(f"`block` must name layers of the file (got {missing[0]!r})")
-        return replace(chained([by_name[name] for name in block], threshold=threshold), notes=tuple(notes))
-    gated = gated_mlp(links)
-    if gated is not None:
-        notes.append(
-            "Read as a gated MLP, down(act(gate(x)) · up(x)): the file doesn't say what is between its layers."
-        )
-        return replace(_gated(*gated, threshold=threshold), notes=tuple(notes))
-    links = [links[at] for at in order_of(links, ordered=ordered)]
-    if len(links) > 1:
+        links = [by_name[name] for name in block]
+    else:
+        links, is_gated = arranged(links, ordered=ordered)
         shown = " → ".join(link.name for link in links[:6]) + (" → …" if len(links) > 6 else "")
-        notes.append(
-            f"The file holds weights only, so they were read as one chain, {shown}: "
-            "connections that skip layers are missing if the model has any."
-        )
-    return replace(chained(links, threshold=threshold), notes=tuple(notes))
+        if is_gated:
+            notes.append(
+                "Read as a gated MLP, down(act(gate(x)) · up(x)): the file doesn't say what is between its layers."
+            )
+        elif len(links) > 1:
+            notes.append(
+                f"The file holds weights only, so they were read as one chain, {shown}: "
+                "connections that skip layers are missing if the model has any."
+            )
+    return replace(_chained(links, is_gated=is_gated, threshold=threshold), notes=tuple(notes))
 
 
-def blocks(tensors: Tensors, *, ordered: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensor_reader(
+    name: str,
+    *,
+    matches: Callable[[File], bool],
+    tensors: Callable[[Path], Tensors],
+    ordered: bool,
+) -> Reader:
+    """Return the reader of a format that holds tensors by name, in the order of the model or not."""
+    return Reader(
+        name=name,
+        matches=matches,
+        read=lambda request: from_tensors(tensors(request.path), request, ordered=ordered),
+        blocks=lambda request: blocks(tensors(request.path), ordered=ordered),
+        tensors=tensors,
+        takes_masks=True,
+        takes_block=True,
+    )
+
+
+def blocks(tensors: Tensors, *, ordered: bool) -> Blocks:
     """Yield the innermost parts, by name, whose layers chain, and the sizes of their layers."""
     steps = [re.split("[./]", name)[:-1] for name in tensors]
     names = dict.fromkeys(".".join(step[:depth]) for step in steps for depth in range(1, len(step)))
     found: dict[str, tuple[int, ...]] = {}
     for name in sorted(names, key=lambda name: -name.count(".")):
         try:
-            links = links_of(part_named(tensors, name))[0]
-            gated = gated_mlp(links)
-            order = gated or [links[at] for at in order_of(links, ordered=ordered)]
+            links, is_gated = arranged(links_of(part_named(tensors, name))[0], ordered=ordered)
         except ValueError:
             continue
-        if len(order) > 1 and not any(inner.startswith(f"{name}.") for inner in found):
-            found[name] = (order[0].shape[1], *(link.shape[0] for link in order[bool(gated) :]))
+        if len(links) > 1 and not any(inner.startswith(f"{name}.") for inner in found):
+            found[name] = (links[0].shape[1], *(link.shape[0] for link in links[is_gated:]))
     yield from ((name, found[name]) for name in names if name in found)
 
 
-def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
-    """Build the graph of links that follow each other; what is between them is not known."""
+def _chained(links: Sequence[Link], *, is_gated: bool = False, threshold: float = 0.0) -> LayeredDAG:
+    """Build the graph of links that follow each other, or of gate, up and down; what is between them is not known."""
     if not links:
         raise ValueError("there must be at least one weight layer")
     for link in links:
-        _check(link)
-    for before, link in itertools.pairwise(links):
+        if len(link.shape) < 2 or 0 in link.shape:
+            raise ValueError(f"layer {link.name!r} must have non-empty (out, in) weights (got shape {link.shape})")
+        if link.lacks_mask and link.mask is None:
+            raise ValueError(
+                f"layer {link.name!r} was saved with a parametrization, such as a mask, that the file doesn't hold: "
+                "give the masks as `masks`, or the live model to `from_module`"
+            )
+    for before, link in itertools.pairwise(links[is_gated:]):
         if not link.reads(before):
             raise ValueError(
                 f"layers must chain: {link.name!r} must read {before.shape[0]} values, what {before.name!r} gives "
@@ -189,29 +206,13 @@ def chained(links: Sequence[Link], *, threshold: float = 0.0) -> LayeredDAG:
             )
     ops = Operations(threshold=check_threshold(threshold))
     value = ops.input("inputs")
+    if is_gated:
+        gate, up, *links = links
+        both = [_weigh(ops, value, link) for link in (gate, up)]
+        value = ops.join(f"{gate.name} · {up.name}", both, multiply=True)
     for link in links:
         value = _weigh(ops, value, link)
     return replace(finish(ops, [value]), activations=None)
-
-
-def _gated(gate: Link, up: Link, down: Link, *, threshold: float) -> LayeredDAG:
-    for link in (gate, up, down):
-        _check(link)
-    ops = Operations(threshold=check_threshold(threshold))
-    value = ops.input("inputs")
-    both = [_weigh(ops, value, link) for link in (gate, up)]
-    product = ops.join(f"{gate.name} · {up.name}", both, multiply=True)
-    return replace(finish(ops, [_weigh(ops, product, down)]), activations=None)
-
-
-def _check(link: Link) -> None:
-    if len(link.shape) < 2 or 0 in link.shape:
-        raise ValueError(f"layer {link.name!r} must have non-empty (out, in) weights (got shape {link.shape})")
-    if link.lacks_mask and link.mask is None:
-        raise ValueError(
-            f"layer {link.name!r} was saved with a parametrization, such as a mask, that the file doesn't hold: "
-            "give the masks as `masks`, or the live model to `from_module`"
-        )
 
 
 def _weigh(ops: Operations, value: Value, link: Link) -> Value:
@@ -221,9 +222,6 @@ def _weigh(ops: Operations, value: Value, link: Link) -> Value:
     if link.bias is not None:
         mask = None if link.bias_mask is None else link.bias_mask.array()
         bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
-    kind = "convolution" if math.prod(link.shape[2:]) > 1 else None
-    weight = link.mask if link.weight is None else link.weight
-    assert weight is not None
-    edges = pruned(link.name, weight, mask=link.mask, threshold=0.0 if link.weight is None else ops.threshold)
-    value = replace(value, flat=value.maps and not maps)
-    return replace(ops.weigh(link.name, value, edges, bias=bias, kind=kind), maps=maps)
+    value = replace(value, maps=value.maps or maps, flat=value.maps and not maps)
+    apply = ops.convolution if maps else ops.linear
+    return apply(link.name, value, link.weight, bias, mask=link.mask)

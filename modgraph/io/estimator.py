@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from modgraph.arrays import FloatArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.budget import spend
 from modgraph.io.build import finish
-from modgraph.io.npz_file import checked_members, member_names, read_header
+from modgraph.io.limits import checked_members, read_header, spend
 from modgraph.io.ops import Operations
-from modgraph.io.request import NEEDS_TRUST, Request
+from modgraph.io.request import NEEDS_TRUST, Reader, Request
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import filled
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import Pipeline
 
-NAME = "a skops file"
 _ACTIVATIONS = {"logistic": "sigmoid"}
 # What a fitted MLP holds and skops does not list as safe. Making one runs nothing but its own __new__.
 _OPTIMISERS = {f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer")}
@@ -87,8 +84,7 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
     for at, (matrix, bias) in enumerate(zip(coefficients, biases, strict=True)):
         weights = np.asarray(matrix).T
         if limit > 0:
-            effect = weights * factor if at == 0 else weights
-            weights = np.where(np.abs(effect) <= limit, 0.0, weights)
+            weights = np.where(np.abs(weights * factor if at == 0 else weights) <= limit, 0.0, weights)
         value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
         value = ops.apply(value, _ACTIVATIONS.get(activation, activation))
@@ -117,14 +113,8 @@ def _scaling(scaler: Any, n_inputs: int) -> tuple[FloatArray, FloatArray]:
     return scale, shift
 
 
-def matches(start: bytes, path: Path) -> bool:
-    """Whether a zip archive holds what skops puts in one."""
-    return start.startswith(b"PK\x03\x04") and "schema.json" in member_names(path)
-
-
-def read(request: Request) -> LayeredDAG:
+def _skops(request: Request) -> LayeredDAG:
     """Read a skops file; types that skops does not know to be safe need trust."""
-    request.refuse_masks_and_block()
     io = require("skops.io", purpose="reading skops files", extra="skops")
     with zipfile.ZipFile(request.path) as archive:
         for member in checked_members(archive):
@@ -137,3 +127,6 @@ def read(request: Request) -> LayeredDAG:
     if odd and not request.trust_pickle:
         raise ValueError(f"it holds {', '.join(odd)[:200]}, and {NEEDS_TRUST}")
     return from_estimator(io.load(request.path, trusted=unknown), threshold=request.threshold)
+
+
+SKOPS = Reader(name="a skops file", matches=lambda file: "schema.json" in file.members, read=_skops)

@@ -7,6 +7,7 @@ Nodes are numbered as in the graph that was given.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import networkx
 
 Graph = ModuleHierarchy | LayeredDAG
+
+_MOST_DENSE = 1 << 30  # entries of a dense matrix in `save_network`
 
 
 def _units(graph: Graph) -> dict[str, list[Any]]:
@@ -152,6 +155,48 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"`path` must end in one of {', '.join(_WRITERS)} (got {os.fspath(path)!r})")
     with replacing(target) as part:
         writer(graph, part)
+
+
+def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
+    """Write a network as ``.npz``: ``mask0``, ``weight0``, ``bias0``, … in (out, in) order, names and notes.
+
+    Parameters
+    ----------
+    dag : LayeredDAG
+        No edge may skip a layer, and no layer be empty.
+    path : path-like
+        Ends in ``.npz``.
+
+    Raises
+    ------
+    ValueError
+        If it can't be written so.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise ValueError(f"`path` must end in .npz (got {os.fspath(path)!r})")
+    if dag.skips_layers or 0 in dag.layer_sizes:
+        raise ValueError("`dag` must have units in every layer and no edge that skips one, to be saved as .npz")
+    sizes, starts = dag.layer_sizes, dag.layer_starts
+    if max(a * b for a, b in itertools.pairwise(sizes)) > _MOST_DENSE:
+        raise ValueError(f"`dag` must have smaller layers, to be saved dense (got {sizes})")
+    arrays: dict[str, Any] = {}
+    for at in range(dag.n_layers - 1):
+        edges = np.flatnonzero(dag.layer[dag.sources] == at)
+        places = dag.targets[edges] - starts[at + 1], dag.sources[edges] - starts[at]
+        arrays[f"mask{at}"] = np.zeros((sizes[at + 1], sizes[at]), dtype=np.bool_)
+        arrays[f"mask{at}"][places] = True
+        if dag.weights is not None:
+            arrays[f"weight{at}"] = np.zeros((sizes[at + 1], sizes[at]))
+            arrays[f"weight{at}"][places] = dag.weights[edges]
+        if dag.biases is not None:
+            arrays[f"bias{at}"] = dag.biases[starts[at + 1] : starts[at + 2]]
+    for name in ("activations", "unit_names", "layer_names", "notes"):
+        texts = getattr(dag, name)
+        if texts is not None and len(texts) > 0:
+            arrays[name] = np.array(texts, dtype=np.str_)
+    with replacing(target) as part:
+        np.savez_compressed(part, **arrays)
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

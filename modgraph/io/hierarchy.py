@@ -13,32 +13,27 @@ import numpy as np
 from modgraph.arrays import read_only
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file, write_whole
-from modgraph.io.request import Request
+from modgraph.io.request import Reader, Request
 from modgraph.modules import Module, ModuleHierarchy
 
-NAME = "a hierarchy"
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
 _MOST_LAYERS = 1_000_000
 _FIELDS = ("biases", "activations", "unit_names", "positions", "layer_names")  # that a graph may have
 
 
-def matches(start: bytes, path: Path) -> bool:
-    """Whether a file begins as those of `save_hierarchy` do."""
-    del path
-    return FORMAT.encode() in start[:64]
+def _read(request: Request) -> LayeredDAG:
+    """Build the graph of a saved hierarchy."""
+    return request.without_small(load_hierarchy(request.path).dag)
+
+
+HIERARCHY = Reader(name="a hierarchy", matches=lambda file: FORMAT.encode() in file.start[:64], read=_read)
 
 
 def is_hierarchy(path: str | os.PathLike[str]) -> bool:
     """Whether a file is one that `save_hierarchy` wrote."""
     check_regular_file(path)
     with Path(path).open("rb") as file:
-        return matches(file.read(64), Path(path))
-
-
-def read(request: Request) -> LayeredDAG:
-    """Build the graph of a saved hierarchy."""
-    request.refuse_masks_and_block()
-    return request.without_small(load_hierarchy(request.path).dag)
+        return FORMAT.encode() in file.read(64)
 
 
 def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None:

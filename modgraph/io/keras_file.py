@@ -15,55 +15,47 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.budget import bytes_left, spend
 from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
-from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
-from modgraph.io.request import Request
-from modgraph.io.table import Table
+from modgraph.io.limits import bytes_left, checked_members, read_json, spend
+from modgraph.io.request import File, Reader, Request
+from modgraph.io.table import OPERATIONS, Table, key_of
 from modgraph.io.tensor import check_threshold
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
 if TYPE_CHECKING:
     import keras
 
-NAME = "a Keras file"
 SUPPORTED = (
     "Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
     "Multiply and Concatenate, in Sequential and functional models"
 )
 _ACTIVATIONS = {"swish": "silu", "linear": "identity", "leakyrelu": "leaky_relu", "elu": "elu:1"}
-_JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 _ANY_BYTES = 1 << 62
 
 Weights = Callable[[str, str], list[NDArray[Any]]]  # of a layer, by its name and by its kind and number
 
 
-def matches(start: bytes, path: Path) -> bool:
+def _matches(file: File) -> bool:
     """Whether this is an HDF5 file or a zip archive as Keras writes it."""
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return True
-    return start.startswith(b"PK\x03\x04") and bool({"config.json", "model.weights.h5"} & {*member_names(path)})
+    return file.start.startswith(b"\x89HDF\r\n\x1a\n") or bool({"config.json", "model.weights.h5"} & {*file.members})
 
 
-def read(request: Request) -> LayeredDAG:
+def _read(request: Request) -> LayeredDAG:
     """Build the graph of a ``.keras`` file (a zip) or a ``.h5`` file."""
-    request.refuse_masks_and_block()
-    path = request.path
-    if not zipfile.is_zipfile(path):
-        contents = _contents(path)
+    if not zipfile.is_zipfile(request.path):
+        contents = _contents(request.path)
         config = contents.groups[""].get("model_config")
         if config is None:
             raise ValueError("the file must hold a model, not its weights alone: use `model.save`")
         return _Reader(json.loads(config), lambda name, _: _named(contents, name), threshold=request.threshold).read()
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(request.path) as archive:
         members = {member.filename: member for member in checked_members(archive)}
         if "config.json" not in members or "model.weights.h5" not in members:
             raise ValueError("the archive must hold config.json and model.weights.h5")
-        spend(_JSON_BYTES * members["config.json"].file_size, "'config.json'")
+        document = read_json(archive, members["config.json"])
         spend(members["model.weights.h5"].file_size, "'model.weights.h5'")
-        document, data = json.loads(archive.read("config.json")), archive.read("model.weights.h5")
+        data = archive.read("model.weights.h5")
     contents = _contents(data)
     root = "layers" if "layers" in contents.groups else "_layer_checkpoint_dependencies"
     # Newer files tell the name of a layer beside its weights.
@@ -73,6 +65,9 @@ def read(request: Request) -> LayeredDAG:
         lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
         threshold=request.threshold,
     ).read()
+
+
+KERAS = Reader(name="a Keras file", matches=_matches, read=_read)
 
 
 def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:
@@ -147,9 +142,8 @@ class _Reader:
     def read(self) -> LayeredDAG:
         kind, config = self.document["class_name"], self.document["config"]
         if kind == "Sequential":
-            layers = config["layers"] if isinstance(config, dict) else config
             value = None
-            for layer in layers:
+            for layer in config["layers"] if isinstance(config, dict) else config:
                 value = self.layer(layer, [] if value is None else [value])
             if value is None:
                 raise ValueError("the model must have layers")
@@ -165,7 +159,7 @@ class _Reader:
             for layer in ready:
                 known[layer["config"]["name"]] = self.layer(layer, [known[name] for name in _sources(layer)])
             waiting = [layer for layer in waiting if layer not in ready]
-        return finish(self.ops, [known[name] for name in _ends(config["output_layers"])])
+        return finish(self.ops, [known[name] for name in _named_in(config["output_layers"])])
 
     def layer(self, layer: Any, inputs: list[Value]) -> Any:
         """Apply one layer, whose weights are those of its name, or of its kind and number."""
@@ -224,34 +218,21 @@ class _Reader:
 
 
 def _sources(layer: Any) -> list[str]:
-    """List the layers that a layer reads, in Keras 3's or Keras 2's way of saying so."""
+    """List the layers that a layer reads."""
     nodes = layer.get("inbound_nodes", [])
     if len(nodes) > 1:
         raise ValueError(f"layer {layer['config']['name']!r} is used {len(nodes)} times, which is not supported")
-    found: list[str] = []
-
-    def walk(part: Any) -> None:
-        if isinstance(part, dict):
-            if "keras_history" in part:
-                found.append(part["keras_history"][0])
-            else:
-                for one in part.values():
-                    walk(one)
-        elif isinstance(part, list):
-            if part and isinstance(part[0], str):
-                found.append(part[0])
-            else:
-                for one in part:
-                    walk(one)
-
-    walk(nodes)
-    return found
+    return _named_in(nodes)
 
 
-def _ends(outputs: Any) -> list[str]:
-    if isinstance(outputs, list) and outputs and isinstance(outputs[0], str):
-        return [outputs[0]]
-    return [str(one[0]) for one in outputs]
+def _named_in(part: Any) -> list[str]:
+    """List the layers that a part of a configuration refers to, in Keras 3's or Keras 2's way."""
+    if isinstance(part, dict) and "keras_history" in part:
+        part = part["keras_history"]
+    if isinstance(part, list) and part and isinstance(part[0], str):
+        return [part[0]]
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return [name for one in inner for name in _named_in(one)]
 
 
 def _activation(name: str, activation: Any) -> str:

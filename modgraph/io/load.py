@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from modgraph.dag import LayeredDAG
 from modgraph.files import check_regular_file
-from modgraph.io.budget import budget
+from modgraph.io.array_files import MSGPACK, NNET, NPZ, SAFETENSORS
+from modgraph.io.attribution import ATTRIBUTION
 from modgraph.io.chain import from_arrays
-from modgraph.io.estimator import from_estimator
-from modgraph.io.graphs import from_igraph, from_networkx
-from modgraph.io.keras_file import from_keras
-from modgraph.io.request import Masks, Request
+from modgraph.io.estimator import SKOPS, from_estimator
+from modgraph.io.graphs import GRAPH, from_igraph, from_networkx
+from modgraph.io.hierarchy import HIERARCHY
+from modgraph.io.keras_file import KERAS, from_keras
+from modgraph.io.limits import budget, member_names
+from modgraph.io.onnx_graph import ONNX
+from modgraph.io.pickles import PICKLE, TORCH
+from modgraph.io.request import File, Masks, Reader, Request
 from modgraph.io.tensor import Tensors, check_threshold, from_array
 from modgraph.io.torch_module import from_module
+from modgraph.io.torch_program import PROGRAM
 
-# The modules that read files, in the order in which they are asked whether they know one. A new format is one more
-# module like these and one more name here.
+# In the order in which they are asked whether they know a file.
 READERS = (
-    "npz_file",
-    "torch_program",
-    "torch_file",
-    "estimator",
-    "keras_file",
-    "pickle_file",
-    "safetensors_file",
-    "msgpack_file",
-    "hierarchy",
-    "attribution",
-    "onnx_graph",
-    "graph_file",
-    "nnet_file",
+    NPZ,
+    PROGRAM,
+    TORCH,
+    SKOPS,
+    KERAS,
+    PICKLE,
+    SAFETENSORS,
+    MSGPACK,
+    HIERARCHY,
+    ATTRIBUTION,
+    ONNX,
+    GRAPH,
+    NNET,
 )
 _FORMATS = (
     ".npz, .safetensors, .pt and .pth (state dicts), .pt2, .onnx, .keras and .h5, .skops, .msgpack, .nnet, hierarchies "
@@ -44,18 +48,6 @@ _FORMATS = (
     ".joblib and whole torch models"
 )
 _START_BYTES = 4096  # of a file, which readers may look at to know it
-
-
-class Reader(Protocol):
-    """What a module that reads files has."""
-
-    NAME: str  # with its article, as errors say it
-
-    def matches(self, start: bytes, path: Path) -> bool:
-        """Whether this is such a file, from its first bytes, and where they don't tell from its suffix."""
-
-    def read(self, request: Request) -> LayeredDAG:
-        """Build the graph; raise ValueError if that can't be done."""
 
 
 def load_network(
@@ -114,6 +106,7 @@ def load_network(
     reader = reader_of(file)
     with reading(file, reader):
         request = Request(path=file, threshold=limit, masks=_masks(masks), block=block, trust_pickle=bool(trust_pickle))
+        request.check(takes_masks=reader.takes_masks, takes_block=reader.takes_block)
         return reader.read(request)
 
 
@@ -174,7 +167,7 @@ def list_blocks(path: str | os.PathLike[str], *, trust_pickle: bool = False) -> 
     reader = reader_of(file)
     found: dict[str, tuple[int, ...]] = {}
     with reading(file, reader):
-        for name, sizes in getattr(reader, "blocks", lambda _: ())(Request(path=file, trust_pickle=trust_pickle)):
+        for name, sizes in reader.blocks(Request(path=file, trust_pickle=trust_pickle)):
             if not any(name.startswith(f"{outer}.") for outer in found):
                 found[name] = sizes
     return found
@@ -205,9 +198,9 @@ def reader_of(path: Path) -> Reader:
     check_regular_file(path)
     with path.open("rb") as file:
         start = file.read(_START_BYTES)
-    for name in READERS:
-        reader = cast("Reader", importlib.import_module(f"modgraph.io.{name}"))
-        if reader.matches(start, path):
+    members = member_names(path) if start.startswith(b"PK\x03\x04") else []
+    for reader in READERS:
+        if reader.matches(File(path=path, start=start, members=members)):
             return reader
     what = "is of another kind" if start else "is empty"
     raise ValueError(f"`path` must be a network in one of the formats {_FORMATS} ({str(path)!r} {what})")
@@ -216,7 +209,7 @@ def reader_of(path: Path) -> Reader:
 def _broken(path: Path, reader: Reader, error: Exception) -> ValueError:
     known = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
     reason = " ".join(str(error).split())[:500] if known else type(error).__name__
-    return ValueError(f"`path` can't be read as {reader.NAME} (got {str(path)!r}): {reason or type(error).__name__}")
+    return ValueError(f"`path` can't be read as {reader.name} (got {str(path)!r}): {reason or type(error).__name__}")
 
 
 def _masks(masks: Masks | None) -> Tensors | None:
@@ -229,7 +222,6 @@ def _masks(masks: Masks | None) -> Tensors | None:
         return {f"mask{at}": from_array(f"mask{at}", mask) for at, mask in enumerate(masks)}
     path = Path(masks)
     reader = reader_of(path)
-    if not hasattr(reader, "read_tensors"):
-        raise ValueError(f"`masks` must be a .npz, .safetensors or .pt file (got {os.fspath(masks)!r}, {reader.NAME})")
-    tensors: Tensors = reader.read_tensors(path)
-    return tensors
+    if reader.tensors is None:
+        raise ValueError(f"`masks` must be a .npz, .safetensors or .pt file (got {os.fspath(masks)!r}, {reader.name})")
+    return reader.tensors(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,12 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.budget import grant, spend
 from modgraph.io.build import finish
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
-from modgraph.io.request import Request
-from modgraph.io.table import ARITHMETIC, UNKNOWN, Table
-from modgraph.io.values import Value
+from modgraph.io.limits import grant, spend
+from modgraph.io.request import Blocks, Reader, Request, readable
+from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, key_of
+from modgraph.io.values import NotSupported, Value
 
-NAME = "an ONNX file"
 SUPPORTED = (
     "Gemm, MatMul, Conv, BatchNormalization, activations, pooling, Flatten, Reshape, Transpose, Dropout, "
     "Add, Sub, Mul, Div, Sum, Concat, Split and Slice"
@@ -54,31 +53,29 @@ _SHAPING = (
 )
 
 
-def matches(start: bytes, path: Path) -> bool:
-    """Whether the file is called like one: ONNX has no mark of its own."""
-    return path.suffix.lower() == ".onnx" and bool(start)
-
-
-def read(request: Request) -> LayeredDAG:
-    """Build the graph of an ONNX file, or of a block of it."""
-    request.refuse_masks()
-    return _reader(request).read(request.block)
-
-
-def blocks(request: Request) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield blocks that can be read, with the sizes of their layers: parts by name, and runs of supported nodes."""
-    found = list(request.readable(_reader(request).prefixes(), lambda name: _reader(request).read(name)))
-    runs = [] if found else _reader(request).runs()
-    yield from found or request.readable(runs, lambda name: _reader(request).read(name.split(",")))
-
-
-def _reader(request: Request) -> _Reader:
+def _open(request: Request) -> _Graph:
     onnx = require("onnx", purpose="reading ONNX files", extra="onnx")
     model = onnx.load_model_from_string(request.path.read_bytes())
-    return _Reader(model=model, folder=request.path.parent, threshold=request.threshold)
+    return _Graph(model=model, folder=request.path.parent, threshold=request.threshold)
 
 
-class _Reader:
+def _blocks(request: Request) -> Blocks:
+    """Yield blocks that can be read, with the sizes of their layers: parts by name, or runs of supported nodes."""
+    found = list(readable(_open(request).prefixes(), lambda name: _open(request).read(name)))
+    runs = [] if found else _open(request).runs()
+    yield from found or readable(runs, lambda name: _open(request).read(name.split(",")))
+
+
+ONNX = Reader(
+    name="an ONNX file",
+    matches=lambda file: file.suffix == ".onnx" and bool(file.start),  # ONNX has no mark of its own
+    read=lambda request: _open(request).read(request.block),
+    blocks=_blocks,
+    takes_block=True,
+)
+
+
+class _Graph:
     """Walks a graph."""
 
     def __init__(self, *, model: Any, folder: Path, threshold: float) -> None:
@@ -97,23 +94,21 @@ class _Reader:
             if entry.name not in self.stored:
                 dims = entry.type.tensor_type.shape.dim
                 size = dims[1].dim_value if len(dims) == 2 else 0
-                made = inside is None
-                self.known[entry.name] = self.ops.input(entry.name, size=size or None) if made else _OUTSIDE
+                whole = inside is None
+                self.known[entry.name] = self.ops.input(entry.name, size=size or None) if whole else _OUTSIDE
         ends = {entry.name: None for entry in self.graph.output}
         given: set[str] = set()
         for number, node in enumerate(self.graph.node):
             if inside is not None and number not in inside:
                 ends |= dict.fromkeys(name for name in node.input if name in given)
-                if any(
-                    self.known.get(name) is _OUTSIDE or isinstance(self.known.get(name), Value) for name in node.input
-                ):
+                computed = [self.known.get(name) for name in node.input]
+                if any(one is _OUTSIDE or isinstance(one, Value) for one in computed):
                     is_shape = node.op_type in ("Shape", "Size")
                     self.known |= dict.fromkeys(node.output, UNKNOWN if is_shape else _OUTSIDE)
-                    continue
-                try:
-                    self.walk(number, node)
-                except ValueError:
-                    self.known |= dict.fromkeys(node.output, _OUTSIDE)
+                else:
+                    with suppress(ValueError):  # a constant that nothing in the block may read
+                        self.walk(number, node)
+                    self.known = dict.fromkeys(node.output, _OUTSIDE) | self.known
                 continue
             self.walk(number, node)
             given.update(node.output)
@@ -266,17 +261,10 @@ class _Reader:
         else:
             raise NotSupported
         spend(16 * size, f"the constant {name!r}")
-        given = [one for one in node.input if one]
-        values = {one: value for one, value in zip(node.input, inputs, strict=True) if one}
-        typed = [
-            helper.make_tensor_value_info(one, helper.np_dtype_to_tensor_dtype(values[one].dtype), None)
-            for one in given
-        ]
-        results = [helper.make_tensor_value_info(one, 1, None) for one in node.output]
-        graph = helper.make_graph([node], "constant", typed, results)
+        given = {one: value for one, value in zip(node.input, inputs, strict=True) if one}
+        function = helper.make_function("", "constant", list(given), node.output, [node], self.model.opset_import)
         with np.errstate(all="ignore"):
-            model = helper.make_model(graph, opset_imports=self.model.opset_import)
-            return tuple(np.asarray(one) for one in ReferenceEvaluator(model).run(None, values))
+            return tuple(np.asarray(one) for one in ReferenceEvaluator(function).run(None, given, attributes={}))
 
     def literal(self, attributes: dict[str, Any]) -> NDArray[Any]:
         """Return what a Constant node holds."""

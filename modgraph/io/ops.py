@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from modgraph.arrays import FloatArray, IntArray
-from modgraph.io.budget import EDGE_BYTES, UNIT_BYTES, spend
-from modgraph.io.op_names import NotSupported, activation_name
-from modgraph.io.tensor import from_array, pruned, vector
-from modgraph.io.values import Block, Function, Sums, Value, View, dense_size, filled, function_of, marks_of
+from modgraph.io.limits import EDGE_BYTES, UNIT_BYTES, spend
+from modgraph.io.tensor import Weights, from_array, pruned, vector
+from modgraph.io.values import (
+    Block,
+    Function,
+    NotSupported,
+    Sums,
+    Value,
+    View,
+    dense_size,
+    filled,
+    function_of,
+    marks_of,
+)
 
 MOST_UNITS = 1 << 26  # in a network
 MOST_PARTS = 10_000  # in a concatenation
@@ -84,15 +94,8 @@ class Operations:
 
     def relayed(self, view: View) -> Sums:
         """Make units of a view, and sums of one unit each."""
-        units = self.read(view)
-        assert view.block.number is not None
-        return Sums(
-            weights=_matrix(np.arange(view.size), units, filled(view.scale, 1.0, view.size), n_rows=view.size),
-            biases=filled(view.shift, 0.0, view.size),
-            dense_edges=view.size,
-            blocks=frozenset([view.block.number]),
-            marks=marks_of(view.after),
-        )
+        each = csr_array((np.ones(view.size), np.arange(view.size), np.arange(view.size + 1)))
+        return replace(self._sums(Value(views=(view,)), each, np.zeros(view.size)), dense_edges=view.size)
 
     # --- Weights ------------------------------------------------------------------------------------------------------
 
@@ -100,62 +103,63 @@ class Operations:
         self,
         name: str,
         value: Value,
-        weight: NDArray[Any],
-        bias: NDArray[Any] | None,
+        weight: Weights | None,
+        bias: FloatArray | None = None,
         *,
-        mask: NDArray[Any] | None = None,
+        mask: Weights | None = None,
         factor: float = 1.0,
     ) -> Value:
-        """Apply weights, (out, in), times `factor`."""
+        """Apply weights, (out, in), times `factor`; a mask may be all there is."""
         if value.maps and not value.flat:
             raise NotSupported("it reads the positions of feature maps: flatten them first")
-        matrix = self.edges(name, weight, mask)
-        matrix.data *= factor
-        return self.weigh(name, value, matrix, bias=_bias(name, bias, matrix.shape[0]))
+        edges = self._edges(name, weight, mask)
+        edges.data *= factor
+        return self._weigh(name, value, edges, bias=bias)
 
-    def edges(self, name: str, weight: NDArray[Any], mask: NDArray[Any] | None) -> csr_array:
+    def _edges(self, name: str, weight: Weights | None, mask: Weights | None) -> csr_array:
         """Return the edges of weights or kernels."""
-        given = None if mask is None else from_array(name, mask)
-        return pruned(name, from_array(name, weight), mask=given, threshold=self.threshold)
+        given, kept = (None if one is None else from_array(name, one) for one in (weight, mask))
+        either = kept if given is None else given
+        assert either is not None
+        return pruned(name, either, mask=kept, threshold=0.0 if given is None else self.threshold)
 
-    def weigh(
-        self,
-        name: str,
-        value: Value,
-        weights: csr_array,
-        *,
-        bias: FloatArray | None,
-        kind: str | None = None,
-        groups: int = 1,
+    def _weigh(
+        self, name: str, value: Value, edges: csr_array, *, bias: FloatArray | None, kind: str = "", groups: int = 1
     ) -> Value:
         """Apply edges, (out, in), in `groups`; `kind` marks a layer that is more than a weighted sum."""
-        n_out, n_in = weights.shape
+        n_out, n_in = edges.shape
         self.sized(value, n_in)
         size = value.size
         repeats = n_in // size if value.flat and n_in % size == 0 else 1
         if n_in != size * repeats:
             raise ValueError(f"layer {name!r} must read {size} values, what the layer before it gives (got {n_in})")
+        biases = np.zeros(n_out) if bias is None else vector(f"the bias of {name!r}", bias, length=n_out)
+        marks = {kind} - {""}
+        if repeats > 1:
+            columns = edges.indices.astype(np.int64) // repeats
+            edges = csr_array((edges.data**2, (_rows(edges), columns)), shape=(n_out, size))
+            edges.data = np.sqrt(edges.data)
+            marks |= {"flattened maps"}
+        sums = self._sums(value, edges, biases)
+        sums = replace(sums, dense_edges=n_out * size // groups, marks=sums.marks | marks)
+        return Value(views=(_new(name, sums),), maps=value.maps and not value.flat, turned=value.turned)
+
+    def _sums(self, value: Value, edges: csr_array, biases: FloatArray) -> Sums:
+        """Make units of what a value shows, and sums of them; nothing flows where a scale is 0."""
         units = np.concatenate([self.read(view) for view in value.views])
         scale = np.concatenate([filled(view.scale, 1.0, view.size) for view in value.views])
         shift = np.concatenate([filled(view.shift, 0.0, view.size) for view in value.views])
-        marks = marks_of(next((view.after for view in value.views if view.after), ()))
-        rows, columns, values = _rows(weights), weights.indices.astype(np.int64) // repeats, weights.data
-        if repeats > 1:
-            norms = csr_array((values**2, (rows, columns)), shape=(n_out, size))
-            rows, columns, values = _rows(norms), norms.indices, np.sqrt(norms.data)
-            marks |= {"flattened maps"}
-        biases = np.zeros(n_out) if bias is None else bias
-        biases = biases + np.bincount(rows, values * shift[columns], minlength=n_out)
+        rows, columns, values = _rows(edges), edges.indices, edges.data
         flows = scale[columns] != 0
-        rows, columns, values = rows[flows], columns[flows], (values * scale[columns])[flows]
-        sums = Sums(
-            weights=_matrix(rows, units[columns], values, n_rows=n_out),
-            biases=biases,
-            dense_edges=n_out * size // groups,
+        return Sums(
+            weights=_matrix(
+                rows[flows], units[columns[flows]], (values * scale[columns])[flows], n_rows=edges.shape[0]
+            ),
+            biases=biases + np.bincount(rows, values * shift[columns], minlength=biases.size),
+            dense_edges=0,
             blocks=frozenset(view.block.number for view in value.views if view.block.number is not None),
-            marks=marks | ({kind} if kind else set()),
+            marks=marks_of(next((view.after for view in value.views if view.after), ())),
         )
-        return Value(views=(_new(name, sums),), maps=value.maps and not value.flat, turned=value.turned)
 
     def product(
         self, name: str, one: Any, two: Any, *, bias: Any = None, mask: Any = None, factor: float = 1.0
@@ -180,52 +184,31 @@ class Operations:
         self,
         name: str,
         value: Value,
-        weight: NDArray[Any],
-        bias: NDArray[Any] | None,
+        weight: Weights | None,
+        bias: FloatArray | None = None,
         *,
-        groups: int,
-        mask: NDArray[Any] | None = None,
+        groups: int = 1,
+        mask: Weights | None = None,
         transposed: bool = False,
     ) -> Value:
         """Apply kernels, (out, in / groups, …): an edge where any weight of a kernel is."""
-        if transposed:  # (in, out / groups, …)
-            weight, mask = _turned_kernel(weight, groups), None if mask is None else _turned_kernel(mask, groups)
         is_input = len(value.views) == 1 and any(value.views[0].block is block for block in self.inputs)
         if value.flat or value.turned or not (value.maps or is_input):
             raise NotSupported("a convolution must read the input or feature maps")
-        if weight.ndim < 3 or groups < 1 or len(weight) % groups:
-            raise NotSupported(f"its weights of shape {weight.shape} are no kernels in {groups} groups")
-        n_out, n_in, size = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
-        matrix = self.edges(name, weight, mask)
-        columns = matrix.indices + _rows(matrix) // (n_out // groups) * n_in
-        matrix = csr_array((matrix.data, columns, matrix.indptr), shape=(n_out, n_in * groups))
-        kind = "convolution" if size > 1 else None
-        shift = _bias(name, bias, n_out)
-        return replace(self.weigh(name, value, matrix, bias=shift, kind=kind, groups=groups), maps=True)
-
-    def normalise_batch(
-        self,
-        name: str,
-        value: Value,
-        *,
-        mean: NDArray[Any],
-        variance: NDArray[Any],
-        epsilon: float,
-        gain: NDArray[Any] | None = None,
-        shift: NDArray[Any] | None = None,
-    ) -> Value:
-        """Apply BatchNorm as it evaluates."""
-        given = (mean, variance, 1.0 if gain is None else gain, 0.0 if shift is None else shift)
-        mean, variance, gain, shift = (np.asarray(one, dtype=np.float64).reshape(-1) for one in given)
-        with np.errstate(all="ignore"):
-            scale = gain / np.sqrt(variance + epsilon)
-        return self.scaled(name, value, scale, shift - mean * scale)
+        kernel = mask if weight is None else weight
+        shape = () if kernel is None else kernel.shape
+        if len(shape) < 3 or groups < 1 or shape[0] % groups:
+            raise NotSupported(f"its weights of shape {shape} are no kernels in {groups} groups")
+        if transposed:  # (in, out / groups, …)
+            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
+        edges = self._edges(name, weight, mask)
+        (n_out, n_in), is_kernel = edges.shape, math.prod(shape[2:]) > 1
+        columns = edges.indices + _rows(edges) // (n_out // groups) * n_in
+        edges = csr_array((edges.data, columns, edges.indptr), shape=(n_out, n_in * groups))
+        kind = "convolution" if is_kernel else ""
+        return replace(self._weigh(name, value, edges, bias=bias, kind=kind, groups=groups), maps=True)
 
     # --- Entry by entry -----------------------------------------------------------------------------------------------
-
-    def activate(self, value: Value, name: str, **settings: Any) -> Value:
-        """Apply an activation; settings are those that change which function it is."""
-        return self.apply(value, activation_name(name, **settings))
 
     def apply(self, value: Value, activation: str) -> Value:
         """Apply something to every entry by itself."""
@@ -290,13 +273,6 @@ class Operations:
     def _function(self, function: Function) -> View:
         """Apply a function to the view that it is of."""
         return self._applied(function.of, function.name or UNKNOWN_FUNCTION, function)
-
-    def power(self, value: Value, exponent: Any) -> Value:
-        """Raise to a constant power."""
-        if isinstance(exponent, Value) or np.size(exponent) != 1:
-            raise NotSupported("the exponent is not one number")
-        number = float(np.reshape(exponent, -1)[0])
-        return self.apply(value, "square" if number == 2 else f"pow:{number:g}")
 
     def gate(self, name: str, value: Value) -> Value:
         """Multiply one half with the sigmoid of the other, as GLU does."""
@@ -488,17 +464,12 @@ class Operations:
         return replace(self.pool(value), maps=keeps_axes)
 
 
-def _bias(name: str, bias: NDArray[Any] | None, size: int) -> FloatArray | None:
-    return None if bias is None else vector(f"the bias of {name!r}", bias, length=size)
-
-
-def _turned_kernel(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+def _turned_kernel(weight: Any, groups: int) -> NDArray[Any]:
     """Turn the kernel of a transposed convolution, (in, out / groups, …), to (out, in / groups, …)."""
-    if weight.ndim < 3 or groups < 1 or len(weight) % groups:
-        raise NotSupported(f"its weights of shape {weight.shape} are no kernels in {groups} groups")
     n_in, n_out, *positions = weight.shape
     parts = weight.reshape(groups, n_in // groups, n_out, *positions).swapaxes(1, 2)
-    return parts.reshape(groups * n_out, n_in // groups, *positions)
+    turned: NDArray[Any] = parts.reshape(groups * n_out, n_in // groups, *positions)
+    return turned
 
 
 def _new(name: str, sums: Sums, activations: tuple[str, ...] = ()) -> View:

@@ -1,4 +1,4 @@
-"""What a reader of files is asked for."""
+"""What a reader of files is, and what it is asked for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,37 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.tensor import Tensors
 
 Masks = str | os.PathLike[str] | Sequence[ArrayLike] | Mapping[str, ArrayLike]
+Blocks = Iterator[tuple[str, tuple[int, ...]]]
+"""Parts of a model by name, and the sizes of their layers."""
 
 NEEDS_TRUST = "reading it would run code that it holds: only if you trust it, `trust_pickle=True` (`--trust-pickle`)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """What shows of which format a file is."""
+
+    path: Path
+    start: bytes
+    members: list[str]  # what is in it, if it is a zip archive
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, in small letters."""
+        return self.path.suffix.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A format."""
+
+    name: str  # with its article, as errors say it
+    matches: Callable[[File], bool]
+    read: Callable[[Request], LayeredDAG]
+    blocks: Callable[[Request], Blocks] = lambda _: iter(())
+    tensors: Callable[[Path], Tensors] | None = None  # for files that may hold masks
+    takes_masks: bool = False
+    takes_block: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +65,20 @@ class Request:
             raise ValueError("`threshold` needs weights, and the file has none")
         return dag.keep_edges(np.abs(dag.weights) > self.threshold)
 
-    def readable(
-        self, names: Iterable[str], read: Callable[[str], LayeredDAG]
-    ) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield the parts of a model that can be read and have a hidden layer, with the sizes of their layers."""
-        for name in names:
-            try:
-                dag = read(name)
-            except ValueError:
-                continue
-            if dag.n_layers > 2:
-                yield name, dag.layer_sizes
-
-    def refuse_masks(self) -> None:
-        """Say that this kind of file needs no masks."""
-        if self.masks is not None:
+    def check(self, *, takes_masks: bool, takes_block: bool) -> None:
+        """Refuse masks and a block where the file has no place for them."""
+        if self.masks is not None and not takes_masks:
             raise ValueError("`masks` are for files of weights: .npz, .safetensors and state dicts")
-
-    def refuse_masks_and_block(self) -> None:
-        """Say that this kind of file needs no masks and has no blocks."""
-        self.refuse_masks()
-        if self.block is not None:
+        if self.block is not None and not takes_block:
             raise ValueError("`block` is for state dicts, .safetensors, ONNX and torch models")
+
+
+def readable(names: Iterable[str], read: Callable[[str], LayeredDAG]) -> Blocks:
+    """Yield the parts of a model that can be read and have a hidden layer, with the sizes of their layers."""
+    for name in names:
+        try:
+            dag = read(name)
+        except ValueError:
+            continue
+        if dag.n_layers > 2:
+            yield name, dag.layer_sizes

@@ -1,7 +1,8 @@
-"""The tensors of a model by their names: which belong to one layer, and what each of them is."""
+"""The tensors of a model by their names: which belong to one layer, and the only order in which layers chain."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -161,3 +162,95 @@ def with_masks(links: Sequence[Link], masks: Tensors | None) -> list[Link]:
         known = ", ".join(repr(link.name) for link in links[:6])
         raise ValueError(f"`masks` must be masks of {known} (got {next(iter(left))!r})")
     return result
+
+
+# --- Their order ------------------------------------------------------------------------------------------------------
+
+# Parts of names of layers that don't follow each other: attention, embeddings, recurrence, gates and shortcuts.
+_NOT_IN_A_CHAIN = re.compile(
+    r"attn|attention|embed|(?<![a-z])(w?[qkv]|qkv)(_proj|_lin|$|(?=\.))|\b(query|key|value|gate)"
+    r"|lstm|gru|rnn|expert|shortcut|downsample|skip|resid",
+    re.IGNORECASE,
+)
+# Names of layers that read the same values, where there are several of them.
+_PARALLEL = re.compile(
+    r"(?<![a-z])(heads?|branch(es)?|towers?|policy|critic|actor|mu|logvar)\d*(?![a-z])", re.IGNORECASE
+)
+# GPT-2's, (in, out) in some models and (out, in) in others.
+_EITHER_WAY = {"c_fc", "c_proj"}
+# What the two layers of a transformer's MLP are called, which have the same shapes the other way round.
+_FIRST = {"up", "up_proj", "wi", "fc_in", "in", "intermediate", "dense_h_to_4h"}
+_LAST = {"down", "down_proj", "wo", "fc_out", "out", "output", "dense_4h_to_h"}
+# The three layers of a gated MLP, down(act(gate(x)) · up(x)), in Llama, its first release, and T5.
+_GATED = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}, {"wi_0", "wi_1", "wo"}, {"gate", "up", "down"})
+_MOST_STEPS = 1_000_000  # in the search for an order
+
+
+def arranged(links: Sequence[Link], *, ordered: bool) -> tuple[list[Link], bool]:
+    """Put layers in the order in which they chain; returns whether they are gate, up and down of a gated MLP instead.
+
+    The order is the one in which they come, if `ordered`; or the only one, with numbers going up. It is an error if
+    names say that layers are no chain, or if none or several orders fit.
+    """
+    leaves = {link.name.rpartition(".")[2]: link for link in links}
+    down = next((leaves[leaf] for leaf in ("down_proj", "w2", "wo", "down") if leaf in leaves), None)
+    if len(links) == 3 and set(leaves) in _GATED and down is not None:
+        gate, up = (leaves[leaf] for leaf in sorted(leaves) if leaves[leaf] is not down)
+        # w1, w2, w3 may be a chain elsewhere.
+        is_one = "w1" not in leaves or re.search("feed_?forward|expert|mlp", links[0].name)
+        if is_one and len(down.shape) == len(gate.shape) == 2 and gate.shape == up.shape and down.reads(gate):
+            return [gate, up, down], True
+    parallel = [link for link in links if _PARALLEL.search(link.name)]
+    for link in links:
+        if _NOT_IN_A_CHAIN.search(link.name) or (len(parallel) > 1 and link in parallel):
+            raise ValueError(
+                f"layer {link.name!r} is not part of a chain of weight layers: name one MLP with `block`, "
+                "by its prefix or by the names of its layers in order"
+            )
+        if link.name.rpartition(".")[2] in _EITHER_WAY:
+            raise ValueError(
+                f"layer {link.name!r} may be stored (in, out), as GPT-2 does, or (out, in): give the live model to "
+                "`from_module`"
+            )
+    if any(len(link.shape) < 2 for link in links):
+        return list(links), False  # the caller says what is wrong with it
+    if ordered and all(link.reads(before) for before, link in itertools.pairwise(links)):
+        return list(links), False
+    first, last = (next((leaves[leaf] for leaf in leaves if leaf in names), None) for names in (_FIRST, _LAST))
+    if len(links) == 2 and first is not None and last is not None and last.reads(first):
+        return [first, last], False
+    return _only_order(links), False
+
+
+def _only_order(links: Sequence[Link]) -> list[Link]:
+    """Search all orders in which layers chain and the numbers of each family of names go up."""
+    families: dict[str, list[Link]] = {}
+    for link in sorted(links, key=lambda link: _by_number(link.name)):
+        families.setdefault(re.sub(r"_?\d+", "#", link.name).removesuffix("#"), []).append(link)
+    rows = list(families.values())
+    found: list[list[Link]] = []
+    steps = 0
+    stack: list[tuple[tuple[int, ...], list[Link]]] = [((0,) * len(rows), [])]
+    while stack and len(found) < 2 and steps <= _MOST_STEPS:
+        taken, path = stack.pop()
+        steps += len(rows) + len(path) + 1
+        if len(path) == len(links):
+            found.append(path)
+            continue
+        for number, row in enumerate(rows):
+            if taken[number] < len(row):
+                link = row[taken[number]]
+                if not path or link.reads(path[-1]):
+                    stack.append(((*taken[:number], taken[number] + 1, *taken[number + 1 :]), [*path, link]))
+    if len(found) != 1 or steps > _MOST_STEPS:
+        listed = ", ".join(f"{link.name!r} {link.shape}" for link in links[:6])
+        how = "no order" if not found and steps <= _MOST_STEPS else "more than one order"
+        raise ValueError(
+            f"layers must chain in one order, and {how} does: {listed}{', …' if len(links) > 6 else ''}; "
+            "give the names of the layers in order as `block`, or the live model to `from_module`"
+        )
+    return found[0]
+
+
+def _by_number(name: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d{1,9}|\D+", name))

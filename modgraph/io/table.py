@@ -11,13 +11,60 @@ from typing import Any
 
 import numpy as np
 
-from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of, unsupported
 from modgraph.io.ops import Operations
 from modgraph.io.tensor import from_torch
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
+# Activations by their names without underscores and capitals; `forward` computes those of the first line.
+_COMPUTED = (
+    "relu relu6 sigmoid tanh selu silu softplus softsign exp abs gelu leaky_relu elu hardtanh softmax log_softmax"
+)
+_NAMED = (
+    "mish hardswish hardsigmoid logsigmoid tanhshrink softshrink hardshrink celu prelu clamp clip sin cos sqrt rsqrt "
+    "erf log log1p sign heaviside where threshold rrelu softmin thresholdedrelu reciprocal shrink softmax2d"
+)
+ACTIVATIONS = {name.replace("_", ""): name for name in (*_COMPUTED.split(), *_NAMED.split(), "square")}
+ACTIVATIONS |= {"swish": "silu"}
+
+# What the operations of torch, ONNX and Keras are called, without underscores and capitals.
+_CALLED = {
+    "same": """identity zipmap dropout alphadropout featurealphadropout featuredropout gaussiandropout gaussiannoise
+        cast to activityregularization contiguous detach clone float double half type cpu cuda typeas positive castlike
+        requiresgrad alias tocopy liftfreshcopy dropout1d dropout2d dropout3d""",
+    "normalise": """normalize layernorm rmsnorm groupnorm instancenorm layernormalization rmsnormalization lrn
+        instancenormalization groupnormalization lpnormalization meanvariancenormalization localresponsenorm
+        simplifiedlayernormalization crossmaplrn2d""",
+    "pool": """pool maxpool averagepool globalaveragepool globalmaxpool lppool pad resize upsample interpolate maxpool1d
+        maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d
+        adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d lppool1d lppool2d""",
+    "add": "add iadd",
+    "sub": "sub isub subtract",
+    "rsub": "rsub",
+    "mul": "mul imul multiply",
+    "div": "div truediv itruediv divide",
+    "neg": "neg negative",
+    "product": "matmul mm bmm imatmul",
+    "convolution": "conv conv1d conv2d conv3d convtranspose convtranspose1d convtranspose2d convtranspose3d",
+    "batchnorm": "batchnorm batchnormalization",
+    "concatenate": "concat cat concatenate hstack",
+    "reduce": "mean amax reducemean reducemax reducesum",
+    "transpose": "t numpyt transpose permute swapaxes",
+    "reshape": "view reshape unflatten",
+    "flatten": "flatten",
+    "squeeze": "squeeze",
+    "slice": "slice",
+    "split": "split splitwithsizes",
+    "chunk": "chunk",
+    "pow": "pow",
+    "glu": "glu",
+    "linear": "linear",
+    "addmm": "addmm",
+    "activation": " ".join(ACTIVATIONS),
+}
+OPERATIONS = {name: operation for operation, names in _CALLED.items() for name in names.split()}
 UNKNOWN = object()  # sizes and the like, which no edge depends on
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "neg")
+
 # The arguments of operations in their order.
 ARGUMENTS = {
     "linear": "input weight bias",
@@ -40,6 +87,33 @@ ARGUMENTS = {
     "clip": "input min max",
     "softplus": "input beta threshold",
 }
+
+
+def key_of(name: str) -> str:
+    """Return the name of an operation as the tables have it."""
+    return name.replace("_", "").lower()
+
+
+def unsupported(name: str, kind: str, error: NotSupported, supported: str) -> ValueError:
+    """Say which layer isn't supported: what about it isn't, or if that is its kind, which ones are."""
+    where = f" in this place: {error}" if str(error) else f": supported are {supported}"
+    if not str(error) and ("Attention" in kind or "Transformer" in kind):
+        where += "; name an MLP inside with `block`, such as 'layers.0.mlp', or its layers, in order"
+    return ValueError(f"layer {name.strip()!r} ({kind}) is not supported{where}")
+
+
+def activation_name(
+    name: str, *, slope: Any = None, approximate: Any = None, low: Any = None, high: Any = None, other: bool = False
+) -> str:
+    """Name an activation with its settings, as `modgraph.forward` knows them; `other` stands for unknown settings."""
+    name = ACTIVATIONS.get(key_of(name), name)
+    if name in ("leaky_relu", "elu"):
+        return f"{name}:{(0.01 if name == 'leaky_relu' else 1.0) if slope is None else slope:.6g}"
+    if name == "gelu":
+        return "gelu_tanh" if approximate == "tanh" else "gelu"
+    if name in ("clip", "clamp", "hardtanh") and not (name == "hardtanh" and low is high is None):
+        return {(0, 6): "relu6", (-1, 1): "hardtanh", (0, None): "relu"}.get((low, high), "clip")
+    return f"{name} with settings" if other else name
 
 
 class Table(Operations):
@@ -109,15 +183,17 @@ class Table(Operations):
                 mean, variance = get("running_mean"), get("running_var")
                 if mean is None or variance is None or get("training"):
                     return self.apply(value, "batch_norm")
-                epsilon, gain, shift = get("eps", 1e-5), get("weight"), get("bias")
-                return self.normalise_batch(
-                    name, value, mean=mean, variance=variance, epsilon=epsilon, gain=gain, shift=shift
-                )
+                numbers = (mean, variance, _or(get("weight"), 1.0), _or(get("bias"), 0.0))
+                mean, variance, gain, shift = (np.asarray(one, dtype=np.float64).reshape(-1) for one in numbers)
+                with np.errstate(all="ignore"):
+                    scale = gain / np.sqrt(variance + get("eps", 1e-5))
+                return self.scaled(name, value, scale, shift - mean * scale)
             case "activation":
                 other = key == "softplus" and (get("beta", 1), get("threshold", 20)) != (1, 20)
                 low, high = _number(get("min", get("min_val"))), _number(get("max", get("max_val")))
                 slope, approximate = get("negative_slope", get("alpha")), get("approximate")
-                return self.activate(value, key, slope=slope, approximate=approximate, low=low, high=high, other=other)
+                settings = {"slope": slope, "approximate": approximate, "low": low, "high": high, "other": other}
+                return self.apply(value, activation_name(key, **settings))
             case "transpose":
                 order = tuple(flat(list(args[1:])))
                 return value if key == "permute" and order == (0, 1) else self.transpose(value, order)
@@ -138,7 +214,10 @@ class Table(Operations):
             case "slice":
                 return self.choose(value, slice(get("start"), get("end"), get("step")), get("dim", 0))
             case "pow":
-                return self.power(value, get("exponent"))
+                if np.size(given["exponent"]) != 1:
+                    raise NotSupported("the exponent is not one number")
+                exponent = float(np.reshape(given["exponent"], -1)[0])
+                return self.apply(value, "square" if exponent == 2 else f"pow:{exponent:g}")
             case "reduce" if key != "sum" or value.maps:
                 axes = get("dim")
                 return self.reduce(value, [] if axes is None else flat(axes), keeps_axes=bool(get("keepdim")))
@@ -184,6 +263,10 @@ def _times(bias: Any, factor: float) -> Any:
     if isinstance(bias, Value) and factor != 1:
         raise NotSupported("what it adds is computed, and multiplied too")
     return bias * factor if isinstance(bias, np.ndarray) else bias
+
+
+def _or(numbers: Any, otherwise: float) -> Any:
+    return otherwise if numbers is None else numbers
 
 
 def _number(bound: Any) -> Any:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import check_number
-from modgraph.io.budget import EDGE_BYTES, spend
+from modgraph.io.limits import EDGE_BYTES, spend
 
 if TYPE_CHECKING:
     import torch
@@ -37,10 +37,13 @@ class Tensor:
 
 
 Tensors = Mapping[str, Tensor]
+Weights = Tensor | NDArray[Any]
 
 
 def from_array(name: str, values: Any) -> Tensor:
-    """Wrap an array, or what NumPy makes one of."""
+    """Wrap an array, or what NumPy makes one of; a tensor stays."""
+    if isinstance(values, Tensor):
+        return values
     array = np.asarray(values)
     return Tensor(
         name=name,
@@ -71,6 +74,12 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
         return array
 
     return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
+
+
+def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Turn the bits of bfloat16 numbers, which NumPy doesn't have, into numbers."""
+    numbers: NDArray[np.float32] = (bits.astype(np.uint32) << 16).view(np.float32)
+    return numbers
 
 
 def check_threshold(threshold: float) -> float:

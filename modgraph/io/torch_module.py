@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
-from modgraph.io.op_names import ACTIVATIONS, OPERATIONS, NotSupported, key_of
-from modgraph.io.table import ARGUMENTS, UNKNOWN, Table, constant, flat
+from modgraph.io.table import ACTIVATIONS, ARGUMENTS, OPERATIONS, UNKNOWN, Table, constant, flat, key_of
 from modgraph.io.tensor import check_threshold
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
 if TYPE_CHECKING:
     import torch

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.budget import spend
 from modgraph.io.build import finish
-from modgraph.io.npz_file import checked_members, member_names
-from modgraph.io.op_names import OPERATIONS, NotSupported, key_of
-from modgraph.io.request import Request
-from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, flat
+from modgraph.io.limits import checked_members, read_json, spend
+from modgraph.io.request import Reader, Request
+from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, flat, key_of
+from modgraph.io.tensor import widened
 from modgraph.io.torch_module import SUPPORTED
-from modgraph.io.values import Value
+from modgraph.io.values import NotSupported, Value
 
-NAME = "a program of torch.export"
-_JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 # Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
 _TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}
 _WEIGHT = re.compile(
@@ -44,15 +39,8 @@ _SAME = ("clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy")
 _BY_ORDER = (*ARITHMETIC, "transpose", "reshape")  # whose arguments have several names
 
 
-def matches(start: bytes, path: Path) -> bool:
-    """Whether a zip archive holds the JSON of a program."""
-    names = member_names(path) if start.startswith(b"PK\x03\x04") else []
-    return any(name.endswith("/models/model.json") for name in names)
-
-
-def read(request: Request) -> LayeredDAG:
+def _read(request: Request) -> LayeredDAG:
     """Build the graph of a program."""
-    request.refuse_masks_and_block()
     with zipfile.ZipFile(request.path) as archive:
         return _Program(archive).read(threshold=request.threshold)
 
@@ -74,8 +62,7 @@ class _Program:
         member = self.members.get(name)
         if member is None:
             raise ValueError(f"it must hold {name!r}: save it with torch 2.8 or newer")
-        spend(_JSON_BYTES * member.file_size, repr(name))
-        return json.loads(self.archive.read(member))
+        return read_json(self.archive, member)
 
     def tensor(self, name: str) -> NDArray[Any]:
         """Read a stored tensor."""
@@ -92,7 +79,7 @@ class _Program:
             raise ValueError(f"tensor {name!r} must be as large as its shape {shape} says")
         spend(2 * n_bytes, repr(name))
         values = np.frombuffer(self.archive.read(member)[first : first + n_bytes], dtype=dtype).reshape(shape)
-        return (values.astype(np.uint32) << 16).view(np.float32) if about["dtype"] == 13 else values
+        return widened(values) if about["dtype"] == 13 else values
 
     def read(self, *, threshold: float) -> LayeredDAG:
         ops = Table(threshold=threshold, supported=SUPPORTED)
@@ -166,3 +153,10 @@ def _constant(called: str, given: list[Any]) -> Any:
     spend(8 * math.prod(np.broadcast_shapes(*map(np.shape, given))), f"the constant {called!r}")
     with np.errstate(all="ignore"):
         return _CONSTANT[called](*given)
+
+
+PROGRAM = Reader(
+    name="a program of torch.export",
+    matches=lambda file: any(name.endswith("/models/model.json") for name in file.members),
+    read=_read,
+)

@@ -36,6 +36,10 @@ _FUNCTIONS: Mapping[str, Callable[..., FloatArray]] = {
 }
 
 
+class NotSupported(Exception):  # noqa: N818 (it never leaves this package: readers turn it into a ValueError)
+    """Says what about an operation isn't supported."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sums:
     """Weighted sums of units, one a row of `weights`, whose columns are numbers of units; it may hold explicit zeros.

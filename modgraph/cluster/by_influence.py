@@ -37,8 +37,11 @@ digits that keep a tenth of their weights.
 LARGEST = 1 << 24
 """Pairs of an input and an output up to which influence is tried: its matrix is dense."""
 
-DRAWN = 64
+DRAWN = 256
 """Inputs that are drawn to see which outputs read several input groups."""
+
+DRAWN_SPREAD = 0.3
+"""Standard deviation of these inputs: small, so that the biases, which were trained, decide which units are active."""
 
 MOST_WORK = 1 << 33
 """Products of numbers that the Jacobians at these inputs may take; else path sums have to do."""
@@ -304,7 +307,7 @@ def _drawn_jacobian(dag: LayeredDAG, rng: np.random.Generator) -> FloatArray | N
     """Return the mean Jacobian over drawn inputs; None where activations are unknown or it would take long."""
     if dag.activations is None or DRAWN * dag.layer_sizes[-1] * dag.n_edges > MOST_WORK:
         return None
-    inputs = rng.standard_normal((DRAWN, dag.layer_sizes[0]))
+    inputs = rng.normal(0, DRAWN_SPREAD, (DRAWN, dag.layer_sizes[0]))
     try:
         return _jacobian(dag, inputs)
     except ValueError:  # an activation that `forward` doesn't know

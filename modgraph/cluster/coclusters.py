@@ -17,8 +17,9 @@ Walther and Hastie, Journal of the Royal Statistical Society B 63, 411, 2001). G
 is larger than in every shuffled network and Q is at least half as large again as theirs; otherwise there is one group.
 
 **Who reads several.** An output may read more than one input group. The shares of its influence that come from each
-group tell, and they are clearest from mean Jacobians over drawn inputs, in which no cancelling hides a group. Outputs
-are of two kinds where the second largest share, divided by the largest, falls into two clearly separate ranges.
+group tell. In mean Jacobians over drawn inputs no cancelling hides a group, but noise adds up; in signed sums it
+cancels. So the second largest share, divided by the largest, is taken from both, and their mean counts. Outputs are of
+two kinds where it falls into two clearly separate ranges.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def co_clusters(
     shuffled : sequence of such arrays
         The same for networks with shuffled weights; at least one.
     reading : ndarray of float, of the same shape, optional
-        The influence from which it is decided which outputs read several input groups; by default `influence`.
+        More influence, from which it is decided, together with the first, which outputs read several input groups.
 
     Returns
     -------
@@ -130,8 +131,8 @@ def co_clusters(
     if accepted and groups is not None:
         share[columns] = _column_shares(observed, groups.rows, k)
         input_group[columns] = share[columns].argmax(axis=1)
-        clearer = observed if reading is None else _shares(reading[np.ix_(rows, columns)])
-        output_group[rows], reads = _readers(clearer, groups.rows, input_group[columns], k)
+        measured = [observed] if reading is None else [observed, _shares(reading[np.ix_(rows, columns)])]
+        output_group[rows], reads = _readers(measured, groups.rows, input_group[columns], k)
     return CoClusters(
         input_group=read_only(input_group),
         input_share=read_only(share),
@@ -292,17 +293,20 @@ def _column_shares(shares: FloatArray, row_group: IntArray, k: int) -> FloatArra
     return divided
 
 
-def _readers(shares: FloatArray, own: IntArray, input_group: IntArray, k: int) -> tuple[IntArray, BoolArray]:
+def _readers(
+    measured: Sequence[FloatArray], own: IntArray, input_group: IntArray, k: int
+) -> tuple[IntArray, BoolArray]:
     """Tell which input groups each output reads; outputs that read several are groups of their own."""
-    share = np.column_stack([shares[:, input_group == group].sum(axis=1) for group in range(k)])
-    largest = share.max(axis=1)
-    evenness = np.sort(share, axis=1)[:, -2] / largest
-    limit = _valley(evenness)
-    several = (evenness > limit) & (evenness >= EVEN)
+    member = np.eye(k)[input_group]
+    by_group = [shares @ member for shares in measured]
+    evenness = np.mean([np.sort(share, axis=1)[:, -2] / share.max(axis=1) for share in by_group], axis=0)
+    share = np.mean(by_group, axis=0)
+    several = (evenness > _valley(evenness)) & (evenness >= EVEN)
     reads = np.eye(k, dtype=np.bool_)
     output_group = own.copy()
     if several.sum() >= FEWEST_READERS:
-        sets, which = np.unique(share[several] >= EVEN * largest[several, None], axis=0, return_inverse=True)
+        kinds = share[several] >= EVEN * share[several].max(axis=1, keepdims=True)
+        sets, which = np.unique(kinds, axis=0, return_inverse=True)
         output_group[several] = k + which.ravel()
         reads = np.concatenate([reads, sets])
     return output_group, reads

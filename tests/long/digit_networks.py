@@ -16,7 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from modgraph.arrays import FloatArray, IntArray
+from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.files import replacing
 
 DENSITIES: Final = (1.0, 0.5, 0.3, 0.2, 0.1)
@@ -200,6 +200,12 @@ def held_out(recipe: Recipe, *, n_samples: int, rng: np.random.Generator) -> Flo
     test, _ = _split(len(images))
     chosen = [_pooled(images[rng.choice(test, size=n_samples)], by) for by in TASKS[recipe.task].pool]
     return np.concatenate(chosen, axis=1).astype(np.float64)
+
+
+def often_on(recipe: Recipe, *, share: float) -> BoolArray:
+    """Say which inputs are nonzero in at least this share of the images: training hardly changes the others' weights."""
+    images, _ = _images(recipe.data)
+    return np.concatenate([(_pooled(images, by) > 0).mean(axis=0) >= share for by in TASKS[recipe.task].pool])
 
 
 def networks(recipe: Recipe, folder: Path, *, densities: Sequence[float] = DENSITIES) -> list[Trained]:

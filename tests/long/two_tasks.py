@@ -30,9 +30,11 @@ from sklearn.metrics import adjusted_mutual_info_score
 import modgraph as mg
 from modgraph.arrays import IntArray
 from modgraph.null import shuffle_weights
-from tests.long.digit_networks import DENSITIES, TASKS, Recipe, Trained, networks
+from tests.long.digit_networks import DENSITIES, TASKS, Recipe, Trained, networks, often_on
 
 Row = dict[str, Any]
+OFTEN = 0.01
+"""Share of the images in which an input is nonzero, from which it counts as trained."""
 FRESH_SEEDS = (100, 101, 102, 103, 104)
 CONTROLS = ("sum", "one")
 
@@ -79,6 +81,9 @@ def agreement(labels: IntArray, network: Trained) -> Row:
         result[f"{name}_found"] = len(set(given[kept].tolist()))
         result[f"{name}_true"] = int(truth.max()) + 1
         result[f"{name}_ami"] = float(adjusted_mutual_info_score(truth[kept], given[kept]))
+    truth, given = network.input_group, labels[: len(network.input_group)]
+    trained = (given >= 0) & often_on(network.recipe, share=OFTEN)
+    result["trained_ami"] = float(adjusted_mutual_info_score(truth[trained], given[trained]))
     pairs = zip(parts["inputs"], parts["outputs"], strict=False)
     result["matched"] = all(len(a) > 0 and len(b) > 0 and most_frequent(a) == most_frequent(b) for a, b in pairs)
     return result
@@ -199,6 +204,7 @@ def table(rows: list[Row], *, baselines: bool) -> None:
         ("accuracy", lambda row: row["accuracy"]),
         ("number right", number_is_right),
         ("AMI inputs", lambda row: row["inputs_ami"]),
+        ("of trained inputs", lambda row: row.get("trained_ami", float("nan"))),
         ("AMI outputs", lambda row: row["outputs_ami"]),
         ("matched", lambda row: row["matched"]),
         ("own", lambda row: row["own"]),

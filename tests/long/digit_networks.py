@@ -203,7 +203,7 @@ def held_out(recipe: Recipe, *, n_samples: int, rng: np.random.Generator) -> Flo
 
 
 def often_on(recipe: Recipe, *, share: float) -> BoolArray:
-    """Say which inputs are nonzero in at least this share of the images: training hardly changes the others' weights."""
+    """Say which inputs are nonzero in at least this share of the images; training hardly changes other weights."""
     images, _ = _images(recipe.data)
     return np.concatenate([(_pooled(images, by) > 0).mean(axis=0) >= share for by in TASKS[recipe.task].pool])
 

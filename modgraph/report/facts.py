@@ -13,7 +13,8 @@ from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
-from modgraph.layout import target_names
+from modgraph.layout import layered
+from modgraph.marks import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, counted, unit_names
 
@@ -34,7 +35,7 @@ def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArr
     (layer, module), member, count = np.unique([dag.layer, labels], axis=1, return_inverse=True, return_counts=True)
     member = member.reshape(-1)
     ends = np.unique([member[dag.sources], member[dag.targets]], axis=1)
-    return _graph(ends, layer, dag.n_layers), module, count
+    return layered(ends, layer, n_layers=dag.n_layers), module, count
 
 
 def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredDAG, IntArray]:
@@ -48,25 +49,13 @@ def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredD
     upwards = level[graph.source] < level[graph.target]
     ends = np.array([place[graph.source[upwards]], place[graph.target[upwards]]])
     # A layered graph has at least two layers, even if there is one level.
-    return _graph(ends[:, np.lexsort(ends[::-1])], level[of], max(2, int(level.max()) + 1)), of
+    return layered(ends[:, np.lexsort(ends[::-1])], level[of], n_layers=max(2, int(level.max()) + 1)), of
 
 
 def links_within_levels(modules: Sequence[Module], graph: ModuleGraph) -> int:
     """Count the edges that `level_graph` leaves out."""
     level = np.array([module.level for module in modules])
     return int((level[graph.source] == level[graph.target]).sum())
-
-
-def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
-    """Return the graph of sorted edges; layers may be empty."""
-    return LayeredDAG(
-        sources=ends[0],
-        targets=ends[1],
-        layer=layer,
-        unit_index=np.arange(layer.size),
-        n_layers=n_layers,
-        dense_edges=max(ends.shape[1], 1),
-    )
 
 
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:

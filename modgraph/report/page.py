@@ -17,8 +17,8 @@ from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
-from modgraph.layout import check_image_shape, module_names
-from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
+from modgraph.layout import check_image_shape
+from modgraph.marks import Marks, explain, marks, module_names, negative_edges, second_modules
 from modgraph.modules import Module, ModuleHierarchy, check_found
 from modgraph.names import clean, counted, layer_names
 from modgraph.report import facts

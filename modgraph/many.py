@@ -149,4 +149,5 @@ def _within(labels: IntArray, network: IntArray) -> IntArray:
     result[order] = by_first_unit(labels[order])
     first = np.full(int(network.max(initial=-1)) + 1, len(labels))
     np.minimum.at(first, network, result)
-    return result - first[network]
+    renumbered: IntArray = result - first[network]
+    return renumbered

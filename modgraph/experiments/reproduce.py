@@ -44,41 +44,22 @@ _TITLES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A success rate of ours beside the published one.
-
-    Attributes
-    ----------
-    cell : Cell
-    trials : int
-    agreed : int
-        Trials that end right if all trials of a function and depth choose together (`modgraph.sculpt.by_consensus`).
-    interval : tuple of float
-        95 % interval of `share`, by bootstrap over the trials: they don't choose independently.
-    votes : float
-        Share of the votes for the hierarchy with most votes; the mean over the depths.
-    chosen : int
-        Trials whose network is right if each chooses alone, by the paper's rule: fewest edges.
-    equal : int
-        Trials in which some network with as few edges as the chosen one is right. The published networks are counted
-        in this way: where several have the fewest edges, all were released, and one right network is enough.
-    any : int
-        Trials in which any accepted network is right, whatever its number of edges.
-    edges : float
-        Mean number of edges of the chosen networks; NaN where no trial has any.
-    right_edges : float
-        Mean number of edges of the sparsest right network of each trial, of those that have one; else NaN.
-    """
+    """A success rate of ours beside the published one."""
 
     cell: Cell
     trials: int
-    agreed: int
-    interval: tuple[float, float]
-    votes: float
-    chosen: int
+    agreed: (
+        int  # trials that end right if those of a function and depth choose together (`modgraph.sculpt.by_consensus`)
+    )
+    interval: tuple[float, float]  # 95 % interval of `share`, by bootstrap: trials don't choose independently
+    votes: float  # share of the votes for the hierarchy with most votes; the mean over the depths
+    chosen: int  # trials whose network is right if each chooses alone, by the paper's rule: fewest edges
+    # Trials in which some network with as few edges as the chosen one is right. The published networks are counted in
+    # this way: where several have the fewest edges, all were released, and one right network is enough.
     equal: int
-    any: int
-    edges: float
-    right_edges: float
+    any: int  # trials in which any accepted network is right, whatever its number of edges
+    edges: float  # mean number of edges of the chosen networks; NaN where no trial has any
+    right_edges: float  # mean number of edges of the sparsest right network of the trials that have one, else NaN
 
     @property
     def share(self) -> float:
@@ -119,40 +100,13 @@ def reproduce(
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, list[Rate]]:
-    """Run the paper's Boolean experiments and write tables, figures and a page.
+    """Run the paper's Boolean experiments; write tables, figures and a page to `out`, and return rates by experiment.
 
-    Parameters
-    ----------
-    experiments : sequence of {"exemplars", "reuse", "overlap", "levels"}
-    out : path-like
-        Folder for ``results.sqlite`` (all candidates of all trials; an interrupted run is continued from it), a table
-        (CSV) and a figure (PNG and SVG) for each experiment, and ``reproduction.md``, one page on all.
-    seeds : int ≥ 1
-        Trials of each function and size.
-    n_jobs : int
-        Processes, as joblib counts them.
-    quick : bool
-        Only the smallest network of each cell, one seed and 2 of the 70 settings, to see that it works.
-    all_settings : bool
-        All 70 settings of the paper instead of 28 (see `EDGE_STEPS`).
-    choose : callable
-        Picks one of the accepted networks of a trial where each trial chooses alone; by default the paper's rule,
-        `modgraph.sculpt.fewest_edges`. Another choice needs no new training.
-    device : str, optional
-        Where torch computes, such as "cuda"; by default a GPU if there is one. Results that the folder already holds
-        are kept, also those of another device: they differ by rounding only.
-    progress : callable, optional
-        Called as ``progress(done, total)`` with numbers of networks.
-
-    Returns
-    -------
-    dict of str → list of Rate
-        By experiment, in the order of its figure.
-
-    Raises
-    ------
-    ValueError
-        If an experiment is unknown or `seeds` out of range.
+    All candidates of all trials are kept in ``results.sqlite``, from which an interrupted run is continued. `seeds`:
+    trials of each function and size; `quick`: one, of the smallest network of each cell, with 2 of the 70 settings;
+    `all_settings`: 70 instead of 28 (see `EDGE_STEPS`). Where each trial chooses alone, `choose` picks one of its
+    accepted networks; another choice needs no new training. `device`: where torch computes; results of another device
+    are kept, as they differ by rounding only. `n_jobs` and `progress` are as in `modgraph.experiments.sweep`.
     """
     check_int("seeds", seeds, at_least=1)
     cells = {experiment: published_cells(experiment) for experiment in experiments}

@@ -202,7 +202,8 @@ def _fed(masks: Iterable[NDArray[np.bool_]]) -> list[BoolArray]:
 
 def _pack_kept(values: Sequence[NDArray[np.float32]], kept: Sequence[NDArray[np.bool_]]) -> bytes:
     """Pack the values where `kept` is True as float16, layer by layer."""
-    return _flat(values)[_flat(kept)].clip(-_LARGEST, _LARGEST).astype(np.float16).tobytes()
+    packed: bytes = _flat(values)[_flat(kept)].clip(-_LARGEST, _LARGEST).astype(np.float16).tobytes()
+    return packed
 
 
 def _unpack_kept(packed: bytes, kept: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.float32], ...]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
 from modgraph.layout import layered
 from modgraph.marks import target_names
@@ -115,10 +114,9 @@ def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
     return words
 
 
-def evidence_cells(module: ModuleEvidence) -> tuple[str, str]:
-    """Return the p-value and the confidence of a module as the table shows them."""
-    p_value, confidence = module.p_value, module.confidence
-    return "–" if np.isnan(p_value) else f"{p_value:.2g}", "–" if np.isnan(confidence) else f"{confidence:.2f}"
+def known(value: float, form: str) -> str:
+    """Write a number, or a dash if it is unknown (NaN)."""
+    return "–" if np.isnan(value) else form % value
 
 
 def few(names: Sequence[str]) -> str:

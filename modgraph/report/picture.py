@@ -16,7 +16,8 @@ from modgraph.arrays import FloatArray, IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.marks import Marks, colours, edge_strength, negative_edges
-from modgraph.names import short
+from modgraph.names import counted, short
+from modgraph.report.facts import cluster_graph
 
 _INCH: Final = 96  # CSS pixels
 _MODULE: Final = 12.0  # font size of modules in pixels, as in page.css
@@ -174,6 +175,32 @@ def picture(
         ],
         texts=texts,
     )
+
+
+def overview(
+    dag: LayeredDAG,
+    labels: IntArray,
+    *,
+    names: Sequence[str],
+    modules: Sequence[str],
+    most_units: int,
+    most_edges: int,
+    second: IntArray | None = None,
+    image_shape: tuple[int, int] | None = None,
+    **more: Any,
+) -> tuple[Picture, LayeredDAG, IntArray, Sequence[str]] | None:
+    """Draw a network whole, or if it is large a dot for the units of a module in a layer; None if that is too large.
+
+    Returns the picture, the graph it shows, and the module and the name of each dot.
+    """
+    if dag.n_units <= most_units and dag.n_edges <= most_edges:
+        more |= {"second": second, "image_shape": image_shape}
+        return picture(dag, labels, names=names, modules=modules, **more), dag, labels, names
+    clusters, of, count = cluster_graph(dag, labels)
+    if clusters.n_units > most_units:
+        return None
+    names = [f"{counted(n, 'unit')} of {modules[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
+    return dotted(clusters, of, count, modules=modules, **more), clusters, of, names
 
 
 def dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:

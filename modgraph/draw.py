@@ -16,7 +16,17 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
-from modgraph.marks import Marks, edge_strength, explain, marks, negative_edges, second_modules
+from modgraph.marks import (
+    Marks,
+    colours,
+    edge_strength,
+    explain,
+    marks,
+    module_names,
+    negative_edges,
+    second_modules,
+    target_names,
+)
 from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.names import counted, layer_names, short, unit_names
 from modgraph.pixels import pixel_colours, squares
@@ -99,7 +109,7 @@ def draw(
     from matplotlib.figure import Figure
 
     known = marks(found, evidence=evidence, verification=verification)
-    texts = known.named(layout.module_names(found, target, names))
+    texts = known.named(module_names(found, target, names))
     size = None if ax is None else (ax.bbox.width / ax.figure.dpi, ax.bbox.height / ax.figure.dpi)
     drawing = _place(found, target, texts, known, image_shape=image_shape, size=size)
     width, height = drawing.size
@@ -154,7 +164,7 @@ def _place(
     kept = found.labels >= 0
     dag, labels = found.dag.subgraph(kept), found.labels[kept]
     second = second_modules(found)[kept]
-    names = np.array(unit_names(found.dag, **layout.target_names(target)))[kept].tolist()
+    names = np.array(unit_names(found.dag, **target_names(target)))[kept].tolist()
     n_pixels = n_edges = np.ones(0, dtype=np.int64)
     if image_shape is not None:
         layout.check_image_shape(found.dag, image_shape)
@@ -182,7 +192,7 @@ def _place(
         n_edges=n_edges,
         rows=rows,
         angles=angles,
-        colours=layout.colours(found.n_modules),
+        colours=colours(found.n_modules),
         marks=known,
         image_width=image[0],
         size=(width, height),

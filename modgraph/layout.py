@@ -1,4 +1,4 @@
-"""Layered drawings: colours, the order of the units in each layer (`order`) and their places in inches (`arrange`).
+"""Layered drawings: the order of the units in each layer (`order`) and their places in inches (`arrange`).
 
 `draw`, `pixels` and `report` share it.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.functions import FunctionGraph
-from modgraph.modules import ModuleHierarchy
-from modgraph.score import score
+from modgraph.labels import refined
 
-_OKABE_ITO: Final = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00", "F0E442", "4D4D4D")
 LONGEST_LAYER: Final = 11  # characters of a layer's name that the margin has room for
 _SWEEPS: Final = 12  # sweeps over all layers, starting from each end
 
@@ -39,43 +36,6 @@ _IMAGE_FIGURE: Final = 0.8  # height / width of a figure with an image, about
 _GAP: Final = 0.65  # distance between boxes (and EDGE)
 PAD: Final = 0.25  # padding within a box
 DOT: Final = 0.64  # diameter of a unit
-
-
-def colours(n: int) -> FloatArray:
-    """Return colours (sRGB, 0…1) for modules 0 … n − 1, shape (n, 3); neighbouring ids differ.
-
-    Up to eight modules have the colours of Okabe and Ito, which colour-blind people can tell apart. More get hues at
-    multiples of the golden angle and three lightnesses of the OKLCH space.
-    """
-    if n <= len(_OKABE_ITO):
-        return np.array([list(bytes.fromhex(code)) for code in _OKABE_ITO[:n]]).reshape(n, 3) / 255
-    number = np.arange(n)
-    hue = number * np.pi * (3 - np.sqrt(5)) + 0.6
-    lightness = np.array([0.6, 0.73, 0.46])[number % 3] + 0.06 * (number * np.sqrt(2) % 1)
-    lab = np.column_stack([lightness, 0.13 * np.cos(hue), 0.13 * np.sin(hue)])
-    cones = lab @ [[1, 1, 1], [0.396338, -0.105561, -0.0894842], [0.215804, -0.0638542, -1.29149]]
-    rgb = cones**3 @ [[4.07674, -1.26844, -0.00419609], [-3.30771, 2.60976, -0.703419], [0.23097, -0.341319, 1.70761]]
-    linear: FloatArray = np.clip(rgb, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Sequence[str] | None = None) -> list[str]:
-    """Name modules after the sub-function that they match (``?`` marks an inexact match), else ``#`` and the id.
-
-    If names are `given` (as the argument `names`), they are used instead.
-    """
-    if given is not None and len(given) != found.n_modules:
-        raise ValueError(f"`names` must be {found.n_modules} texts, one for each module (got {len(given)})")
-    names = [f"#{module}" for module in range(found.n_modules)]
-    for match in score(found, target).matching if target is not None else ():
-        if match.similarity > 0:
-            names[match.module] = match.sub_function + "?" * (match.similarity < 1)
-    return names if given is None else list(given)
-
-
-def target_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
-    """Return the arguments by which `modgraph.names.unit_names` names inputs and outputs after a target."""
-    return {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
 
 
 # --- Images: networks whose inputs are pixels -------------------------------------------------------------------------
@@ -101,6 +61,18 @@ def opacity(n_edges: int) -> float:
     return float(np.clip(11 / np.sqrt(max(n_edges, 1)), 0.2, 0.8))
 
 
+def layered(ends: IntArray, layer: IntArray, *, n_layers: int) -> LayeredDAG:
+    """Return the graph of sorted edges, `ends` (2, n_edges); layers may be empty."""
+    return LayeredDAG(
+        sources=ends[0],
+        targets=ends[1],
+        layer=layer,
+        unit_index=np.arange(layer.size),
+        n_layers=n_layers,
+        dense_edges=max(ends.shape[1], 1),
+    )
+
+
 def merge_inputs(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[LayeredDAG, IntArray, IntArray, IntArray]:
     """Replace all inputs of a module by one unit, so that an image needs few dots and lines.
 
@@ -111,16 +83,9 @@ def merge_inputs(dag: LayeredDAG, labels: IntArray, along: IntArray) -> tuple[La
     modules, member, n_inputs = np.unique(labels[:n_old], return_inverse=True, return_counts=True)
     by_place = np.argsort(np.bincount(member, along, minlength=len(modules)) / n_inputs, kind="stable")
     unit = np.concatenate([np.argsort(by_place)[member], len(modules) + np.arange(dag.n_units - n_old)])
-    (sources, targets), n_edges = np.unique(unit[dag.edges.T], axis=1, return_counts=True)
+    ends, n_edges = np.unique(unit[dag.edges.T], axis=1, return_counts=True)
     layer = np.concatenate([np.zeros(len(modules), dtype=np.int64), dag.layer[n_old:]])
-    small = LayeredDAG(
-        sources=sources,
-        targets=targets,
-        layer=layer,
-        unit_index=np.arange(layer.size),
-        n_layers=dag.n_layers,
-        dense_edges=dag.dense_edges,
-    )
+    small = layered(ends, layer, n_layers=dag.n_layers)
     return small, np.concatenate([modules[by_place], labels[n_old:]]), n_inputs[by_place], n_edges
 
 
@@ -213,23 +178,11 @@ def _sweep(dag: LayeredDAG, box: IntArray, place: IntArray, *, upwards: bool) ->
 
 
 def _structural_rank(dag: LayeredDAG) -> IntArray:
-    """Rank inputs and outputs in their own order, hidden units by their neighbours (Weisfeiler–Lehman)."""
-    by_target = np.argsort(dag.targets, kind="stable")
-    cuts = [np.searchsorted(ends, np.arange(1, dag.n_units)) for ends in (dag.sources, dag.targets[by_target])]
-    neighbours = [*zip(np.split(dag.targets, cuts[0]), np.split(dag.sources[by_target], cuts[1]), strict=True)]
+    """Rank inputs and outputs in their own order, hidden units by their neighbours."""
     at_end = dag.layer % (dag.n_layers - 1) == 0
-    keys: list[Any] = [*zip(dag.layer.tolist(), np.where(at_end, np.arange(dag.n_units), 0).tolist(), strict=True)]
-    n_ranks = 0
-    while True:
-        rank_of = {key: rank for rank, key in enumerate(sorted(set(keys)))}
-        ranks = np.array([rank_of[key] for key in keys])
-        if len(rank_of) == n_ranks:
-            return np.argsort(np.argsort(ranks, kind="stable"))
-        n_ranks = len(rank_of)
-        keys = [
-            (rank, *(tuple(sorted(ranks[units].tolist())) for units in both))
-            for rank, both in zip(ranks.tolist(), neighbours, strict=True)
-        ]
+    facts = [*zip(dag.layer.tolist(), np.where(at_end, np.arange(dag.n_units), 0).tolist(), strict=True)]
+    ranks = refined(facts, (dag.sources, dag.targets), (dag.targets, dag.sources))
+    return np.argsort(np.argsort(ranks, kind="stable"))
 
 
 # --- Places, in inches ---------------------------------------------------------------------------------

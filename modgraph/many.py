@@ -144,11 +144,10 @@ def _reached(dag: LayeredDAG, network: IntArray, sizes: IntArray) -> BoolArray:
 
 def _within(labels: IntArray, network: IntArray) -> IntArray:
     """Renumber the labels of each network 0, 1, …; no label is in two networks."""
-    distinct, first, label = np.unique(labels, return_index=True, return_inverse=True)
-    # Labels are numbered by first unit, and the units of a network keep their order among those of others.
-    owner = network[first]
-    order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=int(network.max(initial=-1)) + 1)
-    rank = np.empty(len(distinct), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - (counts.cumsum() - counts)[owner[order]]
-    return rank[label]
+    order = np.argsort(network, kind="stable")
+    result = np.empty_like(labels)
+    result[order] = by_first_unit(labels[order])
+    first = np.full(int(network.max(initial=-1)) + 1, len(labels))
+    np.minimum.at(first, network, result)
+    renumbered: IntArray = result - first[network]
+    return renumbered

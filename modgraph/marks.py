@@ -1,4 +1,4 @@
-"""Marks in pictures and pages: weak and certified modules, strong and negative edges, shared units."""
+"""Colours, names and marks in pictures and pages: of modules, strong and negative edges, shared units."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ import numpy as np
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
+from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
+from modgraph.score import score
 from modgraph.verify import Verification
+
+_OKABE_ITO: Final = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00", "F0E442", "4D4D4D")
 
 WEAK_P: Final = 0.05
 """A module with a larger p-value is weak."""
@@ -23,6 +27,43 @@ WEAK_CONFIDENCE: Final = 0.5
 
 CERTIFIED: Final = "\N{CHECK MARK}"
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+
+
+def colours(n: int) -> FloatArray:
+    """Return colours (sRGB, 0…1) for modules 0 … n − 1, shape (n, 3); neighbouring ids differ.
+
+    Up to eight modules have the colours of Okabe and Ito, which colour-blind people can tell apart. More get hues at
+    multiples of the golden angle and three lightnesses of the OKLCH space.
+    """
+    if n <= len(_OKABE_ITO):
+        return np.array([list(bytes.fromhex(code)) for code in _OKABE_ITO[:n]]).reshape(n, 3) / 255
+    number = np.arange(n)
+    hue = number * np.pi * (3 - np.sqrt(5)) + 0.6
+    lightness = np.array([0.6, 0.73, 0.46])[number % 3] + 0.06 * (number * np.sqrt(2) % 1)
+    lab = np.column_stack([lightness, 0.13 * np.cos(hue), 0.13 * np.sin(hue)])
+    cones = lab @ [[1, 1, 1], [0.396338, -0.105561, -0.0894842], [0.215804, -0.0638542, -1.29149]]
+    rgb = cones**3 @ [[4.07674, -1.26844, -0.00419609], [-3.30771, 2.60976, -0.703419], [0.23097, -0.341319, 1.70761]]
+    linear: FloatArray = np.clip(rgb, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Sequence[str] | None = None) -> list[str]:
+    """Name modules after the sub-function that they match (``?`` marks an inexact match), else ``#`` and the id.
+
+    If names are `given` (as the argument `names`), they are used instead.
+    """
+    if given is not None and len(given) != found.n_modules:
+        raise ValueError(f"`names` must be {found.n_modules} texts, one for each module (got {len(given)})")
+    names = [f"#{module}" for module in range(found.n_modules)]
+    for match in score(found, target).matching if target is not None else ():
+        if match.similarity > 0:
+            names[match.module] = match.sub_function + "?" * (match.similarity < 1)
+    return names if given is None else list(given)
+
+
+def target_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
+    """Return the arguments by which `modgraph.names.unit_names` names inputs and outputs after a target."""
+    return {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

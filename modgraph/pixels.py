@@ -9,7 +9,8 @@ import numpy as np
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import require
-from modgraph.layout import check_image_shape, colours, module_names, pixel_middles
+from modgraph.layout import check_image_shape, pixel_middles
+from modgraph.marks import colours, module_names
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 

@@ -15,7 +15,7 @@ from scipy.sparse import vstack
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.checks import check_choice, check_int_vector, require
 from modgraph.influence import influence
-from modgraph.layout import colours
+from modgraph.marks import colours
 from modgraph.modules import ModuleHierarchy, check_found
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.draw import draw
 from modgraph.functions import published
-from modgraph.layout import _crossings, _inversions, _sorted, _structural_rank, colours, order
+from modgraph.layout import _crossings, _inversions, _sorted, _structural_rank, order
+from modgraph.marks import colours
 from tests.networks import needs_published, published_dag, published_index
 from tests.strategies import dags, permuted
 

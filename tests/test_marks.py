@@ -18,8 +18,7 @@ import modgraph as mg
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, draw
 from modgraph.evidence import ModuleEvidence, Significance
 from modgraph.functions import FunctionGraph, SubFunction
-from modgraph.layout import colours
-from modgraph.marks import edge_strength, marks, second_modules
+from modgraph.marks import colours, edge_strength, marks, second_modules
 from tests.test_draw import HIERARCHIES, artists, check_drawing
 from tests.test_report import written
 

@@ -19,7 +19,8 @@ from matplotlib.patches import FancyBboxPatch
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, draw, draw_pixels, save_network
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cli import main
-from modgraph.layout import colours, merge_inputs
+from modgraph.layout import merge_inputs
+from modgraph.marks import colours
 
 SHAPE = (4, 6)
 

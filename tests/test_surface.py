@@ -38,8 +38,8 @@ def test_import_loads_no_library_and_one_room() -> None:
 
 
 def test_functions_named_after_their_rooms_stay_functions() -> None:
-    # `modgraph.layout` imports the room `score` before anybody asks for the function.
-    code = "import modgraph, modgraph.layout, modgraph.report; print(*map(callable, (modgraph.score, modgraph.report)))"
+    # `modgraph.marks` imports the room `score` before anybody asks for the function.
+    code = "import modgraph, modgraph.marks, modgraph.report; print(*map(callable, (modgraph.score, modgraph.report)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True True"
 

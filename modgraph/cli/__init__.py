@@ -21,9 +21,9 @@ except ImportError as error:
 from modgraph import compiled
 from modgraph.cli import experiments, modules, show
 from modgraph.cli.options import command
-from modgraph.cli.output import GIVEN, prepare_streams
+from modgraph.cli.output import GIVEN, Answer, prepare_streams
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., Answer]] = {
     "info": show.info,
     "detect": modules.detect,
     "score": modules.score,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -13,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from modgraph.checks import require
-from modgraph.cli.options import FUNCTIONS, Json, one_of, parse_ints
-from modgraph.cli.output import keeping, print_json, print_notes, progress_bar, round_progress
+from modgraph.cli.options import FUNCTIONS, one_of, parse_ints
+from modgraph.cli.output import Answer, keeping, print_notes, progress_bar, working
 from modgraph.functions import published, published_names
 from modgraph.io.export import save_network
 from modgraph.io.hierarchy import save_hierarchy
@@ -46,53 +47,37 @@ def sculpt(
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where torch computes: cpu, cuda, …")] = None,
     list_functions: Annotated[bool, typer.Option("--list", help="List the published functions.")] = False,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Train networks on a function or a table, prune them as far as they stay good, and save them.
 
     An interrupted run goes on where it was when the same command is given again.
 
     Example: modgraph sculpt table.csv --target price --task regression
     """
-    if list_functions or name is None:
-        if name is None and not list_functions:
-            raise ValueError("`name` must be given: a published function or a table")
-        if as_json:
-            print_json({"functions": list(published_names())})
-        else:
-            typer.echo("\n".join(published_names()))
-        return
-    settings: dict[str, Any] = {"learning_rate": learning_rate, "epochs": epochs, "tolerance": tolerance}
-    sizes = None if hidden is None else parse_ints(hidden, option="--hidden")
+    if list_functions:
+        return Answer({"functions": list(published_names())}, published_names())
+    if name is None:
+        raise ValueError("`name` must be given: a published function or a table")
+    settings: dict[str, Any] = {
+        "hidden": None if hidden is None else parse_ints(hidden, option="--hidden"),
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "tolerance": tolerance,
+        "device": device,
+    }
     if Path(name).suffix or target is not None:
         if target is None:
             raise ValueError("`target` must name the column to predict, for a table")
-        rows, agreed = _sculpt_table(
-            Path(name), out, target.split(","), task, hidden=sizes, trials=seeds or 1, device=device, **settings
-        )
-    else:
-        if task is not None:
-            raise ValueError(f"`task` must not be given for a published function (got {task!r})")
-        rows, agreed = _sculpt_function(
-            name, out, hidden=sizes, seeds=4 if seeds is None else seeds, device=device, **settings
-        )
-    if as_json:
-        print_json({"networks": rows, "consensus": agreed and {k: v for k, v in agreed.items() if k != "words"}})
-        return
-    for row in rows:
-        value = f"{row['metric']} {row['value']:.4f}"
-        beside = "".join(f", {word} {row[word]:.4f}" for word in ("dense", "constant") if word in row)
-        typer.echo(
-            f"{row['file']}: {row['edges']} edges, {value}{beside}" + ("" if row["accepted"] else ", not pruned")
-        )
-    if agreed is not None:
-        typer.echo(f"{agreed['file']}: {counted(agreed['modules'], 'module')}, {agreed['words']}")
+        return _sculpt_table(Path(name), out, target.split(","), task, trials=seeds or 1, **settings)
+    if task is not None:
+        raise ValueError(f"`task` must not be given for a published function (got {task!r})")
+    return _sculpt_function(name, out, seeds=4 if seeds is None else seeds, **settings)
 
 
 def _sculpt_function(
     name: str, out: Path, *, hidden: list[int] | None, seeds: int, device: str | None, **settings: Any
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Sculpt networks on a published function; return a row for each, and what they agree on."""
+) -> Answer:
+    """Sculpt networks on a published function, and save them and what they agree on."""
     from modgraph.sculpt import TrainSettings
     from modgraph.sculpt import sculpt as sculpt_networks
 
@@ -119,28 +104,20 @@ def _sculpt_function(
     for network in result.networks:
         file = out / f"{name}-{network.seed}.npz"
         save_network(network.dag, file)
-        rows.append(
-            {
-                "file": str(file),
-                "accepted": network.accepted,
-                "edges": network.edges,
-                "metric": network.metric,
-                "value": network.accuracy,
-            }
-        )
+        facts = {"accepted": network.accepted, "edges": network.edges}
+        rows.append({"file": str(file)} | facts | {"metric": network.metric, "value": network.accuracy})
     checkpoint.unlink(missing_ok=True)
     agreed, file = result.consensus, out / f"{name}-consensus.json"
     if agreed is None:
-        return rows, None
+        return _sculpted(rows)
     save_hierarchy(agreed.hierarchy, file)
     facts = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
-    return rows, facts | {"file": str(file), "modules": agreed.hierarchy.n_modules, "words": str(agreed)}
+    facts |= {"file": str(file), "modules": agreed.hierarchy.n_modules}
+    return _sculpted(rows, facts, [f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"])
 
 
-def _sculpt_table(
-    path: Path, out: Path, columns: list[str], task: str | None, *, hidden: list[int] | None, **settings: Any
-) -> tuple[list[dict[str, Any]], None]:
-    """Sculpt a network on a table; return a row about it."""
+def _sculpt_table(path: Path, out: Path, columns: list[str], task: str | None, **settings: Any) -> Answer:
+    """Sculpt a network on a table, and save it."""
     from modgraph.sculpt import SculptedMLP
 
     pandas = require("pandas", purpose="sculpting a table", extra="table")
@@ -160,29 +137,38 @@ def _sculpt_table(
         task = "regression" if is_float else "classification" if len(columns) == 1 else "multilabel"
         typer.echo(f"note: --task {task} is assumed, from the values of {', '.join(columns)}", err=True)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / f"{path.stem}.checkpoint.npz"
-    with keeping(out, f"{path.stem}.checkpoint*.npz"), round_progress() as progress:
-        model = SculptedMLP(
-            task=task,  # type: ignore[arg-type]  # it checks the name
-            hidden=hidden or (64, 64), checkpoint=checkpoint, progress=progress, **settings
-        ).fit(features, y)  # fmt: skip
+    settings |= {
+        "task": task,
+        "hidden": settings["hidden"] or (64, 64),
+        "checkpoint": out / f"{path.stem}.checkpoint.npz",
+    }
+    with keeping(out, f"{path.stem}.checkpoint*.npz"), working("training the dense network") as update:
+        count = itertools.count(1)
+
+        def show(*done: object) -> None:
+            told = str(done[0]) if len(done) == 1 else f"{done[0]} of {done[1]} networks"
+            if update is not None:
+                update(f"round {next(count)}, {told}")
+
+        model = SculptedMLP(progress=None if update is None else show, **settings).fit(features, y)
     file = out / f"{path.stem}.npz"
     save_network(model.network_, file)
     for done in out.glob(f"{path.stem}.checkpoint*.npz"):
         done.unlink()
     print_notes(model.network_)
-    return [
-        {
-            "file": str(file),
-            "accepted": model.accepted_,
-            "edges": model.network_.n_edges,
-            "metric": model.metric_,
-            "value": model.metrics_[model.metric_],
-            "dense": model.dense_,
-            "constant": model.baseline_,
-            "metrics": model.metrics_,
-        }
-    ], None
+    facts = {"file": str(file), "accepted": model.accepted_, "edges": model.network_.n_edges, "metric": model.metric_}
+    values = {"value": model.metrics_[model.metric_], "dense": model.dense_, "constant": model.baseline_}
+    return _sculpted([facts | values | {"metrics": model.metrics_}])
+
+
+def _sculpted(rows: list[dict[str, Any]], consensus: dict[str, Any] | None = None, lines: Iterable[str] = ()) -> Answer:
+    """Describe sculpted networks, and what they agree on."""
+    told = []
+    for row in rows:
+        beside = "".join(f", {word} {row[word]:.4f}" for word in ("dense", "constant") if word in row)
+        value = f"{row['metric']} {row['value']:.4f}{beside}"
+        told.append(f"{row['file']}: {row['edges']} edges, {value}{'' if row['accepted'] else ', not pruned'}")
+    return Answer({"networks": rows, "consensus": consensus}, [*told, *lines])
 
 
 def reproduce(
@@ -205,93 +191,73 @@ def reproduce(
     functions: Annotated[int, typer.Option(help="random: number of functions.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell, to see that it works.")] = False,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="The paper's 70 settings, not 28.")] = False,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Run the paper's experiments, and write success rates beside the published ones.
 
     Example: modgraph reproduce exemplars --out results
     """
-    if experiment == "digits":
-        page, document, lines = _digits(
-            out,
-            data=data,
-            task=task,
-            hidden_layers=parse_ints(hidden_layers, option="--hidden-layers"),
-            widths=[] if width is None else parse_ints(width, option="--width"),
-            seeds=2 if seeds is None else seeds,
-            n_jobs=jobs,
-            quick=quick,
-        )
-    else:
-        settings: dict[str, Any] = {"n_jobs": jobs, "device": device, "quick": quick}
-        if experiment != "selection":
-            settings["seeds"] = 4 if seeds is None else seeds
-        if experiment == "random":
-            settings["n_functions"] = functions
-        if experiment in ("selection", "random"):
-            page, document, lines = _study(experiment, out, **settings)
-        else:
-            page, document, lines = _boolean(experiment, out, all_settings=all_settings, **settings)
-    if as_json:
-        print_json(document | {"page": str(page)})
-        return
-    for line in lines:
-        typer.echo(line)
-    typer.echo(f"All results: {page}")
+    given = {
+        "n_jobs": jobs,
+        "quick": quick,
+        "device": device,
+        "seeds": (2 if experiment == "digits" else 4) if seeds is None else seeds,
+        "all_settings": all_settings,
+        "n_functions": functions,
+        "data": data,
+        "task": task,
+        "hidden_layers": parse_ints(hidden_layers, option="--hidden-layers"),
+        "widths": [] if width is None else parse_ints(width, option="--width"),
+    }
+    run, names = {
+        "digits": (_digits, ("seeds", "data", "task", "hidden_layers", "widths")),
+        "selection": (_study, ("device",)),
+        "random": (_study, ("device", "seeds", "n_functions")),
+    }.get(experiment, (_boolean, ("device", "seeds", "all_settings")))
+    with keeping(out, "*"), progress_bar() as progress:
+        settings = {name: given[name] for name in ("n_jobs", "quick", *names)}
+        name, document, lines = run(experiment, out, progress=progress, **settings)
+    page = str(out / f"{name}.md")
+    return Answer(document | {"page": page}, [*lines, f"All results: {page}"])
 
 
-def _boolean(experiment: str, out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]]:
-    """Run Boolean experiments; return the page, the results for programs, and a line for each cell."""
+_Results = tuple[str, dict[str, Any], list[str]]
+"""The name of the page, the results for programs, and a line for each."""
+
+
+def _boolean(experiment: str, out: Path, **settings: Any) -> _Results:
     from modgraph.experiments import EXPERIMENTS
     from modgraph.experiments.reproduce import reproduce as run
 
-    experiments = EXPERIMENTS if experiment == "all" else [experiment]
-    with keeping(out, "*"), progress_bar() as progress:
-        rates = run(experiments, out, progress=progress, **settings)
-    rows = [
-        {
-            "experiment": name,
-            "cell": rate.cell.name,
-            "trials": rate.trials,
-            "right": rate.agreed,
-            "right_by_the_papers_rule": rate.equal,
-            "published": rate.cell.rate,
-        }
-        for name, part in rates.items()
-        for rate in part
-    ]
-    lines = [
-        f"{row['cell']}: {row['right']} of {row['trials']}, by the paper's rule {row['right_by_the_papers_rule']}"
-        + ("" if row["published"] is None else f" (published {row['published']:.2f})")
-        for row in rows
-    ]
-    return out / "reproduction.md", {"rates": rows}, lines
+    rows, lines = [], []
+    for name, part in run(EXPERIMENTS if experiment == "all" else [experiment], out, **settings).items():
+        for rate in part:
+            row = {"experiment": name, "cell": rate.cell.name, "trials": rate.trials, "right": rate.agreed}
+            rows.append(row | {"right_by_the_papers_rule": rate.equal, "published": rate.cell.rate})
+            lines.append(
+                f"{rate.cell.name}: {rate.agreed} of {rate.trials}, by the paper's rule {rate.equal}"
+                + ("" if rate.cell.rate is None else f" (published {rate.cell.rate:.2f})")
+            )
+    return "reproduction", {"rates": rows}, lines
 
 
-def _study(name: str, out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]]:
-    """Run the study of rules of choice, or random functions; return the page, the results, and a line to print."""
+def _study(name: str, out: Path, **settings: Any) -> _Results:
     from modgraph.experiments.random_functions import reproduce_random
     from modgraph.experiments.selection import reproduce_selection
 
     run: Callable[..., list[Any]] = reproduce_selection if name == "selection" else reproduce_random
-    with keeping(out, "*"), progress_bar() as progress:
-        results = run(out, progress=progress, **settings)
-    right, votes = sum(result.answer for result in results), mean(result.votes for result in results)
-    rows = [{field: getattr(result, field) for field in result.__slots__} for result in results]
-    for row in rows:
-        row.pop("resampled", None)
-    return out / f"{name}.md", {name: rows}, [f"{right} of {len(rows)} answers are right; votes {votes:.2f} on average"]
+    results = run(out, **settings)
+    rows = [{field: getattr(one, field) for field in one.__slots__ if field != "resampled"} for one in results]
+    right, votes = sum(one.answer for one in results), mean(one.votes for one in results)
+    return name, {name: rows}, [f"{right} of {len(rows)} answers are right; votes {votes:.2f} on average"]
 
 
-def _digits(out: Path, **settings: Any) -> tuple[Path, dict[str, Any], list[str]]:
-    """Run the image tasks; return the page, the results for programs, and a line for each network."""
+def _digits(_: str, out: Path, **settings: Any) -> _Results:
     from modgraph.experiments.reproduce_digits import page_name, reproduce_digits
 
-    with keeping(out, "*"), progress_bar() as progress:
-        results = reproduce_digits(out, progress=progress, **settings)
-    lines = []
-    for result in results:
-        sizes = "-".join(map(str, result.sizes))
-        pixels = f"{result.default.input_modules} modules of pixels, {100 * result.default.purity:.1f} % pure"
-        lines.append(f"{result.trial.name}: {sizes}, {result.edges} edges, {100 * result.test:.2f} % right, {pixels}")
-    return out / f"{page_name(results)}.md", {"networks": [asdict(result) for result in results]}, lines
+    results = reproduce_digits(out, **settings)
+    lines = [
+        f"{one.trial.name}: {'-'.join(map(str, one.sizes))}, {one.edges} edges, {100 * one.test:.2f} % right, "
+        f"{one.default.input_modules} modules of pixels, {100 * one.default.purity:.1f} % pure"
+        for one in results
+    ]
+    return page_name(results), {"networks": [asdict(one) for one in results]}, lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -11,27 +12,26 @@ import numpy as np
 import typer
 
 from modgraph.cli.options import (
-    FUNCTIONS,
+    Changes,
     HierarchyOptions,
     Hops,
-    Json,
     MergeThreshold,
     NetworkOptions,
+    Nulls,
+    OptionalTarget,
     Seed,
     Target,
     check_clusterings,
     one_of,
-    speaking_of,
+    save_picture,
     target_graph,
 )
-from modgraph.cli.output import keeping, print_json, progress_bar, working
+from modgraph.cli.output import Answer, keeping, progress_bar, working
 from modgraph.cluster import METHODS
 from modgraph.compare import compare_clusterings
-from modgraph.evidence import Significance, significance
-from modgraph.files import replacing
+from modgraph.evidence import significance
 from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
-from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
 from modgraph.score import score as score_modules
 from modgraph.stability import stability
@@ -46,8 +46,7 @@ def detect(
     nulls: Annotated[
         int, typer.Option("--nulls", help="Random networks to compare with; 19 can tell p = .05, 0 gives a bound.")
     ] = 0,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Find the modules of a pruned network.
 
     Example: modgraph detect pruned.onnx --out modules.json
@@ -57,20 +56,8 @@ def detect(
         evidence = significance(found, n_null=nulls, progress=progress)
     if out is not None:
         save_hierarchy(found, out)
-    if as_json:
-        print_json(_record(found, evidence))
-        return
-    typer.echo(f"{found.dag!r}, {counted(found.n_modules, 'module')}")
-    typer.echo(f"by {found.settings['features']}")
-    typer.echo(evidence.summary())
-    for module in found.modules:
-        typer.echo(f"  {module!r}")
-
-
-def _record(found: ModuleHierarchy, evidence: Significance) -> dict[str, Any]:
-    """Describe a hierarchy in types that JSON knows."""
     graph = found.graph
-    return {
+    document = {
         "layer_sizes": list(found.dag.layer_sizes),
         "edges": found.dag.n_edges,
         "density": found.dag.density,
@@ -83,98 +70,69 @@ def _record(found: ModuleHierarchy, evidence: Significance) -> dict[str, Any]:
         "evidence": evidence.to_dict(),
         "notes": list(found.dag.notes),
     }
+    lines = [f"{found.dag!r}, {counted(found.n_modules, 'module')}", f"by {found.settings['features']}"]
+    return Answer(document, [*lines, evidence.summary(), *(f"  {module!r}" for module in found.modules)])
 
 
 FIELDS = ("inputs", "hidden", "outputs", "exact", "functional", "ari", "ami", "n_modules", "expected_modules")
 
 
-def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> None:
+def score(options: HierarchyOptions, target: Target) -> Answer:
     """Compare the modules of a network, or a saved hierarchy, with a function.
 
     Example: modgraph score pruned.pt overlap_3_use_8 --json
     """
     graph = published(target)
     result = score_modules(options.hierarchy(), graph)
-    if not as_json:
-        typer.echo(repr(result))
-        for match in result.matching:
-            typer.echo(f"  module {match.module}: {match.sub_function} ({match.similarity:.2f})")
-        return
+    facts = {name: getattr(result, name) for name in FIELDS}
+    lines = [f"  module {one.module}: {one.sub_function} ({one.similarity:.2f})" for one in result.matching]
     matching = [asdict(match) for match in result.matching]
-    print_json({"target": target} | {name: getattr(result, name) for name in FIELDS} | {"matching": matching})
-
-
-Nulls = Annotated[
-    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: only a bound, at once.")
-]
-Changes = Annotated[int, typer.Option("--changes", help="Slightly changed networks, for the stability of modules.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File of the results so far; if it exists, the work is resumed.")]
-Jobs = Annotated[int, typer.Option("--jobs", help="Processes; −1: one a processor.")]
+    return Answer({"target": target} | facts | {"matching": matching}, [repr(result), *lines])
 
 
 def evidence(
     options: HierarchyOptions,
     nulls: Nulls = None,
     changes: Changes = 20,
-    checkpoint: Checkpoint = None,
-    jobs: Jobs = 1,
-    as_json: Json = False,
-) -> None:
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File of the results so far; if it exists, the work is resumed.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Processes; −1: one a processor.")] = 1,
+) -> Answer:
     """Tell whether the modules are more than chance, and how sure each of them is.
 
     Example: modgraph evidence pruned.onnx --nulls 99 --json
     """
     found = options.hierarchy()
-    names = {"n_null": "--nulls", "n_resamples": "--changes", "checkpoint": "--checkpoint"}
+    shared: dict[str, Any] = {"random_state": options.seed, "n_jobs": jobs}
     resumed = nullcontext() if checkpoint is None else keeping(checkpoint.parent, checkpoint.name)
-    with speaking_of(names), resumed, progress_bar() as progress:
-        result = significance(
-            found,
-            n_null=nulls,
-            n_resamples=0,
-            random_state=options.seed,
-            n_jobs=jobs,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+    with resumed, progress_bar() as progress:
+        result = significance(found, n_null=nulls, n_resamples=0, progress=progress, checkpoint=checkpoint, **shared)
     stable = None
     if changes:
-        with speaking_of(names), working("finding modules of changed networks"):
-            stable = stability(found, n_resamples=changes, random_state=options.seed, n_jobs=jobs)
-    if as_json:
-        print_json(
-            result.to_dict()
-            | {
-                "stability": None if stable is None else stable.module_confidence.tolist(),
-                "notes": list(found.dag.notes),
-            }
-        )
-        return
-    typer.echo(f"{found.dag!r}, {counted(found.n_modules, 'module')}")
-    typer.echo(result.summary())
-    for module, judged in zip(found.modules, result.modules, strict=True):
-        figures = [f"p = {judged.p_value:.2g}"] if result.n_null else []
-        figures += [f"stability {stable.module_confidence[module.id]:.2f}"] if stable is not None else []
-        typer.echo(f"  {module!r}: {', '.join(figures)}")
+        with working("finding modules of changed networks"):
+            stable = stability(found, n_resamples=changes, **shared).module_confidence.tolist()
 
+    def lines() -> Iterator[str]:
+        yield f"{found.dag!r}, {counted(found.n_modules, 'module')}"
+        yield result.summary()
+        for module, judged in zip(found.modules, result.modules, strict=True):
+            figures = [f"p = {judged.p_value:.2g}"] if result.n_null else []
+            figures += [f"stability {stable[module.id]:.2f}"] if stable is not None else []
+            yield f"  {module!r}: {', '.join(figures)}"
 
-OptionalTarget = Annotated[
-    str | None,
-    typer.Argument(metavar="TARGET", help="A published function, such as separable.", autocompletion=FUNCTIONS),
-]
-Data = Annotated[Path | None, typer.Option(help="Inputs to test on: .npy, (n_samples, n_inputs); needed if no TARGET.")]
-Activations = Annotated[str | None, typer.Option(help="One a layer, if the file has none: relu,sigmoid.")]
-Controls = Annotated[int, typer.Option("--n-controls", help="Random regroupings for each module.")]
+    return Answer(result.to_dict() | {"stability": stable, "notes": list(found.dag.notes)}, lines())
 
 
 def verify(
     options: HierarchyOptions,
     target: OptionalTarget = None,
-    data: Data = None,
-    activations: Activations = None,
-    n_controls: Controls = 20,
-    as_json: Json = False,
-) -> None:
+    data: Annotated[
+        Path | None, typer.Option(help="Inputs to test on: .npy, (n_samples, n_inputs); needed if no TARGET.")
+    ] = None,
+    activations: Annotated[str | None, typer.Option(help="One a layer, if the file has none: relu,sigmoid.")] = None,
+    n_controls: Annotated[int, typer.Option("--n-controls", help="Random regroupings for each module.")] = 20,
+) -> Answer:
     """Test by intervention whether the modules compute the sub-functions of a function.
 
     Example: modgraph verify pruned.pt separable --json
@@ -191,14 +149,10 @@ def verify(
             n_controls=n_controls,
             random_state=options.seed,
         )
-    if as_json:
-        fields = ("target", "n_samples", "exhaustive", "accuracy", "functional", "certified_share")
-        facts: dict[str, Any] = {name: getattr(result, name) for name in fields}
-        print_json(facts | {"modules": [_facts(module) for module in result.modules]})
-        return
-    typer.echo(repr(result))
-    for module in result.modules:
-        typer.echo(f"  {module!r}")
+    names = ("target", "n_samples", "exhaustive", "accuracy", "functional", "certified_share")
+    facts: dict[str, Any] = {name: getattr(result, name) for name in names}
+    modules = [_facts(module) for module in result.modules]
+    return Answer(facts | {"modules": modules}, [repr(result), *(f"  {module!r}" for module in result.modules)])
 
 
 def _facts(module: ModuleCheck) -> dict[str, Any]:
@@ -220,8 +174,7 @@ def compare(
     nulls: Nulls = 0,
     changes: Changes = 20,
     seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Compare several clusterings of one network: clusters, modules, description length, evidence, agreement, time.
 
     Example: modgraph compare pruned.npz --methods linkage,leiden
@@ -229,7 +182,7 @@ def compare(
     names = methods.split(",")
     check_clusterings(names, option="--methods")
     dag = options.network()
-    with speaking_of({"n_null": "--nulls", "n_resamples": "--changes"}), working("finding modules"):
+    with working("finding modules"):
         table = compare_clusterings(
             dag,
             methods=names,
@@ -240,12 +193,7 @@ def compare(
             random_state=seed,
         )
     if out is not None:
-        figure: Any = draw_flows(dict(zip(table.methods, table.found, strict=True))).figure
-        with speaking_of({"path": "--out"}), replacing(out) as part:
-            figure.savefig(part, dpi=200)
-    if not as_json:
-        typer.echo(str(table))
-        return
+        save_picture(draw_flows(dict(zip(table.methods, table.found, strict=True))), out, option="--out")
     rows = [
         {
             "method": name,
@@ -257,4 +205,4 @@ def compare(
         }
         for at, name in enumerate(table.methods)
     ]
-    print_json({"methods": rows, "ami": table.ami.tolist()})
+    return Answer({"methods": rows, "ami": table.ami.tolist()}, [str(table)])

@@ -18,9 +18,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
-from modgraph.cli.output import print_notes, working
+from modgraph.cli.output import Answer, print_notes, working
 from modgraph.cluster import METHODS
 from modgraph.dag import LayeredDAG
+from modgraph.files import replacing
 from modgraph.functions import FunctionGraph, published, published_names
 from modgraph.io.hierarchy import is_hierarchy, load_hierarchy
 from modgraph.io.load import load_network
@@ -65,10 +66,26 @@ TargetOption = Annotated[
     str | None,
     typer.Option("--target", help="A published function, to name modules after.", autocompletion=FUNCTIONS),
 ]
+OptionalTarget = Annotated[
+    str | None,
+    typer.Argument(metavar="TARGET", help="A published function, such as separable.", autocompletion=FUNCTIONS),
+]
+Nulls = Annotated[
+    int | None, typer.Option("--nulls", help="Null networks; by default as many as it takes. 0: only a bound, at once.")
+]
+Changes = Annotated[int, typer.Option("--changes", help="Slightly changed networks, for the stability of modules.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 
-ARGUMENT_NAMES = {"path": "FILE", "name": "TARGET", "random_state": "--seed", "n_jobs": "--jobs", "widths": "--width"}
+ARGUMENT_NAMES = {
+    "path": "FILE",
+    "name": "TARGET",
+    "random_state": "--seed",
+    "n_jobs": "--jobs",
+    "n_null": "--nulls",
+    "n_resamples": "--changes",
+    "widths": "--width",
+}
 """Python arguments that error messages name, and the option or argument that each comes from."""
 
 
@@ -148,6 +165,12 @@ def check_clusterings(names: Sequence[str], *, option: str) -> None:
             raise ValueError(f"`{option}` must be one of {', '.join(sorted(METHODS))} (got {name!r})")
 
 
+def save_picture(ax: Any, path: Path, *, option: str) -> None:
+    """Save the figure of axes; errors about the path name the option that gave it."""
+    with speaking_of({"path": option}), replacing(path) as part:
+        ax.figure.savefig(part, dpi=200)
+
+
 def parse_ints(text: str, *, option: str) -> list[int]:
     """Read ints with commas between."""
     try:
@@ -156,8 +179,8 @@ def parse_ints(text: str, *, option: str) -> list[int]:
         raise ValueError(f"`{option}` must be ints with commas between (got {text!r})") from None
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Prepare a function for typer: replace groups by their options, add --debug, let errors speak of options.
+def command(function: Callable[..., Answer]) -> Callable[..., None]:
+    """Prepare a function for typer: add --json and --debug, replace groups by their options, write what it returns.
 
     The parameters of `function` are annotated with aliases of this module, with groups, or with typer's annotations.
     """
@@ -172,17 +195,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 options.append(_option(field.name, types[field.name], default))
         else:
             options.append(_option(name, hints[name], parameter.default))
-    options.append(_option("debug", Debug, False))
+    options += [_option("as_json", Json, False), _option("debug", Debug, False)]
     spoken = ARGUMENT_NAMES | {option.name: _spoken(option) for option in options}
 
     @functools.wraps(function)
-    def run(**values: Any) -> None:
-        values.pop("debug")  # `main` looks at it
+    def run(*, as_json: bool, debug: bool, **values: Any) -> None:  # noqa: ARG001 (`main` looks at --debug)
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         try:
             with speaking_of(spoken):
-                function(**values)
+                function(**values).write(as_json=as_json)
         except KeyboardInterrupt as stop:
             typer.echo(f"modgraph: interrupted; {str(stop) or 'nothing was written'}", err=True)
             raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import typer
 
@@ -18,6 +17,25 @@ from modgraph.dag import LayeredDAG
 
 GIVEN: list[str] = []
 """The arguments of the command, as given."""
+
+
+class Answer(NamedTuple):
+    """What a command found: a document for programs, and lines for people (bytes are written as they are)."""
+
+    document: dict[str, Any] | None
+    lines: Iterable[str | bytes] = ()
+
+    def write(self, *, as_json: bool) -> None:
+        """Write it to standard output."""
+        if as_json:
+            if self.document is None:
+                raise ValueError("`--json` and the picture can't both go to standard output")
+            # Non-ASCII characters are escaped where the output isn't UTF-8.
+            is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+            typer.echo(json.dumps(self.document, ensure_ascii=not is_utf8))
+            return
+        for line in self.lines:
+            typer.echo(line, nl=isinstance(line, str))
 
 
 @contextmanager
@@ -32,12 +50,6 @@ def keeping(folder: Path, pattern: str) -> Iterator[None]:
         raise
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Write a document to standard output; non-ASCII characters are escaped where the output isn't UTF-8."""
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(document, ensure_ascii=not is_utf8))
-
-
 def print_notes(dag: LayeredDAG) -> None:
     """Write what reading the network could not know or left out to standard error."""
     for note in dag.notes:
@@ -45,16 +57,16 @@ def print_notes(dag: LayeredDAG) -> None:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show what is being done on standard error, if that is a terminal."""
+def working(what: str) -> Iterator[Callable[[str], None] | None]:
+    """Show what is being done on standard error, and yield a callable that changes the text; None if not a terminal."""
     if not sys.stderr.isatty():
-        yield
+        yield None
         return
     from rich.console import Console
     from rich.markup import escape
 
-    with Console(stderr=True).status(escape(what)):
-        yield
+    with Console(stderr=True).status(escape(what)) as status:
+        yield lambda text: status.update(escape(text))
 
 
 @contextmanager
@@ -70,25 +82,6 @@ def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     with Progress("networks", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("networks", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def round_progress() -> Iterator[Callable[..., None] | None]:
-    """Yield a callable that shows rounds of sculpting, or networks done, on standard error; None if not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status("training the dense network") as status:
-        count = itertools.count(1)
-
-        def show(*what: object) -> None:
-            told = str(what[0]) if len(what) == 1 else f"{what[0]} of {what[1]} networks"
-            status.update(escape(f"round {next(count)}, {told}"))
-
-        yield show
 
 
 def prepare_streams() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +12,17 @@ import typer
 from modgraph.cli.options import (
     HierarchyOptions,
     ImageShape,
-    Json,
     NetworkOptions,
     TargetOption,
     parse_image_shape,
+    save_picture,
     speaking_of,
     target_graph,
 )
-from modgraph.cli.output import GIVEN, print_json, progress_bar, working
+from modgraph.cli.output import GIVEN, Answer, progress_bar, working
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
-from modgraph.files import replacing
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
 from modgraph.io.export import save_graph, save_network
 from modgraph.io.hierarchy import is_hierarchy
@@ -35,7 +34,7 @@ from modgraph.report import report as write_report
 _SHOWN_SIZES = 8  # of the layers of a part
 
 
-def info(options: NetworkOptions, as_json: Json = False) -> None:
+def info(options: NetworkOptions) -> Answer:
     """Describe the network in a file: layers, edges, density, before and after trimming.
 
     Of a model that is read in parts only, it lists the parts.
@@ -48,15 +47,11 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         blocks = list_blocks(options.file, trust_pickle=options.trust_pickle) if options.block is None else {}
         if not blocks:
             raise
-        if as_json:
-            print_json({"blocks": blocks, "error": str(error)})
-            return
-        typer.echo(f"{error}")
-        typer.echo(f"{counted(len(blocks), 'part')} can be read, each with --block NAME:")
+        lines = [str(error), f"{counted(len(blocks), 'part')} can be read, each with --block NAME:"]
         for block, widths in blocks.items():
             shown = " → ".join(map(str, widths[:_SHOWN_SIZES])) + (" → …" if len(widths) > _SHOWN_SIZES else "")
-            typer.echo(f"  {block}: {shown}")
-        return
+            lines.append(f"  {block}: {shown}")
+        return Answer({"blocks": blocks, "error": str(error)}, lines)
     trimmed = dag.trim()
     activations = None
     if dag.activations is not None:
@@ -74,13 +69,11 @@ def info(options: NetworkOptions, as_json: Json = False) -> None:
         "activations": activations,
         "notes": list(dag.notes),
     }
-    if as_json:
-        print_json(facts)
-        return
-    typer.echo(f"{dag!r}; trimmed {trimmed!r}")
+    lines = [f"{dag!r}; trimmed {trimmed!r}"]
     for level, name in enumerate(facts["layers"]):
         in_layer = f"{counted(dag.layer_sizes[level], 'unit')}, {trimmed.layer_sizes[level]} after trimming"
-        typer.echo(f"  {name}: {in_layer}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+        lines.append(f"  {name}: {in_layer}{'' if activations is None else ', ' + ' '.join(activations[level])}")
+    return Answer(facts, lines)
 
 
 def draw(
@@ -90,25 +83,21 @@ def draw(
     ],
     target: TargetOption = None,
     image_shape: ImageShape = None,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Draw the modules of a network or of a saved hierarchy.
 
     Example: modgraph draw pruned.safetensors modules.svg
     """
     graph, shape = target_graph(target), parse_image_shape(image_shape)
-    if as_json and str(picture) == "-":
-        raise ValueError("`--json` and the picture can't both go to standard output")
     found = options.hierarchy()
     with working("drawing"):
-        figure: Any = draw_modules(found, target=graph, image_shape=shape).figure
+        ax: Any = draw_modules(found, target=graph, image_shape=shape)
         if str(picture) == "-":
-            figure.savefig(sys.stdout.buffer, format="svg")
-            return
-        with speaking_of({"path": "PICTURE"}), replacing(picture) as part:
-            figure.savefig(part, dpi=200)
-    if as_json:
-        print_json({"file": str(picture), "n_modules": found.n_modules})
+            drawn = io.BytesIO()
+            ax.figure.savefig(drawn, format="svg")
+            return Answer(None, [drawn.getvalue()])
+        save_picture(ax, picture, option="PICTURE")
+    return Answer({"file": str(picture), "n_modules": found.n_modules})
 
 
 def report(
@@ -118,8 +107,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="The heading of the page.")] = None,
     image_shape: ImageShape = None,
     nulls: Annotated[int, typer.Option("--nulls", help="Null networks to compare with; 0: none.")] = 0,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Write the modules of a network or of a saved hierarchy as one interactive HTML file.
 
     Example: modgraph report pruned.safetensors report.html
@@ -128,21 +116,19 @@ def report(
     found = options.hierarchy()
     evidence = None
     if nulls:
-        with speaking_of({"n_null": "--nulls"}), progress_bar() as progress:
+        with progress_bar() as progress:
             evidence = significance(found, n_null=nulls, random_state=options.seed, progress=progress)
     with working("writing the report"), speaking_of({"path": "PAGE"}):
         origin = {"File": str(options.file), "Command": shlex.join(["modgraph", *GIVEN])}
         write_report(found, page, target=graph, title=title, image_shape=shape, evidence=evidence, origin=origin)
-    if as_json:
-        print_json({"file": str(page), "n_modules": found.n_modules})
+    return Answer({"file": str(page), "n_modules": found.n_modules})
 
 
 def convert(
     options: HierarchyOptions,
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".npz, .graphml, .gexf, .gml, .json, .csv or .parquet.")],
     modules: Annotated[bool, typer.Option("--modules", help="Detect modules, write them with the network.")] = False,
-    as_json: Json = False,
-) -> None:
+) -> Answer:
     """Write a network as a graph for other programs, or as .npz; a saved hierarchy keeps its modules.
 
     From an attribution graph to .json with --modules: the same file, with the modules as its groups (supernodes).
@@ -161,5 +147,4 @@ def convert(
             save_supernodes(graph, out, source=options.file)
         else:
             save_graph(graph, out)
-    if as_json:
-        print_json({"file": str(out), "modules": with_modules})
+    return Answer({"file": str(out), "modules": with_modules})

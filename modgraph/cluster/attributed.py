@@ -27,7 +27,7 @@ import scipy
 
 from modgraph.arrays import BoolArray, FloatArray, IntArray, read_only
 from modgraph.dag import LayeredDAG
-from modgraph.labels import by_first_unit
+from modgraph.labels import by_first_unit, refined
 
 POSITION_BONUSES = (0.25, 0.5, 1.0)
 """What the same token position adds to a similarity, where equal influence adds 1."""
@@ -167,32 +167,11 @@ def _clusters(
 def canonical_kinds(dag: LayeredDAG) -> IntArray:
     """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
-    Colour refinement (Weisfeiler and Leman 1968) with exact weights: two units have the same number where no chain of
-    such facts tells them apart. The numbers, shape (n_units,), don't depend on the order of the units.
+    The numbers, shape (n_units,), don't depend on the order of the units (see `modgraph.labels.refined`).
     """
-    weights = np.ones(dag.n_edges) if dag.weights is None else dag.weights
     positions = np.zeros(dag.n_units, dtype=np.int64) if dag.positions is None else dag.positions
-    kind = _ranks(list(zip(dag.layer.tolist(), positions.tolist(), strict=True)))
-    edges = list(zip(dag.sources.tolist(), dag.targets.tolist(), weights.tolist(), strict=True))
-    while True:
-        entering: list[list[tuple[float, int]]] = [[] for _ in range(dag.n_units)]
-        leaving: list[list[tuple[float, int]]] = [[] for _ in range(dag.n_units)]
-        for source, target, weight in edges:
-            entering[target].append((weight, kind[source]))
-            leaving[source].append((weight, kind[target]))
-        finer = _ranks([(kind[at], sorted(entering[at]), sorted(leaving[at])) for at in range(dag.n_units)])
-        if max(finer) == max(kind):
-            return np.array(kind, dtype=np.int64)
-        kind = finer
-
-
-def _ranks(facts: Sequence[tuple[object, ...]]) -> list[int]:
-    """Return the rank of each fact; equal facts share one."""
-    order = sorted(range(len(facts)), key=lambda at: facts[at])
-    rank = [0] * len(facts)
-    for one, two in itertools.pairwise(order):
-        rank[two] = rank[one] + (facts[one] != facts[two])
-    return rank
+    facts = [*zip(dag.layer.tolist(), positions.tolist(), strict=True)]
+    return refined(facts, (dag.targets, dag.sources), (dag.sources, dag.targets), weights=dag.weights)
 
 
 def _profile_cosines(

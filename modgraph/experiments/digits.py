@@ -32,25 +32,12 @@ SETTINGS: Final[dict[Data, WideSettings]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigitsTrial:
-    """One network to sculpt.
-
-    Attributes
-    ----------
-    data : {"mnist", "digits8"}
-        See `modgraph.sculpt.load_mnist` and `modgraph.sculpt.load_digits8`.
-    task : {"hierarchical", "classify"}
-        See `modgraph.sculpt.digit_pairs`.
-    width, depth : int
-        Units of each hidden layer, and how many there are.
-    seed : int
-    quick : bool
-        Few pairs of images and few epochs, to see that it works.
-    """
+    """One network to sculpt (see `modgraph.sculpt.digit_pairs`); `quick`: few images and epochs, to try it out."""
 
     data: Data
     task: TaskName
-    width: int
-    depth: int
+    width: int  # units of each hidden layer
+    depth: int  # hidden layers
     seed: int
     quick: bool = False
 
@@ -69,78 +56,35 @@ class DigitsTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """How the modules of a network separate the two digits.
+    """How the modules of a network separate the two digits."""
 
-    Attributes
-    ----------
-    input_modules : int
-        Number of modules that contain pixels.
-    purity : float
-        Share of the pixels that belong to the majority digit of their module, 0.5 … 1.
-    inputs : bool
-        Whether at least two modules contain pixels and `purity` is at least 0.95.
-    outputs : bool
-        Whether all outputs are in different modules.
-    middle : bool
-        Whether some layer after the first hidden one has units of both digits, and each of its units depends on pixels
-        of one digit only (up to 5 %).
-    """
-
-    input_modules: int
-    purity: float
-    inputs: bool
-    outputs: bool
-    middle: bool
+    input_modules: int  # modules that contain pixels
+    purity: float  # share of the pixels that belong to the majority digit of their module, 0.5 … 1
+    inputs: bool  # whether at least two modules contain pixels and `purity` is at least `PURE`
+    outputs: bool  # whether all outputs are in different modules
+    middle: bool  # whether a layer after the first hidden one has units of both digits, each of one alone (up to 5 %)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigitsResult:
-    """One network and its modules.
-
-    Attributes
-    ----------
-    trial : DigitsTrial
-    sizes : tuple of int
-        Units of every layer after trimming.
-    edges : int
-    density : float
-        Edges kept / edges of the dense network.
-    dense_validation, dense_test, validation, test : float
-        Share of right output bits before and after pruning.
-    rounds : int
-        Training runs.
-    seconds : float
-        Duration of all training runs.
-    published, default : Separation
-        With the paper's clustering (its thresholds for images: 0.6 and 0.3), and with the default of `detect_modules`.
-    """
+    """One network and its modules."""
 
     trial: DigitsTrial
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...]  # units of every layer after trimming
     edges: int
     density: float
-    dense_validation: float
+    dense_validation: float  # share of right output bits before pruning
     dense_test: float
-    validation: float
+    validation: float  # after pruning
     test: float
-    rounds: int
-    seconds: float
-    published: Separation
-    default: Separation
+    rounds: int  # training runs
+    seconds: float  # of all training runs
+    published: Separation  # with the paper's clustering and its thresholds for images, 0.6 and 0.3
+    default: Separation  # with `detect_modules` as it is
 
 
 def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResult:
-    """Sculpt one network, starting from its checkpoint in `folder` if there is one; save it there and find its modules.
-
-    Parameters
-    ----------
-    trial : DigitsTrial
-    folder : path-like
-
-    Returns
-    -------
-    DigitsResult
-    """
+    """Sculpt one network, from its checkpoint in `folder` if there is one; save it there and find its modules."""
     task = _task(trial.data, trial.task, trial.quick)
     checkpoint = Path(folder) / f"{trial.name}.checkpoint.npz"
     hidden = [trial.width] * trial.depth

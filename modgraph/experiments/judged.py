@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from modgraph.experiments.sweep import Trial, target_of
 from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
+from modgraph.sculpt import Consensus, consensus, least_contradicting
 from modgraph.sculpt.choose import CLOSE, dependence, fewest_edges, hierarchy_key, n_cones, n_contradictions, rank
 from modgraph.verify import verify
 
@@ -29,32 +30,16 @@ N_RESAMPLES: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedTrial:
-    """The accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.consensus`).
-
-    Attributes
-    ----------
-    trial : Trial
-    chosen : int
-        Position of the network that a rule of choice picks alone; −1 if no network was accepted.
-    edges, cones : ndarray of int, shape (n,)
-    passing : ndarray of int, shape (n,)
-        Units of each that feed another module than their own.
-    contradictions : ndarray of int, shape (n,)
-        Pairs of inputs or outputs that each places otherwise than the function allows (`least_contradicting`).
-    shown : tuple of hashable
-        The hierarchy of each (see `modgraph.sculpt.Consensus`).
-    right : mapping of str to ndarray of bool, shape (n,)
-        Which candidates meet each of the paper's criteria: "inputs", "outputs", "hidden", "exact".
-    """
+    """The n accepted candidates of one trial, lowest cost first (see `modgraph.sculpt.consensus`)."""
 
     trial: Trial
-    chosen: int
-    edges: IntArray
-    cones: IntArray
-    passing: IntArray
-    contradictions: IntArray
-    shown: tuple[Hashable, ...]
-    right: dict[str, BoolArray]
+    chosen: int  # position of the network that a rule of choice picks alone; −1 if no network was accepted
+    edges: IntArray  # (n,)
+    cones: IntArray  # (n,)
+    passing: IntArray  # units that feed another module than their own, (n,)
+    contradictions: IntArray  # pairs of inputs or outputs placed otherwise than the function allows, (n,)
+    shown: tuple[Hashable, ...]  # the hierarchy of each
+    right: dict[str, BoolArray]  # which meet each of `CRITERIA`, (n,)
 
 
 def judge(
@@ -64,29 +49,34 @@ def judge(
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
     target = target_of(trial.function)
     function = dependence(target.truth_table())
-    known: dict[bytes, tuple[int, Hashable, dict[str, bool], int, int]] = {}
+    known: dict[bytes, dict[str, Any]] = {}
     facts = []
     for candidate in accepted:
         same = b"".join(mask.tobytes() for mask in candidate.masks)
         if same not in known:
             found = candidate.hierarchy
-            met = criteria(found, target)
-            right = {name: bool(getattr(met, name)) for name in CRITERIA}
-            key = hierarchy_key(found)
-            wrong = n_contradictions(key, function) if function else 0
-            known[same] = n_cones(candidate.masks), key, right, _n_passing(found), wrong
+            met, key = criteria(found, target), hierarchy_key(found)
+            known[same] = {
+                "edges": candidate.edges,
+                "cones": n_cones(candidate.masks),
+                "passing": _n_passing(found),
+                "contradictions": n_contradictions(key, function) if function else 0,
+                "shown": key,
+                **{name: getattr(met, name) for name in CRITERIA},
+            }
         facts.append((known[same], candidate))
-    facts.sort(key=lambda fact: (fact[0][0] * fact[1].edges, *rank(fact[1])))
+    facts.sort(key=lambda fact: (fact[0]["cones"] * fact[0]["edges"], *rank(fact[1])))
     best = choose(accepted) if accepted else None
+
+    def column(name: str, dtype: type = np.int64) -> Any:
+        return read_only(np.array([fact[name] for fact, _ in facts], dtype=dtype))
+
     return JudgedTrial(
         trial=trial,
         chosen=next((position for position, (_, candidate) in enumerate(facts) if candidate is best), -1),
-        edges=read_only(np.array([candidate.edges for _, candidate in facts], dtype=np.int64)),
-        cones=read_only(np.array([fact[0] for fact, _ in facts], dtype=np.int64)),
-        passing=read_only(np.array([fact[3] for fact, _ in facts], dtype=np.int64)),
-        contradictions=read_only(np.array([fact[4] for fact, _ in facts], dtype=np.int64)),
-        shown=tuple(fact[1] for fact, _ in facts),
-        right={name: read_only(np.array([fact[2][name] for fact, _ in facts], dtype=np.bool_)) for name in CRITERIA},
+        **{name: column(name) for name in ("edges", "cones", "passing", "contradictions")},
+        shown=tuple(fact["shown"] for fact, _ in facts),
+        right={name: column(name, np.bool_) for name in CRITERIA},
     )
 
 
@@ -94,6 +84,18 @@ def _n_passing(found: ModuleHierarchy) -> int:
     """Count the units that feed another module than their own."""
     source, target = found.labels[found.dag.sources], found.labels[found.dag.targets]
     return len(np.unique(found.dag.sources[(source >= 0) & (target >= 0) & (source != target)]))
+
+
+def right_share(trials: Sequence[JudgedTrial], criterion: str, cost: Callable[[JudgedTrial], IntArray]) -> float:
+    """Return the share of trials whose network of the lowest cost is right; ties count in proportion."""
+    return float(np.mean([trial.right[criterion][(c := cost(trial)) == c.min()].mean() for trial in trials]))
+
+
+def agreed_on(store: Store, trials: Sequence[Trial]) -> tuple[Consensus | None, FunctionGraph]:
+    """Return what the trials of one function agree on, None if no network was accepted, and the function."""
+    target = target_of(trials[0].function)
+    accepted = [[one for one in store.candidates(trial.key) if one.accepted] for trial in trials]
+    return consensus(least_contradicting(accepted, function=target.truth_table())), target
 
 
 def n_certified(found: ModuleHierarchy, target: FunctionGraph) -> int:
@@ -110,24 +112,12 @@ def n_certified(found: ModuleHierarchy, target: FunctionGraph) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Agreement:
-    """How the networks do that trials of one function and depth choose together.
+    """How the networks do that trials of one function and depth choose together."""
 
-    Attributes
-    ----------
-    right : ndarray of bool, shape (n_trials,)
-        Whether the network of each trial is right.
-    answer : bool
-        Whether the hierarchy with most votes is right, in the network that shows it at the lowest cost.
-    share : float
-        Its share of the votes; 0 if no trial votes.
-    resampled : ndarray of float, shape (N_RESAMPLES,)
-        Share of right trials in resamples of the trials, each with a vote of its own.
-    """
-
-    right: BoolArray
-    answer: bool
-    share: float
-    resampled: FloatArray
+    right: BoolArray  # whether the network of each trial is right, (n_trials,)
+    answer: bool  # whether the hierarchy with most votes is right, in the network that shows it at the lowest cost
+    share: float  # its share of the votes; 0 if no trial votes
+    resampled: FloatArray  # share of right trials in resamples of the trials, each with its own vote, (N_RESAMPLES,)
 
 
 def agreement(
@@ -136,23 +126,11 @@ def agreement(
     *,
     costs: Sequence[FloatArray | IntArray] | None = None,
     close: float = CLOSE,
-    seed: int = 0,
 ) -> Agreement:
-    """Let trials vote as in `modgraph.sculpt.consensus`, and judge the network that each trial then chooses.
+    """Let trials of one function and depth vote as in `modgraph.sculpt.consensus`, and judge what each then chooses.
 
-    As in `modgraph.sculpt.sculpt`, only the networks of a trial with the fewest contradictions count.
-
-    Parameters
-    ----------
-    trials : sequence of JudgedTrial
-        Of one function and depth.
-    criterion : {"inputs", "outputs", "hidden", "exact"}
-    costs : sequence of ndarray, each of shape (n,), optional
-        In each trial the networks near the lowest cost vote; by default, edges × cones.
-    close : float ≥ 0
-        How near, as a share.
-    seed : int
-        Of the resamples.
+    In each trial the networks vote whose cost, by default edges × cones, is at most the share `close` above the lowest,
+    and of them only those with the fewest contradictions, as in `modgraph.sculpt.sculpt`.
     """
     if costs is None:
         costs = [trial.edges * trial.cones for trial in trials]
@@ -181,7 +159,7 @@ def agreement(
     if not keys:
         none = np.zeros(len(trials), dtype=np.bool_)
         return Agreement(right=none, answer=False, share=0.0, resampled=np.zeros(N_RESAMPLES))
-    drawn = np.random.default_rng(seed).multinomial(len(trials), [1 / len(trials)] * len(trials), size=N_RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(len(trials), [1 / len(trials)] * len(trials), size=N_RESAMPLES)
     counts = np.vstack([np.ones(len(trials), dtype=np.int64), drawn])
     # A trial takes the hierarchy with most votes that it shows. Equally many votes: the lowest cost, by column.
     preferred = counts @ votes - 1e-9 * np.arange(len(keys))  # (1 + N_RESAMPLES, keys)

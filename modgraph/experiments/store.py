@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -158,35 +159,34 @@ class Store:
             raise ValueError(f"{str(self.path)!r} is no store of results that this version of modgraph wrote") from None
 
 
-def pack_masks(masks: Iterable[NDArray[np.bool_]]) -> bytes:
+def pack_masks(masks: Sequence[NDArray[np.bool_]]) -> bytes:
     """Pack masks into bits, layer by layer."""
-    return np.packbits(np.concatenate([mask.ravel() for mask in masks])).tobytes()
+    return np.packbits(_flat(masks)).tobytes()
 
 
 def unpack_masks(packed: bytes, sizes: tuple[int, ...]) -> tuple[NDArray[np.bool_], ...]:
     """Undo `pack_masks` for a network with the given layer sizes."""
-    shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-    ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
-    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=int(ends[-1])).astype(np.bool_)
-    return tuple(read_only(part.reshape(shape)) for part, shape in zip(np.split(bits, ends[:-1]), shapes, strict=True))
+    shapes = list(itertools.pairwise(sizes))
+    count = sum(n_in * n_out for n_in, n_out in shapes)
+    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count).astype(np.bool_)
+    return _layers(bits, [(n_out, n_in) for n_in, n_out in shapes])
 
 
 def _row(network: StoredNetwork) -> tuple[object, ...]:
     """Return the columns of a candidate after its trial."""
     facts = [getattr(network, name) for name in _FACTS]
     labels = network.labels.astype(np.int16).tobytes()
-    weights = _pack_kept(network.weights, network.masks)
-    return (*facts, pack_masks(network.masks), labels, weights, _pack_kept(network.biases, _fed(network.masks)))
+    weights, biases = _pack_kept(network.weights, network.masks), _pack_kept(network.biases, _fed(network.masks))
+    return (*facts, pack_masks(network.masks), labels, weights, biases)
 
 
 def _network(sizes: tuple[int, ...], *row: Any) -> StoredNetwork:
     """Undo `_row` for a network with the given layer sizes."""
     *facts, packed, labels, weights, biases = row
     known = dict(zip(_FACTS, facts, strict=True))
-    known["accepted"] = bool(known["accepted"])
     masks = unpack_masks(packed, sizes)
     return StoredNetwork(
-        **known,
+        **known | {"accepted": bool(known["accepted"])},
         sizes=sizes,
         masks=masks,
         labels=read_only(np.frombuffer(labels, dtype=np.int16).astype(np.int64)),
@@ -200,19 +200,25 @@ def _fed(masks: Iterable[NDArray[np.bool_]]) -> list[BoolArray]:
     return [np.asarray(mask.any(axis=1)) for mask in masks]
 
 
-def _pack_kept(values: Iterable[NDArray[np.float32]], kept: Iterable[NDArray[np.bool_]]) -> bytes:
+def _pack_kept(values: Sequence[NDArray[np.float32]], kept: Sequence[NDArray[np.bool_]]) -> bytes:
     """Pack the values where `kept` is True as float16, layer by layer."""
-    layers = [layer[where] for layer, where in zip(values, kept, strict=True)]
-    return np.concatenate(layers).clip(-_LARGEST, _LARGEST).astype(np.float16).tobytes()
+    packed: bytes = _flat(values)[_flat(kept)].clip(-_LARGEST, _LARGEST).astype(np.float16).tobytes()
+    return packed
 
 
 def _unpack_kept(packed: bytes, kept: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.float32], ...]:
     """Undo `_pack_kept`."""
-    values = np.frombuffer(packed, dtype=np.float16)
-    ends = np.cumsum([np.count_nonzero(where) for where in kept])
-    layers = []
-    for part, where in zip(np.split(values, ends[:-1]), kept, strict=True):
-        layer = np.zeros(where.shape, dtype=np.float32)
-        layer[where] = part
-        layers.append(read_only(layer))
-    return tuple(layers)
+    where = _flat(kept)
+    values = np.zeros(where.size, dtype=np.float32)
+    values[where] = np.frombuffer(packed, dtype=np.float16)
+    return _layers(values, [layer.shape for layer in kept])
+
+
+def _flat(layers: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([layer.ravel() for layer in layers])
+
+
+def _layers(flat: NDArray[Any], shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[Any], ...]:
+    """Undo `_flat`."""
+    parts = np.split(flat, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+    return tuple(read_only(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))

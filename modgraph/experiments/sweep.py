@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final
 
 import joblib
@@ -19,6 +20,9 @@ from modgraph.sculpt.stack import n_dense_edges
 
 METHOD: Final = 1
 """Version of the method; raised when sculpting or detection may give other results for the same trial."""
+
+_KEPT: Final = ("unit_step", "edge_step", "edges", "accuracy", "accepted", "masks", "weights", "biases")
+"""What a store keeps of a sculpted network."""
 
 RANDOM: Final = "random "
 """How the name of a random function starts."""
@@ -59,12 +63,7 @@ class Trial:
 
 
 def target_of(function: str) -> FunctionGraph:
-    """Return the function of this name.
-
-    Parameters
-    ----------
-    function : str
-        A name of the published catalogue, or "random " and the arguments of `modgraph.functions.random` as JSON.
+    """Return a published function, or that of "random " and the arguments of `modgraph.functions.random` as JSON.
 
     Examples
     --------
@@ -94,7 +93,7 @@ def sweep(
     ----------
     trials : iterable of Trial
     path : path-like
-        The SQLite file of results.
+        The SQLite file of results; its folder is made if it doesn't exist.
     n_jobs : int
         Processes, as joblib counts them; −1 = all cores or workers.
     device : str, optional
@@ -107,6 +106,7 @@ def sweep(
     Store
         With every trial.
     """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     store = Store(path)
     wanted = {trial.key: trial for trial in trials}
     stored = store.finished()
@@ -141,20 +141,9 @@ def run_chunk(trials: Sequence[Trial], *, device: str | None = None) -> dict[str
     )
     found = defaultdict(list)
     for network in out.candidates:
-        found[network.seed].append(
-            StoredNetwork(
-                unit_step=network.unit_step,
-                edge_step=network.edge_step,
-                edges=network.edges,
-                accuracy=network.accuracy,
-                accepted=network.accepted,
-                sizes=sizes,
-                masks=network.masks,
-                weights=network.weights,
-                biases=network.biases,
-                labels=detect_modules(network.dag).labels,
-            )
-        )
+        facts = {name: getattr(network, name) for name in _KEPT}
+        labels = detect_modules(network.dag).labels
+        found[network.seed].append(StoredNetwork(**facts, sizes=sizes, labels=labels))
     return {trial.key: found[trial.seed] for trial in trials}
 
 

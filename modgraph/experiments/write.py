@@ -7,15 +7,15 @@ import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from modgraph.arrays import FloatArray
 from modgraph.files import replacing, write_whole
+from modgraph.report.picture import template
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HERE: Final = "#0072B2"
@@ -27,6 +27,12 @@ ANY: Final = "#BBBBBB"
 PUBLISHED: Final = "#E69F00"
 """Colour of published results."""
 DPI: Final = 150
+
+
+def interval(values: FloatArray) -> tuple[float, float]:
+    """Return the 95 % interval of resampled values."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def csv_text(rows: Iterable[Mapping[str, object]]) -> str:
@@ -47,54 +53,60 @@ def csv_text(rows: Iterable[Mapping[str, object]]) -> str:
     return lines.getvalue()
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, left: Iterable[int] = (0,)) -> list[str]:
-    """Write the lines of a Markdown table; columns other than `left` are aligned to the right.
-
-    Examples
-    --------
-    >>> markdown_table(["cell", "trials"], [["separable", 36]])
-    ['| cell | trials |', '|---|---:|', '| separable | 36 |']
-    """
-    rule = ["---" if column in set(left) else "---:" for column in range(len(head))]
-    return [f"| {' | '.join(head)} |", f"|{'|'.join(rule)}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+def page(name: str, /, **values: object) -> str:
+    """Fill the template ``pages/NAME.md``; ``{% filter wrap %}`` wraps a paragraph at 120 characters."""
+    filled = template(f"pages/{name}.md", room="experiments", purpose="`reproduce`", escape=False, filters=_FILTERS)
+    text: str = filled.render(values)
+    return text
 
 
-def paragraph(text: str) -> list[str]:
-    """Wrap a paragraph of a page into lines of at most 120 characters."""
-    return textwrap.wrap(text, 120)
+def _number(value: float | None, decimals: int = 2) -> str:
+    """Write a rate or a mean, or a dash if there is none (None or NaN)."""
+    return "–" if value is None or np.isnan(value) else f"{value:.{decimals}f}"
 
 
-def rate_or_dash(rate: float | None) -> str:
-    """Write a rate with two decimals, or a dash if there is none."""
-    return "–" if rate is None else f"{rate:.2f}"
+_FILTERS: Final = {"wrap": lambda text: textwrap.fill(text.replace("\n", " "), 120), "number": _number}
 
 
-def bars(
-    ax: Axes,
-    names: Sequence[str],
-    shares: Mapping[str, Sequence[float]],
-    *,
-    colours: Sequence[str],
-    intervals: FloatArray | None = None,
-) -> None:
-    """Draw groups of bars from 0 to 1: for each label of `shares` a height in each group, NaN for no bar.
+class Panel(NamedTuple):
+    """Groups of bars from 0 to 1: for each label of `shares` a height in each group, NaN for no bar."""
 
-    The rows of `intervals` (n_groups, 2) are the error bars of the first label.
-    """
-    place, width = np.arange(len(names)), 0.8 / len(shares)
-    for number, ((label, heights), colour) in enumerate(zip(shares.items(), colours, strict=True)):
-        x = place + (number - (len(shares) - 1) / 2) * width
-        ax.bar(x, heights, width, color=colour, label=label)
-        if number == 0 and intervals is not None:
-            errors = np.clip([heights - intervals[:, 0], intervals[:, 1] - heights], 0, None)
-            ax.errorbar(x, heights, errors, fmt="none", color="0.2", linewidth=1, capsize=2)
-    ax.set(xticks=place, ylim=(0, 1.05))
-    ax.set_xticklabels(names, fontsize=8)
+    title: str
+    groups: Sequence[str]
+    shares: Mapping[str, Sequence[float]]
+    intervals: FloatArray | None = None  # (n_groups, 2), the error bars of the first label
 
 
-def save_table_and_figure(folder: Path, name: str, *, table: str, figure: Figure) -> None:
-    """Write ``name.csv``, ``name.png`` and ``name.svg`` (without a date: equal results give equal files)."""
+def bar_figure(
+    panels: Sequence[Panel], *, size: tuple[float, float], colours: Sequence[str], title: str = "", **axes: Any
+) -> Figure:
+    """Draw panels side by side; `axes` are further settings of each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
+        place, width = np.arange(len(panel.groups)), 0.8 / len(panel.shares)
+        for number, ((label, heights), colour) in enumerate(zip(panel.shares.items(), colours, strict=True)):
+            x = place + (number - (len(panel.shares) - 1) / 2) * width
+            ax.bar(x, heights, width, color=colour, label=label)
+            if number == 0 and panel.intervals is not None:
+                low, high = panel.intervals.T
+                errors = np.clip([heights - low, high - heights], 0, None)
+                ax.errorbar(x, heights, errors, fmt="none", color="0.2", linewidth=1, capsize=2)
+        ax.set(xticks=place, ylim=(0, 1.05), **axes)
+        is_long = any(len(group) > 3 and "\n" not in group for group in panel.groups)
+        ax.set_xticklabels(panel.groups, fontsize=8, rotation=20 * is_long)
+        ax.set_title(panel.title, fontsize=10)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def save(folder: Path, name: str, *, table: str, figure: Figure, page: str | None = None) -> None:
+    """Write a table, a figure as PNG and SVG (without a date: equal results give equal files), and a page."""
     write_whole(folder / f"{name}.csv", table)
     for kind in ("png", "svg"):
         with replacing(folder / f"{name}.{kind}") as part:
             figure.savefig(part, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    if page is not None:
+        write_whole(folder / f"{name}.md", page)

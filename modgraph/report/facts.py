@@ -11,9 +11,9 @@ import numpy as np
 
 from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.evidence import ModuleEvidence
 from modgraph.functions import FunctionGraph
-from modgraph.layout import target_names
+from modgraph.layout import layered
+from modgraph.marks import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
 from modgraph.names import clean, counted, unit_names
 
@@ -34,7 +34,7 @@ def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArr
     (layer, module), member, count = np.unique([dag.layer, labels], axis=1, return_inverse=True, return_counts=True)
     member = member.reshape(-1)
     ends = np.unique([member[dag.sources], member[dag.targets]], axis=1)
-    return _graph(ends, layer, dag.n_layers), module, count
+    return layered(ends, layer, n_layers=dag.n_layers), module, count
 
 
 def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredDAG, IntArray]:
@@ -48,25 +48,13 @@ def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredD
     upwards = level[graph.source] < level[graph.target]
     ends = np.array([place[graph.source[upwards]], place[graph.target[upwards]]])
     # A layered graph has at least two layers, even if there is one level.
-    return _graph(ends[:, np.lexsort(ends[::-1])], level[of], max(2, int(level.max()) + 1)), of
+    return layered(ends[:, np.lexsort(ends[::-1])], level[of], n_layers=max(2, int(level.max()) + 1)), of
 
 
 def links_within_levels(modules: Sequence[Module], graph: ModuleGraph) -> int:
     """Count the edges that `level_graph` leaves out."""
     level = np.array([module.level for module in modules])
     return int((level[graph.source] == level[graph.target]).sum())
-
-
-def _graph(ends: IntArray, layer: IntArray, n_layers: int) -> LayeredDAG:
-    """Return the graph of sorted edges; layers may be empty."""
-    return LayeredDAG(
-        sources=ends[0],
-        targets=ends[1],
-        layer=layer,
-        unit_index=np.arange(layer.size),
-        n_layers=n_layers,
-        dense_edges=max(ends.shape[1], 1),
-    )
 
 
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:
@@ -126,10 +114,9 @@ def shares(found: ModuleHierarchy, texts: Sequence[str]) -> dict[int, str]:
     return words
 
 
-def evidence_cells(module: ModuleEvidence) -> tuple[str, str]:
-    """Return the p-value and the confidence of a module as the table shows them."""
-    p_value, confidence = module.p_value, module.confidence
-    return "–" if np.isnan(p_value) else f"{p_value:.2g}", "–" if np.isnan(confidence) else f"{confidence:.2f}"
+def known(value: float, form: str) -> str:
+    """Write a number, or a dash if it is unknown (NaN)."""
+    return "–" if np.isnan(value) else form % value
 
 
 def few(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from modgraph.marks import Marks, second_modules
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.names import counted, layer_names, unit_names
 from modgraph.report import facts
-from modgraph.report.picture import dotted, hex_colours, picture, template
+from modgraph.report.picture import hex_colours, overview, picture, template
 
 _MOST_UNITS: Final = 300  # that are drawn, or dots for several; also most modules in a table
 _MOST_EDGES: Final = 3000  # that are drawn
@@ -71,15 +71,17 @@ def _(result: LayeredDAG) -> dict[str, Any]:
 def _(result: ModuleHierarchy) -> dict[str, Any]:
     kept = result.labels >= 0
     dag, labels, texts = result.dag.subgraph(kept), result.labels[kept], [f"#{m}" for m in range(result.n_modules)]
-    looks: dict[str, Any] = {"modules": texts, "layers": layer_names(dag), "marks": Marks.none(len(texts))}
-    merged, of, count = facts.cluster_graph(dag, labels)
-    shown, names = None, []
-    if dag.n_units <= _MOST_UNITS and dag.n_edges <= _MOST_EDGES:
-        names = [*facts.names_of(result, None).values()]
-        shown = picture(dag, labels, names=names, second=second_modules(result)[kept], **looks)
-    elif merged.n_units <= _MOST_UNITS:
-        names = [counted(number, "unit") for number in count.tolist()]
-        shown = dotted(merged, of, count, **looks)
+    shown = overview(
+        dag,
+        labels,
+        names=[*facts.names_of(result, None).values()],
+        modules=texts,
+        layers=layer_names(dag),
+        marks=Marks.none(len(texts)),
+        most_units=_MOST_UNITS,
+        most_edges=_MOST_EDGES,
+        second=second_modules(result)[kept],
+    )
     rows = [
         [
             texts[m.id],
@@ -93,8 +95,8 @@ def _(result: ModuleHierarchy) -> dict[str, Any]:
     ]
     more = [f"{counted(len(texts) - _MOST_UNITS, 'module')} more"] if len(texts) > _MOST_UNITS else []
     return {
-        "picture": shown,
-        "names": names,
+        "picture": shown and shown[0],
+        "names": shown and shown[3],
         "colours": hex_colours(len(texts)),
         "head": ["module", "units", "layers", "level", "inputs", "outputs"],
         "rows": rows,

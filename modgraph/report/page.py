@@ -17,12 +17,12 @@ from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
-from modgraph.layout import check_image_shape, module_names
-from modgraph.marks import Marks, explain, marks, negative_edges, second_modules
-from modgraph.modules import Module, ModuleHierarchy, check_found
-from modgraph.names import clean, counted, layer_names
+from modgraph.layout import check_image_shape
+from modgraph.marks import explain, marks, module_names, negative_edges, second_modules
+from modgraph.modules import ModuleHierarchy, check_found
+from modgraph.names import clean, layer_names
 from modgraph.report import facts
-from modgraph.report.picture import Picture, dotted, hex_colours, picture, template
+from modgraph.report.picture import Picture, dotted, hex_colours, overview, template
 from modgraph.score import score
 from modgraph.verify import Verification
 
@@ -83,7 +83,7 @@ def report(
     >>> report(detect_modules(dag), "report.html")  # doctest: +SKIP
     """
     check_found(found)
-    page = template("page.html", purpose="`report`")
+    page = template("page.html", purpose="`report`", filters={"few": facts.few, "known": facts.known})
     from jinja2.utils import htmlsafe_json_dumps
     from markupsafe import Markup
 
@@ -94,13 +94,30 @@ def report(
     known = marks(found, evidence=evidence, verification=verification)
     modules, names = found.modules, facts.names_of(found, target)
     rows = facts.module_rows(found, modules, names, texts)
-    dag, layers = found.dag.subgraph(found.labels >= 0), layer_names(found.dag)
-    whole = dag.n_units <= max_units and dag.n_edges <= _MAX_EDGES * max_units
-    second = second_modules(found)[found.labels >= 0]
-    units = {"names": [*names.values()], "image_shape": image_shape, "second": second} if whole else None
-    drawn = _drawings(found, dag, modules, texts=texts, layers=layers, units=units, most=max_units, known=known)
-    data = {kind: graph for kind, (_, graph) in drawn.items()} | {"layers": layers, "whole": whole}
-    data["shares"] = facts.shares(found, texts) if whole else {}
+    kept, layers = found.labels >= 0, layer_names(found.dag)
+    dag, labels = found.dag.subgraph(kept), found.labels[kept]
+    looks: dict[str, Any] = {"modules": known.named(texts), "marks": known}
+    network = overview(
+        dag,
+        labels,
+        names=[*names.values()],
+        layers=layers,
+        most_units=max_units,
+        most_edges=_MAX_EDGES * max_units,
+        second=second_modules(found)[kept],
+        image_shape=image_shape,
+        **looks,
+    )
+    whole = network is not None and network[1] is dag
+    drawn = {} if network is None else {"network": network}
+    if len(modules) <= max_units:
+        by_level, of = facts.level_graph(modules, found.graph)
+        count = np.array([modules[module].units.size for module in of.tolist()])
+        levels = [f"level {level}" for level in range(by_level.n_layers)]
+        shown = dotted(by_level, of, count, layers=levels, widest=4.4, **looks)
+        drawn["hierarchy"] = shown, by_level, of, [texts[module] for module in of.tolist()]
+    data: dict[str, Any] = {kind: _script_graph(*one) for kind, one in drawn.items()}
+    data |= {"layers": layers, "whole": whole, "shares": facts.shares(found, texts) if whole else {}}
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
 
@@ -111,24 +128,21 @@ def report(
         # The content security policy of the page allows this script alone, whatever text a name contains.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=htmlsafe_json_dumps(data, separators=(",", ":")),
-        pictures={kind: shown for kind, (shown, _) in drawn.items()},
+        pictures={kind: one[0] for kind, one in drawn.items()},
         colours=hex_colours(len(modules)),
         dag=dag,
         n_trimmed=found.dag.n_units - dag.n_units,
         whole=whole,
+        rows=rows,
         levels=facts.by_level(sorted(rows, key=lambda row: -row["n_units"])[:max_units]),
         n_listed=min(len(rows), max_units),
-        n_modules=len(modules),
-        n_levels=max(module.level for module in modules) + 1,
         n_level_links=facts.links_within_levels(modules, found.graph),
-        separable=facts.few([row["text"] for row in rows if row["separable"]]),
-        reused=facts.few([row["text"] for row in rows if row["reuse"] > 1]),
         target=target,
         score=None if target is None else score(found, target),
         settings=facts.origin(origin) + facts.settings(found),
         notes=known.notes,
         lines=explain(negative=whole and bool(negative_edges(dag).any()), shared=bool(data["shares"])),
-        evidence=None if evidence is None else [facts.evidence_cells(module) for module in evidence.modules],
+        evidence=evidence,
         certified=None if verification is None or verification.target is None else known.certified,
         versions=facts.versions(),
     )
@@ -136,44 +150,7 @@ def report(
         part.write_text(text, encoding="utf-8")
 
 
-def _drawings(
-    found: ModuleHierarchy,
-    dag: LayeredDAG,
-    modules: Sequence[Module],
-    *,
-    texts: Sequence[str],
-    layers: Sequence[str],
-    units: dict[str, Any] | None,
-    most: int,
-    known: Marks,
-) -> dict[str, tuple[Picture, dict[str, Any]]]:
-    """Draw the network and the hierarchy, those that have at most `most` dots, each with its graph for the script.
-
-    `units` are further arguments of `picture` for a drawing of all units; if None, a dot stands for the units of a
-    module in a layer.
-    """
-    labels = found.labels[found.labels >= 0]
-    boxes = known.named(texts)
-    drawn = {}
-    if units is not None:
-        shown = picture(dag, labels, modules=boxes, layers=layers, marks=known, **units)
-        drawn["network"] = shown, _script_graph(dag, labels, shown, names=units["names"])
-    else:
-        clusters, of, count = facts.cluster_graph(dag, labels)
-        if clusters.n_units <= most:
-            dots = [f"{counted(n, 'unit')} of {texts[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-            shown = dotted(clusters, of, count, modules=boxes, layers=layers, marks=known, widest=8.5)
-            drawn["network"] = shown, _script_graph(clusters, of, shown, names=dots)
-    if len(modules) <= most:
-        by_level, of = facts.level_graph(modules, found.graph)
-        count = np.array([modules[module].units.size for module in of.tolist()])
-        levels = [f"level {level}" for level in range(by_level.n_layers)]
-        shown = dotted(by_level, of, count, modules=boxes, layers=levels, marks=known, widest=4.4)
-        drawn["hierarchy"] = shown, _script_graph(by_level, of, shown, names=[texts[module] for module in of.tolist()])
-    return drawn
-
-
-def _script_graph(dag: LayeredDAG, labels: IntArray, shown: Picture, *, names: Sequence[str]) -> dict[str, Any]:
+def _script_graph(shown: Picture, dag: LayeredDAG, labels: IntArray, names: Sequence[str]) -> dict[str, Any]:
     """Return a graph in the form that the script reads; edges are sorted by source."""
     return {
         "names": names,

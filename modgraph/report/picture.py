@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +15,9 @@ from modgraph import layout
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.marks import Marks, edge_strength, negative_edges
-from modgraph.names import short
+from modgraph.marks import Marks, colours, edge_strength, negative_edges
+from modgraph.names import counted, short
+from modgraph.report.facts import cluster_graph
 
 _INCH: Final = 96  # CSS pixels
 _MODULE: Final = 12.0  # font size of modules in pixels, as in page.css
@@ -24,21 +26,31 @@ _LONGEST: Final = 20  # most characters of the name of a unit or module
 _IMAGE_HEIGHT: Final = 3.0  # maximum height of an image in inches
 
 
-def template(name: str, *, purpose: str) -> Any:
-    """Load a jinja2 template from this folder."""
+def template(
+    name: str,
+    *,
+    purpose: str,
+    room: str = "report",
+    escape: bool = True,
+    filters: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """Load a jinja2 template from the folder of a room."""
     jinja2 = require("jinja2", purpose=purpose, extra="report")
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("modgraph", "report"),
-        autoescape=True,
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(f"modgraph.{room}", ""),
+        autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template(name)
+        keep_trailing_newline=not escape,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
 
 
 def hex_colours(n: int) -> list[str]:
     """Return the colours of modules 0 … n − 1 as CSS writes them."""
-    return [f"#{bytes(rgb).hex()}" for rgb in np.round(255 * layout.colours(n)).astype(np.uint8)]
+    return [f"#{bytes(rgb).hex()}" for rgb in np.round(255 * colours(n)).astype(np.uint8)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +175,32 @@ def picture(
         ],
         texts=texts,
     )
+
+
+def overview(
+    dag: LayeredDAG,
+    labels: IntArray,
+    *,
+    names: Sequence[str],
+    modules: Sequence[str],
+    most_units: int,
+    most_edges: int,
+    second: IntArray | None = None,
+    image_shape: tuple[int, int] | None = None,
+    **more: Any,
+) -> tuple[Picture, LayeredDAG, IntArray, Sequence[str]] | None:
+    """Draw a network whole, or if it is large a dot for the units of a module in a layer; None if that is too large.
+
+    Returns the picture, the graph it shows, and the module and the name of each dot.
+    """
+    if dag.n_units <= most_units and dag.n_edges <= most_edges:
+        more |= {"second": second, "image_shape": image_shape}
+        return picture(dag, labels, names=names, modules=modules, **more), dag, labels, names
+    clusters, of, count = cluster_graph(dag, labels)
+    if clusters.n_units > most_units:
+        return None
+    names = [f"{counted(n, 'unit')} of {modules[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
+    return dotted(clusters, of, count, modules=modules, **more), clusters, of, names
 
 
 def dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:

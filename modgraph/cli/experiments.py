@@ -111,9 +111,9 @@ def _sculpt_function(
     if agreed is None:
         return _sculpted(rows)
     save_hierarchy(agreed.hierarchy, file)
-    facts = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
-    facts |= {"file": str(file), "modules": agreed.hierarchy.n_modules}
-    return _sculpted(rows, facts, [f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"])
+    shares = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
+    known = shares | {"file": str(file), "modules": agreed.hierarchy.n_modules}
+    return _sculpted(rows, known, [f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"])
 
 
 def _sculpt_table(path: Path, out: Path, columns: list[str], task: str | None, **settings: Any) -> Answer:
@@ -208,11 +208,7 @@ def reproduce(
         "hidden_layers": parse_ints(hidden_layers, option="--hidden-layers"),
         "widths": [] if width is None else parse_ints(width, option="--width"),
     }
-    run, names = {
-        "digits": (_digits, ("seeds", "data", "task", "hidden_layers", "widths")),
-        "selection": (_study, ("device",)),
-        "random": (_study, ("device", "seeds", "n_functions")),
-    }.get(experiment, (_boolean, ("device", "seeds", "all_settings")))
+    run, names = _STUDIES.get(experiment, (_boolean, ("device", "seeds", "all_settings")))
     with keeping(out, "*"), progress_bar() as progress:
         settings = {name: given[name] for name in ("n_jobs", "quick", *names)}
         name, document, lines = run(experiment, out, progress=progress, **settings)
@@ -251,7 +247,7 @@ def _study(name: str, out: Path, **settings: Any) -> _Results:
     return name, {name: rows}, [f"{right} of {len(rows)} answers are right; votes {votes:.2f} on average"]
 
 
-def _digits(_: str, out: Path, **settings: Any) -> _Results:
+def _digits(_name: str, out: Path, **settings: Any) -> _Results:
     from modgraph.experiments.reproduce_digits import page_name, reproduce_digits
 
     results = reproduce_digits(out, **settings)
@@ -261,3 +257,11 @@ def _digits(_: str, out: Path, **settings: Any) -> _Results:
         for one in results
     ]
     return page_name(results), {"networks": [asdict(one) for one in results]}, lines
+
+
+_STUDIES: dict[str, tuple[Callable[..., _Results], tuple[str, ...]]] = {
+    "digits": (_digits, ("seeds", "data", "task", "hidden_layers", "widths")),
+    "selection": (_study, ("device",)),
+    "random": (_study, ("device", "seeds", "n_functions")),
+}
+"""How experiments other than the Boolean ones are run, and the options that each takes."""

@@ -91,7 +91,7 @@ def right_share(trials: Sequence[JudgedTrial], criterion: str, cost: Callable[[J
     return float(np.mean([trial.right[criterion][(c := cost(trial)) == c.min()].mean() for trial in trials]))
 
 
-def agreed_on(store: Store, trials: Sequence[Trial]) -> tuple[Consensus | None, FunctionGraph]:
+def agreed_on(store: Store, trials: Sequence[Trial]) -> tuple[Consensus[StoredNetwork] | None, FunctionGraph]:
     """Return what the trials of one function agree on, None if no network was accepted, and the function."""
     target = target_of(trials[0].function)
     accepted = [[one for one in store.candidates(trial.key) if one.accepted] for trial in trials]

@@ -185,7 +185,7 @@ def _nnet(request: Request) -> LayeredDAG:
     value = ops.scaled("the means and ranges", value, 1 / ranges[:-1], -means[:-1] / ranges[:-1])
     for at, size in enumerate(sizes[1:]):
         weight, bias = ([next(numbers) for _ in range(size)] for _ in range(2))
-        value = ops.linear(f"layer {at + 1}", value, np.stack(weight), np.concatenate(bias))
+        value = ops.weigh(f"layer {at + 1}", value, np.stack(weight), np.concatenate(bias))
         value = ops.apply(value, "relu") if at < n_layers - 1 else value
     return finish(ops, [ops.scaled("the output's mean and range", value, ranges[-1], means[-1])])
 

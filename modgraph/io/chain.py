@@ -223,5 +223,4 @@ def _weigh(ops: Operations, value: Value, link: Link) -> Value:
         mask = None if link.bias_mask is None else link.bias_mask.array()
         bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
     value = replace(value, maps=value.maps or maps, flat=value.maps and not maps)
-    apply = ops.convolution if maps else ops.linear
-    return apply(link.name, value, link.weight, bias, mask=link.mask)
+    return ops.weigh(link.name, value, link.weight, bias, mask=link.mask, groups=1 if maps else None)

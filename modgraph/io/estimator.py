@@ -85,7 +85,7 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
         weights = np.asarray(matrix).T
         if limit > 0:
             weights = np.where(np.abs(weights * factor if at == 0 else weights) <= limit, 0.0, weights)
-        value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
+        value = ops.weigh(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
         value = ops.apply(value, _ACTIVATIONS.get(activation, activation))
     classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]

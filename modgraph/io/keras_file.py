@@ -19,7 +19,7 @@ from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.limits import bytes_left, checked_members, read_json, spend
 from modgraph.io.request import File, Reader, Request
-from modgraph.io.table import OPERATIONS, Table, key_of
+from modgraph.io.table import Table, operation_of
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import NotSupported, Value
 
@@ -189,7 +189,7 @@ class _Reader:
     ) -> Any:
         """Apply a layer that isn't an input."""
         ops, value = self.ops, inputs[0]
-        operation = OPERATIONS.get(key_of(kind))
+        operation = operation_of(kind)
         if kind == "Dense":
             kernel, *bias = weights() or [np.empty(0)]
             if kernel.ndim != 2 or len(bias) > 1:

@@ -18,7 +18,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
 from modgraph.io.limits import grant, spend
 from modgraph.io.request import Blocks, Reader, Request, readable
-from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, key_of
+from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, operation_of
 from modgraph.io.values import NotSupported, Value
 
 SUPPORTED = (
@@ -303,7 +303,7 @@ class _Graph:
         """Apply an operation to what is computed from the inputs of the network."""
         ops, kind = self.ops, node.op_type
         value, second, third = (*inputs, None, None)[:3]
-        operation = "add" if kind == "Sum" else OPERATIONS.get(key_of(kind))
+        operation = "add" if kind == "Sum" else operation_of(kind)
         if operation in (*ARITHMETIC, "product"):
             return ops.call(name, operation, *inputs)
         if kind == "Gemm":
@@ -331,7 +331,8 @@ class _Graph:
             given = {key: one[0] for key, one in given.items()}
         if kind != "Split":
             return ops.call(name, kind, value, *inputs[1 + len(names) :], **given)
-        parts = ops.call(name, "chunk", value, **{"chunks": max(len(node.output), 1)} | given)
+        equal = {} if "split_sizes" in given else {"chunks": max(len(node.output), 1)}
+        parts = ops.call(name, "chunk" if equal else kind, value, **equal, **given)
         if len(parts) != len(node.output):
             raise NotSupported(f"it splits into {len(parts)} parts and has {len(node.output)} outputs")
         return parts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
-from modgraph.io.table import ACTIVATIONS, ARGUMENTS, OPERATIONS, UNKNOWN, Table, constant, flat, key_of
+from modgraph.io.table import UNKNOWN, Table, arguments_of, as_array, flat, operation_of
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import NotSupported, Value
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 SUPPORTED = (
     "Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, additions, products and concatenations"
 )
-_MODULES = ("linear", "convolution", "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
-_SIZES = {"linear": "in_features", "convolution": "in_channels", "batchnorm": "num_features"}
+_CONVOLUTIONS = ("convolution", "transposed_convolution")
+_MODULES = ("linear", *_CONVOLUTIONS, "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
+_SIZES = {"linear": "in_features", **dict.fromkeys(_CONVOLUTIONS, "in_channels"), "batchnorm": "num_features"}
 
 
 def from_module(
@@ -161,7 +162,7 @@ def _read_size(node: fx.Node, modules: dict[str, torch.nn.Module]) -> int | None
     while waiting:
         for user in waiting.pop(0).users:
             module = modules.get(str(user.target)) if user.op == "call_module" else None
-            operation = OPERATIONS.get(_kind(module), "")
+            operation = operation_of(_kind(module))
             if module is not None and operation in _SIZES:
                 return getattr(module, _SIZES[operation]) or None  # 0: lazy, not initialised yet
             shape: Any = getattr(module, "normalized_shape", None)
@@ -187,7 +188,7 @@ def _kind(module: Any) -> str:
             return called
     if type(module).__module__.removeprefix("torch.nn.modules.") in ("pooling", "padding", "upsampling"):
         return "pool"
-    return key_of(type(module).__name__).removeprefix("lazy")
+    return type(module).__name__.lower().removeprefix("lazy")
 
 
 class _Reader:
@@ -222,37 +223,35 @@ class _Reader:
         if len(args) != 1 or kwargs or not isinstance(args[0], Value):
             raise NotSupported
         kind = _kind(module)
-        operation = OPERATIONS.get(kind)
+        operation = operation_of(kind)
         if operation not in _MODULES:
             raise NotSupported
-        arguments = ARGUMENTS.get(ACTIVATIONS.get(kind, operation), "").split()
-        given = {key: getattr(module, key) for key in arguments if key != "training" and hasattr(module, key)}
-        if operation in ("linear", "convolution"):
+        arguments = [key for key in arguments_of(kind) if key != "training" and hasattr(module, key)]
+        given = {key: getattr(module, key) for key in arguments}
+        if operation in ("linear", *_CONVOLUTIONS):
             # Under a mask of `prune`, ``weight_orig`` counts: ``weight`` may be older.
             mask, bias_mask = (getattr(module, f"{key}_mask", None) for key in ("weight", "bias"))
             if mask is not None:
                 given |= {"mask": mask, "weight": getattr(module, "weight_orig", module.weight)}
             if bias_mask is not None:
                 given["bias"] = getattr(module, "bias_orig", module.bias) * bias_mask
-        given = {key: constant(one, name=name) for key, one in given.items()}
+        given = {key: as_array(one, name=name) for key, one in given.items()}
         result: Value = self.ops.call(name, kind, args[0], **given)
         return result
 
     def function(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Apply a function or a method."""
         called = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-        everything = [*flat(args), *flat(list(kwargs.values()))]
-        if called.startswith("_assert"):
-            return UNKNOWN
-        name = f"{self.prefix}{node.name}"
-        with self.ops.reading(name, called):
-            if any(isinstance(one, Value) for one in everything):
-                return self.ops.call(name, called, *args, **kwargs)
-            if any(one is UNKNOWN for one in everything):
-                return UNKNOWN
+
+        def constant() -> Any:
             if called.endswith("_") and not called.endswith("__"):
                 raise NotSupported("it changes a constant in place")
-        return node.target(*args, **kwargs) if callable(node.target) else getattr(args[0], called)(*args[1:], **kwargs)
+            function = node.target if callable(node.target) else getattr(args[0], called)
+            return function(*(args if callable(node.target) else args[1:]), **kwargs)
+
+        if called.startswith("_assert"):
+            return UNKNOWN
+        return self.ops.step(f"{self.prefix}{node.name}", called, args, kwargs, constant=constant)
 
 
 def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:

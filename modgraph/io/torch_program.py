@@ -15,7 +15,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.build import finish
 from modgraph.io.limits import checked_members, read_json, spend
 from modgraph.io.request import Reader, Request
-from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, flat, key_of
+from modgraph.io.table import UNKNOWN, Table, flat
 from modgraph.io.tensor import widened
 from modgraph.io.torch_module import SUPPORTED
 from modgraph.io.values import NotSupported, Value
@@ -36,7 +36,6 @@ _CONSTANT: Mapping[str, Callable[..., NDArray[Any]]] = {
     "abs": np.abs,
 }
 _SAME = ("clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy")
-_BY_ORDER = (*ARITHMETIC, "transpose", "reshape")  # whose arguments have several names
 
 
 def _read(request: Request) -> LayeredDAG:
@@ -107,24 +106,11 @@ class _Program:
         called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
         if called.startswith("_assert"):
             return
-        given = [(one["name"], one["arg"], one.get("kind", 1)) for one in node["inputs"]]
-        used = [arg["as_tensor"]["name"] for _, arg, _ in given if "as_tensor" in arg]
+        given = {one["name"]: one["arg"] for one in node["inputs"]}
+        used = [arg["as_tensor"]["name"] for arg in given.values() if "as_tensor" in arg]
         name = next((self.layers[one] for one in used if self.layers.get(one)), str(node.get("name") or called))
-        by_order = OPERATIONS.get(key_of(called), "") in _BY_ORDER
-        args = [self.argument(arg) for _, arg, kind in given if by_order and kind == 1]
-        kwargs = {
-            "input" if key == "self" else key: self.argument(arg)
-            for key, arg, kind in given
-            if not (by_order and kind == 1)
-        }
-        everything = flat([*args, *kwargs.values()])
-        with ops.reading(name, called):
-            if any(isinstance(one, Value) for one in everything):
-                result = ops.call(name, called, *args, **kwargs)
-            elif any(one is UNKNOWN for one in everything):
-                result = UNKNOWN
-            else:
-                result = _constant(called, everything)
+        kwargs = {"input" if key == "self" else key: self.argument(arg) for key, arg in given.items()}
+        result = ops.step(name, called, (), kwargs, constant=lambda: _constant(called, list(kwargs.values())))
         names = [one for one in flat(node["outputs"]) if isinstance(one, str)]
         results = result if isinstance(result, tuple) else [result]
         self.known |= dict(zip(names, results, strict=False))

@@ -170,11 +170,6 @@ def filled(values: FloatArray | None, otherwise: float, size: int) -> FloatArray
     return np.full(size, otherwise) if values is None else values
 
 
-def marks_of(after: tuple[str, ...]) -> frozenset[str]:
-    """Mark what happened between units and the sums of them."""
-    return frozenset({f"{' and '.join(after)} before"}) if after else frozenset()
-
-
 def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
     """Count the edges of the dense network; operands that read the same units share them."""
     most: dict[frozenset[int], int] = {}

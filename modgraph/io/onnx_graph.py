@@ -19,6 +19,7 @@ from modgraph.io.build import finish
 from modgraph.io.limits import grant, spend
 from modgraph.io.request import Blocks, Reader, Request, readable
 from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, operation_of
+from modgraph.io.tensor import real
 from modgraph.io.values import NotSupported, Value
 
 SUPPORTED = (
@@ -222,10 +223,7 @@ class _Graph:
         if tensor.data_location == types.EXTERNAL:
             return self.external(tensor, dtype)
         spend(math.prod(dims) * dtype.itemsize, f"initialiser {name!r}")
-        array = numpy_helper.to_array(tensor)
-        if array.dtype.kind not in "biuf":
-            array = array.astype(np.float32)  # bfloat16 and the 8-bit floats
-        return array
+        return real(f"initialiser {name!r}", numpy_helper.to_array(tensor))
 
     def external(self, tensor: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Read data beside the model: a file in its folder."""

@@ -57,7 +57,7 @@ _CALLED = {
     "mul": "mul imul multiply",
     "div": "div truediv itruediv divide",
     "neg": "neg negative",
-    "product": "matmul mm bmm imatmul",
+    "product": "product matmul mm bmm imatmul",
     "convolution": "conv conv1d conv2d conv3d",
     "transposed_convolution": "convtranspose convtranspose1d convtranspose2d convtranspose3d",
     "batchnorm": "batchnorm batchnormalization",
@@ -69,7 +69,7 @@ _CALLED = {
     **{name: name for name in ("addmm", "chunk", "flatten", "glu", "linear", "permute", "pow", "slice", "squeeze")},
     "split": "split splitwithsizes",
 }
-_OPERATIONS = {name: operation for operation, names in _CALLED.items() for name in (operation, *names.split())}
+_OPERATIONS = {name: operation for operation, names in _CALLED.items() for name in names.split()}
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "neg")
 _OF_SEVERAL = (*ARITHMETIC, "linear", "addmm", "product", "concatenate")  # values, not one
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_number
+from modgraph.checks import check_number, require
 from modgraph.io.limits import EDGE_BYTES, spend
 
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
     return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
 
 
-def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Turn the bits of bfloat16 numbers, which NumPy doesn't have, into numbers."""
-    numbers: NDArray[np.float32] = (bits.astype(np.uint32) << 16).view(np.float32)
-    return numbers
+def number_type(name: str) -> np.dtype[Any]:
+    """Return a type of numbers by its name."""
+    if name == "bfloat16":
+        require("ml_dtypes", purpose="reading bfloat16", extra="safetensors")  # adds it to NumPy
+    return np.dtype(name)
 
 
 def check_threshold(threshold: float) -> float:
@@ -104,10 +105,10 @@ def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold:
     columns, values = [], []
     for first in range(0, n_rows, step):
         end = min(first + step, n_rows)
-        block = _real(name, weight.rows(first, end))
+        block = real(name, weight.rows(first, end))
         if threshold > 0 and block.dtype.kind != "f":
             block = block.astype(np.float64)  # the magnitude of −128 is no int8
-        kept = (block if mask is None else _real(f"the mask of {layer!r}", mask.rows(first, end))) != 0
+        kept = (block if mask is None else real(f"the mask of {layer!r}", mask.rows(first, end))) != 0
         if threshold > 0:
             kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
         places = np.flatnonzero(kept)
@@ -126,8 +127,9 @@ def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold:
 
 def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] | None = None) -> FloatArray:
     """Check a bias: `length` finite numbers; masked ones are 0."""
-    if values.dtype.kind not in "biuf" or values.size != length or values.ndim == 0:
-        raise ValueError(f"{name} must hold {length} real numbers (got shape {values.shape}, dtype {values.dtype})")
+    values = real(name, values)
+    if values.size != length or values.ndim == 0:
+        raise ValueError(f"{name} must hold {length} real numbers (got shape {values.shape})")
     bias: FloatArray = values.reshape(-1).astype(np.float64)
     if mask is not None:
         if mask.size != length:
@@ -138,7 +140,10 @@ def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] |
     return bias
 
 
-def _real(name: str, block: NDArray[Any]) -> NDArray[Any]:
+def real(name: str, block: NDArray[Any]) -> NDArray[Any]:
+    """Check that an array holds real numbers; those that NumPy doesn't have, such as bfloat16, become 32-bit floats."""
+    if block.dtype.isbuiltin == 2:  # ml_dtypes added it
+        block = block.astype(np.float32)
     if block.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers (got dtype {block.dtype})")
     return block

@@ -16,12 +16,12 @@ from modgraph.io.build import finish
 from modgraph.io.limits import checked_members, read_json, spend
 from modgraph.io.request import Reader, Request
 from modgraph.io.table import UNKNOWN, Table, flat
-from modgraph.io.tensor import widened
+from modgraph.io.tensor import number_type, real
 from modgraph.io.torch_module import SUPPORTED
 from modgraph.io.values import NotSupported, Value
 
-# Types of numbers by torch's number for them; 13 is bfloat16, which NumPy doesn't have.
-_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "<u2"}
+# Types of numbers by torch's number for them.
+_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "bfloat16"}
 _WEIGHT = re.compile(
     r"\.(parametrizations\.)?weight(_orig|_mask|\.original)?$"
 )  # at the end of the name of a layer's weights
@@ -69,16 +69,16 @@ class _Program:
         about, member = entry["tensor_meta"], self.members.get(path)
         shape = tuple(int(size["as_int"]) for size in about["sizes"])
         strides = tuple(int(step["as_int"]) for step in about["strides"])
-        dtype = np.dtype(_TYPES.get(about["dtype"], "V1"))
+        dtype = number_type(_TYPES.get(about["dtype"], "V1"))
         packed = tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
-        if member is None or entry.get("use_pickle") or dtype.kind == "V" or (strides != packed and 1 not in shape):
+        if member is None or entry.get("use_pickle") or dtype == "V1" or (strides != packed and 1 not in shape):
             raise ValueError(f"tensor {name!r} must be stored as plain numbers in rows")
         first, n_bytes = int(about["storage_offset"]["as_int"]) * dtype.itemsize, math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or first < 0 or first + n_bytes > member.file_size:
             raise ValueError(f"tensor {name!r} must be as large as its shape {shape} says")
         spend(2 * n_bytes, repr(name))
-        values = np.frombuffer(self.archive.read(member)[first : first + n_bytes], dtype=dtype).reshape(shape)
-        return widened(values) if about["dtype"] == 13 else values
+        numbers = np.frombuffer(self.archive.read(member)[first : first + n_bytes], dtype=dtype)
+        return real(repr(name), numbers.reshape(shape))
 
     def read(self, *, threshold: float) -> LayeredDAG:
         ops = Table(threshold=threshold, supported=SUPPORTED)

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.chain import tensor_reader
 from modgraph.io.limits import checked_members, read_header, spend
-from modgraph.io.ops import Operations
+from modgraph.io.ops import Operations, finish
 from modgraph.io.request import File, Reader, Request
 from modgraph.io.state import flattened
 from modgraph.io.tensor import Tensor, number_type

@@ -10,9 +10,8 @@ import numpy as np
 from modgraph.arrays import FloatArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.limits import checked_members, read_header, spend
-from modgraph.io.ops import Operations
+from modgraph.io.ops import Operations, finish
 from modgraph.io.request import NEEDS_TRUST, Reader, Request
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import filled

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.limits import bytes_left, checked_members, read_json, spend
+from modgraph.io.ops import finish
 from modgraph.io.request import File, Reader, Request
 from modgraph.io.table import Table, operation_of
 from modgraph.io.tensor import check_threshold

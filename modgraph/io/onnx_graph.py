@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.limits import grant, spend
+from modgraph.io.ops import finish
 from modgraph.io.request import Blocks, Reader, Request, readable
 from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, operation_of
 from modgraph.io.tensor import real

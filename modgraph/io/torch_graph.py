@@ -1,18 +1,29 @@
-"""Live torch modules: traced with torch.fx, operation by operation."""
+"""torch modules: live ones, traced with torch.fx, and ``.pt2`` files, which torch.export saves.
+
+A ``.pt2`` file holds a graph as JSON and tensors as plain bytes; no code in it is run.
+"""
 
 from __future__ import annotations
 
 import inspect
+import math
 import operator
-from collections.abc import Iterator, Sequence
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
+from modgraph.io.limits import checked_members, read_json, spend
+from modgraph.io.ops import finish
+from modgraph.io.request import Reader, Request
 from modgraph.io.table import UNKNOWN, Table, arguments_of, as_array, flat, operation_of
-from modgraph.io.tensor import check_threshold
+from modgraph.io.tensor import check_threshold, number_type, real
 from modgraph.io.values import NotSupported, Value
 
 if TYPE_CHECKING:
@@ -88,22 +99,17 @@ def _part_of(model: torch.nn.Module, block: str | Sequence[str] | None) -> tuple
     import torch
 
     modules = dict(model.named_modules())
-    names = [] if block is None else [block] if isinstance(block, str) else list(block)
+    names = [""] if block is None else [block] if isinstance(block, str) else list(block)
     for name in names:
         if name not in modules:
             some = ", ".join(repr(known) for known in list(modules)[1:7])
             raise ValueError(f"`block` must be the name of a part of the model (got {name!r}; there is {some}, …)")
-    part, prefix = model, ""
-    if len(names) > 1 or (block is not None and not isinstance(block, str)):
-        chain = torch.nn.Sequential()
-        for at, name in enumerate(names):
-            chain.add_module(f"{at}", modules[name])
-        return chain, "block "
-    if names:
-        part, prefix = modules[names[0]], f"{names[0]}."
+    if block is not None and not isinstance(block, str):
+        return torch.nn.Sequential(*(modules[name] for name in names)), "block "
+    part, name = modules[names[0]], names[0]
     if _is_leaf(part):
-        part, prefix = torch.nn.Sequential(part), f"{names[0]} " if names else ""
-    return part, prefix
+        return torch.nn.Sequential(part), f"{name} " if name else ""
+    return part, f"{name}." if name else ""
 
 
 def _is_leaf(module: torch.nn.Module) -> bool:
@@ -118,20 +124,15 @@ def _is_leaf(module: torch.nn.Module) -> bool:
 @contextmanager
 def _unchanged(model: torch.nn.Module) -> Iterator[None]:
     """Put back what tracing may set on the modules."""
-    saved = []
-    for module in model.modules():
-        own = dict(vars(module))
-        saved.append((module, own, [(held, dict(held)) for held in own.values() if isinstance(held, dict)]))
+    held = [vars(module) for module in model.modules()]
+    held += [inner for outer in held for inner in outer.values() if isinstance(inner, dict)]
+    saved = [(one, dict(one)) for one in held]
     try:
         yield
     finally:
-        for module, own, dicts in saved:
-            for held, before in dicts:
-                if held.keys() != before.keys() or any(held[key] is not before[key] for key in before):
-                    held.clear()
-                    held.update(before)
-            vars(module).clear()
-            vars(module).update(own)
+        for one, before in saved:
+            one.clear()
+            one.update(before)
 
 
 def _trace(module: torch.nn.Module) -> fx.Graph:
@@ -259,3 +260,130 @@ def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
     from torch import fx
 
     return fx.node.map_arg(nested, lambda node: known[node])
+
+
+# --- Programs of torch.export -----------------------------------------------------------------------------------------
+
+# Types of numbers by torch's number for them.
+_TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?", 13: "bfloat16"}
+_WEIGHT = re.compile(r"\.(parametrizations\.)?weight(_orig|_mask|\.original)?$")  # after the name of a layer
+_CONSTANT: Mapping[str | None, Callable[..., NDArray[Any]]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "transpose": np.transpose,
+    "abs": np.abs,
+}
+
+
+def _read(request: Request) -> LayeredDAG:
+    """Build the graph of a program."""
+    with zipfile.ZipFile(request.path) as archive:
+        return _Program(archive).read(threshold=request.threshold)
+
+
+class _Program:
+    """Walks the nodes of a program."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self.members = {member.filename.partition("/")[2]: member for member in checked_members(archive)}
+        self.known: dict[str, Any] = {}
+        self.layers: dict[str, str] = {}  # names of layers, by the names of their weights in the graph
+        self.stored: dict[str, tuple[str, Any]] = {}
+        for kind, folder in (("weights", "data/weights"), ("constants", "data/constants")):
+            config = self.json(f"{folder}/model_{kind}_config.json")["config"]
+            self.stored |= {name: (f"{folder}/{entry['path_name']}", entry) for name, entry in config.items()}
+
+    def json(self, name: str) -> Any:
+        member = self.members.get(name)
+        if member is None:
+            raise ValueError(f"it must hold {name!r}: save it with torch 2.8 or newer")
+        return read_json(self.archive, member)
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """Read a stored tensor."""
+        path, entry = self.stored[name]
+        about, member = entry["tensor_meta"], self.members.get(path)
+        shape = tuple(int(size["as_int"]) for size in about["sizes"])
+        strides = tuple(int(step["as_int"]) for step in about["strides"])
+        dtype = number_type(_TYPES.get(about["dtype"], "V1"))
+        packed = tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+        if member is None or entry.get("use_pickle") or dtype == "V1" or (strides != packed and 1 not in shape):
+            raise ValueError(f"tensor {name!r} must be stored as plain numbers in rows")
+        first, n_bytes = int(about["storage_offset"]["as_int"]) * dtype.itemsize, math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or first < 0 or first + n_bytes > member.file_size:
+            raise ValueError(f"tensor {name!r} must be as large as its shape {shape} says")
+        spend(2 * n_bytes, repr(name))
+        numbers = np.frombuffer(self.archive.read(member)[first : first + n_bytes], dtype=dtype)
+        return real(repr(name), numbers.reshape(shape))
+
+    def read(self, *, threshold: float) -> LayeredDAG:
+        ops = Table(threshold=threshold, supported=SUPPORTED)
+        module = self.json("models/model.json")["graph_module"]
+        graph, signature = module["graph"], module["signature"]
+        for spec in signature["input_specs"]:
+            ((kind, about),) = spec.items()
+            argument = about["arg"].get("as_tensor", about["arg"])
+            if kind == "user_input" and "name" in argument:
+                sizes = graph["tensor_values"][argument["name"]]["sizes"]
+                size = sizes[1].get("as_int") if len(sizes) == 2 else None
+                self.known[argument["name"]] = ops.input(argument["name"], size=size or None)
+            elif kind != "user_input":
+                stored = next(value for key, value in about.items() if key.endswith("_name"))
+                self.layers[argument["name"]] = _WEIGHT.sub("", stored) if _WEIGHT.search(stored) else ""
+                self.known[argument["name"]] = stored
+        for node in graph["nodes"]:
+            self.step(ops, node)
+        outputs = [spec["user_output"]["arg"] for spec in signature["output_specs"] if "user_output" in spec]
+        values = [value for value in flat([self.argument(one) for one in outputs]) if isinstance(value, Value)]
+        return finish(ops, values)
+
+    def step(self, ops: Table, node: Any) -> None:
+        """Apply one node."""
+        called = str(node["target"]).removeprefix("torch.ops.aten.").partition(".")[0]
+        if called.startswith("_assert"):
+            return
+        given = {one["name"]: one["arg"] for one in node["inputs"]}
+        used = [arg["as_tensor"]["name"] for arg in given.values() if "as_tensor" in arg]
+        name = next((self.layers[one] for one in used if self.layers.get(one)), str(node.get("name") or called))
+        kwargs = {"input" if key == "self" else key: self.argument(arg) for key, arg in given.items()}
+        result = ops.step(name, called, (), kwargs, constant=lambda: _constant(called, list(kwargs.values())))
+        names = [one for one in flat(node["outputs"]) if isinstance(one, str)]
+        results = result if isinstance(result, tuple) else [result]
+        self.known |= dict(zip(names, results, strict=False))
+        if isinstance(result, np.ndarray):  # weights times their mask
+            self.layers |= dict.fromkeys(names, name)
+
+    def argument(self, arg: Any) -> Any:
+        """Return what an argument of a node stands for."""
+        ((kind, value),) = arg.items()
+        if kind == "as_tensor":
+            known = self.known[value["name"]]
+            return self.tensor(known) if isinstance(known, str) else known
+        if kind == "as_tensors":
+            return [self.argument({"as_tensor": one}) for one in value]
+        if kind in ("as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools", "as_string"):
+            return value
+        return UNKNOWN if kind.startswith("as_sym") else None  # None, a type of numbers, a device
+
+
+def _constant(called: str, given: list[Any]) -> Any:
+    """Compute what depends on stored tensors alone, such as weights times their mask."""
+    operation = called if called in _CONSTANT else operation_of(called)
+    if operation == "same":
+        return given[0]
+    if operation not in _CONSTANT or len(given) > 2:
+        raise NotSupported("it computes with constants alone")
+    spend(8 * math.prod(np.broadcast_shapes(*map(np.shape, given))), f"the constant {called!r}")
+    with np.errstate(all="ignore"):
+        return _CONSTANT[operation](*given)
+
+
+PROGRAM = Reader(
+    name="a program of torch.export",
+    matches=lambda file: any(name.endswith("/models/model.json") for name in file.members),
+    read=_read,
+)

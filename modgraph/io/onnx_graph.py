@@ -228,15 +228,14 @@ class _Graph:
     def external(self, tensor: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Read data beside the model: a file in its folder."""
         where = {entry.key: entry.value for entry in tensor.external_data}
-        file, dims = Path(where.get("location", "")), tuple(tensor.dims)
-        path = (self.folder / file).resolve()
-        if file.is_absolute() or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
+        path, dims = (self.folder / where.get("location", "")).resolve(), tuple(tensor.dims)
+        if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             raise ValueError(
-                f"the data of {tensor.name!r} must be a file in the folder of the model (got {str(file)!r})"
+                f"the data of {tensor.name!r} must be a file in the folder of the model (got {where!r:.80})"
             )
         offset, size = int(where.get("offset", 0)), math.prod(dims) * dtype.itemsize
         if offset < 0 or offset + size > path.stat().st_size or dtype.kind not in "biuf":
-            raise ValueError(f"the data of {tensor.name!r} must lie in {str(file)!r} (it claims shape {dims})")
+            raise ValueError(f"the data of {tensor.name!r} must lie in {path.name!r} (it claims shape {dims})")
         if path not in self.files_beside:
             self.files_beside.add(path)
             grant(path.stat().st_size)

@@ -151,7 +151,7 @@ class Operations:
 
     def apply(self, value: Value, activation: str) -> Value:
         """Apply something to every entry by itself."""
-        if activation == "identity" or value.size == 0:
+        if activation == "identity":
             return value
         views = [self._applied(view, activation, function_of(view).then(activation)) for view in value.views]
         return replace(value, views=tuple(views))
@@ -166,21 +166,23 @@ class Operations:
 
     def scaled(self, name: str, value: Value, scale: float | FloatArray, shift: float | FloatArray) -> Value:
         """Multiply and shift every entry by a number of its own, as BatchNorm does."""
-        scale, shift = np.atleast_1d(scale), np.atleast_1d(shift)
-        n = max(scale.size, shift.size)
-        if n > 1:
-            self.sized(value, n)
-        size = value.size
-        if n not in (1, size):
-            if value.flat and n % size == 0:
-                return self.apply(value, "normalised maps")
-            raise ValueError(f"{name!r} must have {size} numbers, one for each value it reads (got {n})")
-        spend(UNIT_BYTES // 4 * size, repr(name))
-        scale, shift = np.broadcast_to(scale, (size,)), np.broadcast_to(shift, (size,))
+        scale, shift = np.broadcast_arrays(np.atleast_1d(scale), shift)
+        if scale.size > 1:
+            self.sized(value, scale.size)
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
             raise ValueError(f"{name!r} must be finite")
+        if value.unsized is not None:  # one number for all entries, however many there will be
+            return replace(value, views=(self._scaled(name, value.views[0], scale, shift),))
+        size = value.size
+        if scale.size not in (1, size):
+            if value.flat and scale.size % size == 0:
+                return self.apply(value, "normalised maps")
+            raise ValueError(f"{name!r} must have {size} numbers, one for each value it reads (got {scale.size})")
+        spend(UNIT_BYTES // 4 * size, repr(name))
         ends = np.cumsum([view.size for view in value.views])
-        parts = zip(value.views, np.split(scale, ends), np.split(shift, ends), strict=False)
+        parts = zip(
+            value.views, *(np.split(np.broadcast_to(one, (size,)), ends) for one in (scale, shift)), strict=False
+        )
         return replace(value, views=tuple(self._scaled(name, *part) for part in parts))
 
     def _scaled(self, name: str, view: View, scale: FloatArray, shift: FloatArray) -> View:
@@ -198,8 +200,8 @@ class Operations:
             return self._function(function)
         if view.after:
             return replace(view, after=(*view.after, "affine"), function=function)
-        scale, shift = filled(view.scale, 1.0, view.size) * scale, filled(view.shift, 0.0, view.size) * scale + shift
-        return replace(view, scale=scale, shift=shift, function=function)
+        before, added = (1.0 if view.scale is None else view.scale), (0.0 if view.shift is None else view.shift)
+        return replace(view, scale=before * scale, shift=added * scale + shift, function=function)
 
     def _function(self, function: Function) -> View:
         """Apply a function to the view that it is of."""
@@ -209,15 +211,17 @@ class Operations:
 
     def join(self, name: str, values: Sequence[Value], *, multiply: bool = False) -> Value:
         """Add or multiply values entry by entry: a unit has the edges of all; a product has no forward pass."""
+        if len({(value.maps, value.flat, value.turned) for value in values}) > 1:
+            raise ValueError(f"{name!r} must join values of one kind")
+        one_function = self._one_function(values, multiply=multiply)
+        if one_function is not None:
+            return replace(values[0], views=one_function)
         known = next((value for value in values if value.unsized is None), values[0])
         for value in values:
             self.sized(value, known.size)
         sizes = {value.size for value in values}
-        if len(sizes) > 1 or len({(value.maps, value.flat, value.turned) for value in values}) > 1:
+        if len(sizes) > 1:
             raise ValueError(f"{name!r} must join values of one size (got {sorted(sizes)})")
-        one_function = self._one_function(values, multiply=multiply)
-        if one_function is not None:
-            return replace(values[0], views=one_function)
         called = set()
         operands: list[list[Sums]] = []
         for value in values:
@@ -268,7 +272,9 @@ class Operations:
                 views.append(view)
             elif at.size:
                 spend(EDGE_BYTES * at.size, "a choice of entries")
-                scale, shift = (None if one is None else one[at] for one in (view.scale, view.shift))
+                scale, shift = (
+                    None if one is None else filled(one, 0, view.size)[at] for one in (view.scale, view.shift)
+                )
                 rows = at if view.rows is None else view.rows[at]
                 views.append(replace(view, rows=rows, scale=scale, shift=shift, function=None))
         return replace(value, views=tuple(views))

@@ -276,14 +276,16 @@ class Table(Operations):
         if number.dtype.kind not in "biuf" or (number.ndim > 1 and max(number.shape) != number.size):
             raise NotSupported(f"arithmetic with a constant of shape {number.shape}, not of one number for each value")
         number = number.reshape(-1).astype(np.float64)
-        if operation == "add":
-            return self.scaled(name, value, 1.0, number)
-        if operation == "sub":
-            return self.scaled(name, value, 1.0, -number) if value is one else self.scaled(name, value, -1.0, number)
         if operation == "div" and value is not one:
-            value = self.apply(value, "reciprocal")
+            value, operation = self.apply(value, "reciprocal"), "mul"
         with np.errstate(all="ignore"):
-            return self.scaled(name, value, 1 / number if operation == "div" and value is one else number, 0.0)
+            scale, shift = {
+                "add": (1.0, number),
+                "sub": (1.0, -number) if value is one else (-1.0, number),
+                "mul": (number, 0.0),
+                "div": (1 / number, 0.0),
+            }[operation]
+        return self.scaled(name, value, scale, shift)
 
     # --- Parts and shapes ---------------------------------------------------------------------------------------------
 

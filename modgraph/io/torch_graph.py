@@ -35,7 +35,6 @@ SUPPORTED = (
 )
 _CONVOLUTIONS = ("convolution", "transposed_convolution")
 _MODULES = ("linear", *_CONVOLUTIONS, "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
-_SIZES = {"linear": "in_features", **dict.fromkeys(_CONVOLUTIONS, "in_channels"), "batchnorm": "num_features"}
 
 
 def from_module(
@@ -157,26 +156,6 @@ def _trace(module: torch.nn.Module) -> fx.Graph:
         ) from error
 
 
-def _read_size(node: fx.Node, modules: dict[str, torch.nn.Module]) -> int | None:
-    """Find the size of an input: what the layers that read it expect."""
-    seen, waiting = {node}, [node]
-    while waiting:
-        for user in waiting.pop(0).users:
-            module = modules.get(str(user.target)) if user.op == "call_module" else None
-            operation = operation_of(_kind(module))
-            if module is not None and operation in _SIZES:
-                return getattr(module, _SIZES[operation]) or None  # 0: lazy, not initialised yet
-            shape: Any = getattr(module, "normalized_shape", None)
-            if shape is not None and len(shape) == 1:
-                return int(shape[0])
-            reads_shape = user.op == "call_function" and getattr(user.target, "__name__", "") == "getattr"
-            alone = len(user.all_input_nodes) == 1 and (module is None or _is_leaf(module))
-            if alone and not reads_shape and user.target not in ("size", "dim") and user not in seen:
-                seen.add(user)
-                waiting.append(user)
-    return None
-
-
 # --- Its trace --------------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +187,7 @@ class _Reader:
             if node.op == "output":
                 outputs = [value for value in flat(args) if isinstance(value, Value)]
             elif node.op == "placeholder":
-                known[node] = self.ops.input(str(node.target), size=_read_size(node, self.modules))
+                known[node] = self.ops.input(str(node.target))
             elif node.op == "get_attr":
                 known[node] = operator.attrgetter(str(node.target))(self.root)
             elif node.op == "call_module":

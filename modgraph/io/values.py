@@ -71,7 +71,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
-    """Entries of a block, all or those in `rows`, times `scale`, plus `shift`, and what else happened on the way."""
+    """Entries of a block, all or those in `rows`, times `scale`, plus `shift`, and what else happened on the way.
+
+    `scale` and `shift` hold one number, or one for each entry.
+    """
 
     block: Block
     rows: IntArray | None = None
@@ -166,8 +169,8 @@ def function_of(view: View) -> Function:
 
 
 def filled(values: FloatArray | None, otherwise: float, size: int) -> FloatArray:
-    """Return `values`, or as many times `otherwise` where there are none."""
-    return np.full(size, otherwise) if values is None else values
+    """Return `values`, one for each entry, or as many times `otherwise` where there are none."""
+    return np.broadcast_to(otherwise if values is None else values, (size,))
 
 
 def dense_size(operands: Sequence[Sequence[Sums]]) -> int:

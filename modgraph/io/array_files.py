@@ -63,7 +63,7 @@ NPZ = tensor_reader(
 
 # --- safetensors ------------------------------------------------------------------------------------------------------
 
-_MOST_MAPPED = 1 << 26  # bytes: what was read counts as memory of this process until the file is closed
+_MOST_MAPPED = 1 << 22  # bytes: what was read counts as memory of this process until the file is closed
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

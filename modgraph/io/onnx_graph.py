@@ -28,6 +28,7 @@ SUPPORTED = (
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _CHOICES = ("ArgMax", "ArgMin", "TopK", "Binarizer", "LabelEncoder")  # they say which output is the largest
+_WEIGHTS = ("Gemm", "MatMul", "Conv")
 _LABEL = object()  # which output is the largest, or something computed from that
 _OUTSIDE = object()  # computed from the inputs, outside the block
 # What the table of operations calls the inputs of a node, after the first, and attributes.
@@ -186,7 +187,7 @@ class _Graph:
                 steps = name.split(".")[:-1]
                 for depth in range(1, len(steps) + 1):
                     found.setdefault(".".join(steps[:depth]), 0)
-                    found[".".join(steps[:depth])] += node.op_type in ("Gemm", "MatMul", "Conv")
+                    found[".".join(steps[:depth])] += node.op_type in _WEIGHTS
         return sorted((name for name, count in found.items() if count > 1), key=lambda name: name.count("."))[:200]
 
     def runs(self) -> Iterator[str]:
@@ -199,7 +200,7 @@ class _Graph:
                     raise ValueError("the end")
                 self.walk(number, node)
             except ValueError:
-                if sum(one.op_type in ("Gemm", "MatMul", "Conv") for one in run) > 1:
+                if sum(one.op_type in _WEIGHTS for one in run) > 1:
                     yield f"{run[0].output[0]},{run[-1].output[0]}"
                 run = []
                 self.known |= dict.fromkeys(() if node is None else node.output, _OUTSIDE)

@@ -101,28 +101,30 @@ def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold:
         raise ValueError(f"the mask of {layer!r} must have its shape {weight.shape} (got {mask.shape})")
     n_rows, n_columns, size = weight.shape[0], math.prod(weight.shape[1:]), math.prod(weight.shape[2:])
     step = max(1, BLOCK_BYTES // (n_columns * weight.itemsize))
-    counts = np.zeros(n_rows + 1, dtype=np.int64)
-    columns, values = [], []
+    parts = []
     for first in range(0, n_rows, step):
         end = min(first + step, n_rows)
-        block = real(name, weight.rows(first, end))
+        block = real(name, weight.rows(first, end)).reshape(end - first, n_columns)
         if threshold > 0 and block.dtype.kind != "f":
             block = block.astype(np.float64)  # the magnitude of −128 is no int8
-        kept = (block if mask is None else real(f"the mask of {layer!r}", mask.rows(first, end))) != 0
+        given = block if mask is None else real(f"the mask of {layer!r}", mask.rows(first, end)).reshape(block.shape)
+        kept = given != 0
         if threshold > 0:
             kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
         places = np.flatnonzero(kept)
         spend(EDGE_BYTES * places.size, name)
-        found = block.reshape(-1)[places].astype(np.float64)
-        if not np.isfinite(found).all():
-            at = int(places[~np.isfinite(found)][0])
-            value = found[~np.isfinite(found)][0]
-            raise ValueError(f"{name} must be finite (got {value} at ({first + at // n_columns}, {at % n_columns}))")
-        counts[first + 1 : end + 1] = np.bincount(places // n_columns, minlength=end - first)
-        columns.append((places % n_columns).astype(np.int32))
-        values.append(found)
-    edges = csr_array((np.concatenate(values), np.concatenate(columns), np.cumsum(counts)), shape=(n_rows, n_columns))
-    return edges if size == 1 else _kernel_norms(edges, size=size)
+        rows, columns = np.divmod(places, n_columns)
+        values = block[rows, columns].astype(np.float64)
+        for at in np.flatnonzero(~np.isfinite(values))[:1]:
+            raise ValueError(f"{name} must be finite (got {values[at]} at ({first + rows[at]}, {columns[at]}))")
+        parts.append(((rows + first).astype(np.int32), (columns // size).astype(np.int32), values))
+    rows, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    shape = n_rows, n_columns // size
+    if size == 1:
+        return csr_array((values, (rows, columns)), shape=shape)
+    edges = csr_array((values**2, (rows, columns)), shape=shape)  # adds up what is in one place
+    edges.data = np.sqrt(edges.data)
+    return edges
 
 
 def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] | None = None) -> FloatArray:
@@ -147,12 +149,3 @@ def real(name: str, block: NDArray[Any]) -> NDArray[Any]:
     if block.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers (got dtype {block.dtype})")
     return block
-
-
-def _kernel_norms(edges: csr_array, *, size: int) -> csr_array:
-    """Join every `size` columns: an edge where one of them has one, with their Euclidean norm."""
-    n_out, n_in = edges.shape[0], edges.shape[1] // size
-    rows = np.repeat(np.arange(n_out), np.diff(edges.indptr))
-    pairs, which = np.unique(rows * n_in + edges.indices // size, return_inverse=True)
-    norms = np.sqrt(np.bincount(which, edges.data**2, minlength=pairs.size))
-    return csr_array((norms, (pairs // n_in, pairs % n_in)), shape=(n_out, n_in))

@@ -26,21 +26,7 @@ from modgraph.io.tensor import Tensors, check_threshold, from_array
 from modgraph.io.torch_graph import PROGRAM, from_module
 
 # In the order in which they are asked whether they know a file.
-READERS = (
-    NPZ,
-    PROGRAM,
-    TORCH,
-    SKOPS,
-    KERAS,
-    PICKLE,
-    SAFETENSORS,
-    MSGPACK,
-    HIERARCHY,
-    ATTRIBUTION,
-    ONNX,
-    GRAPH,
-    NNET,
-)
+READERS = (NPZ, PROGRAM, TORCH, SKOPS, KERAS, PICKLE, SAFETENSORS, MSGPACK, HIERARCHY, ATTRIBUTION, ONNX, GRAPH, NNET)
 _LIVE: dict[str, Callable[[Any], LayeredDAG]] = {
     "torch": from_module,
     "sklearn": from_estimator,

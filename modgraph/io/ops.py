@@ -18,7 +18,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.limits import EDGE_BYTES, UNIT_BYTES, spend
 from modgraph.io.tensor import Weights, from_array, pruned, vector
 from modgraph.io.values import Block, Function, NotSupported, Sums, Value, View, dense_size, filled, function_of
-from modgraph.names import clean, unit_names
+from modgraph.names import clean
 
 MOST_UNITS = 1 << 26  # in a network
 MOST_ACTIVATIONS = 50  # on top of each other
@@ -36,9 +36,9 @@ class Operations:
 
     # --- Inputs and units ---------------------------------------------------------------------------------------------
 
-    def input(self, name: str, *, size: int | None = None, unit_names: Sequence[str] | None = None) -> Value:
+    def input(self, name: str, *, size: int | None = None) -> Value:
         """Add an input; without a size it takes that of the first layer that reads it."""
-        self.inputs.append(Block(name=name, size=size, unit_names=unit_names))
+        self.inputs.append(Block(name=name, size=size))
         return Value(views=(View(block=self.inputs[-1]),))
 
     def sized(self, value: Value, size: int) -> None:
@@ -283,7 +283,7 @@ class Operations:
 # --- The graph --------------------------------------------------------------------------------------------------------
 
 
-def finish(ops: Operations, outputs: Sequence[Value], *, output_names: Sequence[str] | None = None) -> LayeredDAG:
+def finish(ops: Operations, outputs: Sequence[Value]) -> LayeredDAG:
     """Build the graph that `outputs` depend on.
 
     A unit's layer is the longest path from an input; outputs are in the last layer.
@@ -311,7 +311,7 @@ def finish(ops: Operations, outputs: Sequence[Value], *, output_names: Sequence[
     edges = np.lexsort((targets, sources))
     names = {level: {block.name: 0 for block, at in zip(order, levels, strict=True) if at == level} for level in levels}
     unread = [block.name for block in ops.inputs if block.number is None]
-    dag = LayeredDAG.from_sorted_edges(
+    return LayeredDAG.from_sorted_edges(
         sources[edges],
         targets[edges],
         layer=np.repeat(levels, sizes),
@@ -323,16 +323,6 @@ def finish(ops: Operations, outputs: Sequence[Value], *, output_names: Sequence[
         layer_names=[clean(" + ".join(names.get(level, ()))) for level in range(last + 1)],
         notes=[f"Left out, because nothing reads it: input {', '.join(map(repr, unread[:6]))}."] if unread else (),
     )
-    if output_names is None and not any(block.unit_names for block in read):
-        return dag
-    all_names, first = unit_names(dag), 0
-    for block in read:
-        size = block.size or 0
-        all_names[first : first + size] = block.unit_names or all_names[first : first + size]
-        first += size
-    if output_names is not None and len(output_names) == dag.layer_sizes[-1]:
-        all_names[-len(output_names) :] = output_names
-    return replace(dag, unit_names=np.array(all_names, dtype=np.str_))
 
 
 def _output(ops: Operations, view: View) -> Block:

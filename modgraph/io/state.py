@@ -87,14 +87,25 @@ def part_named(tensors: Tensors, block: str | Sequence[str] | None) -> Tensors:
 def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
     """Sort tensors by layer; returns the layers, and notes about those that were left out."""
     modules: dict[str, dict[str, Tensor]] = {}
+    parametrized: set[str] = set()
     for key, tensor in tensors.items():
+        module, leaf = _split(key)
         found = _PARAMETRIZED.fullmatch(key)
-        module, leaf = (found[1], f"{found[2]} {found[3]}") if found else _split(key)
+        if found:  # "original" and, if it is saved, one mask
+            module, leaf = found[1], f"{found[2]}_{'orig' if found[3] == 'original' else 'mask'}"
+            parametrized.add(module)
+            if leaf in modules.get(module, ()):
+                raise _only_code(module)
         modules.setdefault(module, {})[leaf] = tensor
     links, left_out = [], []
     for module, leaves in modules.items():
-        name = module or "weight"
-        lacks_mask = [_replace_parametrization(name, leaves, kind=kind) for kind in ("weight", "bias")]
+        name, lacks_mask = module or "weight", False
+        for kind in ("weight", "bias") if module in parametrized else ():
+            original, mask = leaves.get(f"{kind}_orig"), leaves.get(f"{kind}_mask")
+            lacks_mask |= original is not None and mask is None
+            is_mask = original is not None and mask is not None and mask.shape == original.shape
+            if mask is not None and not (is_mask and np.isin(mask.array(), (0, 1)).all()):
+                raise _only_code(name)
         odd = sorted(leaf for leaf in leaves if leaf not in _LEAVES)
         if odd:
             where = f"{module}.{odd[0]}" if module else odd[0]
@@ -112,7 +123,7 @@ def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
         if any(leaf in _KERNELS for leaf in leaves):  # (positions …, in, out)
             weight = from_array(weight.name, np.moveaxis(weight.array(), (-1, -2), (0, 1)))
         rest = {part: found_parts.get(part) for part in ("mask", "bias", "bias_mask")}
-        links.append(Link(name=name, weight=weight, **rest, lacks_mask=any(lacks_mask)))
+        links.append(Link(name=name, weight=weight, **rest, lacks_mask=lacks_mask))
     shown = ", ".join(map(repr, left_out[:6])) + (", …" if len(left_out) > 6 else "")
     note = f"Left out, because a file of weights doesn't say where they act: {shown} (BatchNorm, LayerNorm or PReLU)."
     return links, [note] if left_out else []
@@ -124,23 +135,10 @@ def _split(key: str) -> tuple[str, str]:
     return module, leaf
 
 
-def _replace_parametrization(name: str, leaves: dict[str, Tensor], *, kind: str) -> bool:
-    """Replace a parametrization, as saved, by what it masks and the mask; returns whether the mask is missing."""
-    saved = {leaf: leaves.pop(leaf) for leaf in list(leaves) if leaf.startswith(f"{kind} ")}
-    if not saved:
-        return False
-    original = saved.pop(f"{kind} original", None)
-    is_mask = [
-        original is not None and mask.shape == original.shape and np.isin(mask.array(), (0, 1)).all()
-        for mask in saved.values()
-    ]
-    if original is None or len(saved) > 1 or not all(is_mask):
-        raise ValueError(
-            f"layer {name!r} has a parametrization that only its code can tell: give the live model to `from_module`"
-        )
-    leaves[f"{kind}_orig"] = original
-    leaves |= {f"{kind}_mask": mask for mask in saved.values()}
-    return not saved
+def _only_code(name: str) -> ValueError:
+    return ValueError(
+        f"layer {name!r} has a parametrization that only its code can tell: give the live model to `from_module`"
+    )
 
 
 def with_masks(links: Sequence[Link], masks: Tensors | None) -> list[Link]:

@@ -62,7 +62,6 @@ class Block:
     size: int | None  # of an input, None until a layer reads it
     sums: Sums | None = None  # None for inputs
     activations: tuple[str, ...] = ()
-    unit_names: Sequence[str] | None = None
     number: int | None = None  # in the order of reading; None: nothing has read it
     first: int = 0  # number of its first unit
     layer: int = 0

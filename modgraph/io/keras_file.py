@@ -164,7 +164,8 @@ class _Reader:
                 raise ValueError(f"input {name!r} must have a known shape (got {shape!r})")
             return self.ops.input(name, size=size)
         ops, operation = self.ops, operation_of(kind)
-        value = inputs[0] if inputs else ops.input("inputs", size=size)
+        inputs = inputs or [ops.input("inputs", size=size)]
+        value = inputs[0]
         with ops.reading(name, kind):
             if kind == "Dense":
                 kernel, *bias = self.weights(name, stored) or [np.empty(0)]

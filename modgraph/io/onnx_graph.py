@@ -31,13 +31,9 @@ _CHOICES = ("ArgMax", "ArgMin", "TopK", "Binarizer", "LabelEncoder")  # they say
 _WEIGHTS = ("Gemm", "MatMul", "Conv")
 _LABEL = object()  # which output is the largest, or something computed from that
 _OUTSIDE = object()  # computed from the inputs, outside the block
-# What the table of operations calls the inputs of a node, after the first, and attributes.
+# What the table of operations calls the inputs of a node, after the first, where the order isn't torch's; attributes.
 _INPUTS = {
-    "Conv": "weight bias",
-    "ConvTranspose": "weight bias",
     "BatchNormalization": "weight bias running_mean running_var",
-    "Clip": "min max",
-    "Pow": "exponent",
     "Reshape": "shape",
     "Split": "split_sizes",
     "Slice": "start end dim step",  # attributes in older versions of the operation
@@ -122,10 +118,12 @@ class _Graph:
 
     def walk(self, number: int, node: Any) -> None:
         """Apply a node to what is known."""
-        name = node.name or f"{node.op_type} {number}"
         inputs = [self.value(node, one) for one in node.input]
         kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
-        with self.ops.reading(self.shown(name, node), kind):
+        # A node is named as the weights that it reads, if they are named: "fc1" of "fc1.weight".
+        weights = [one for one in node.input if one.endswith(".weight") and isinstance(self.known.get(one), np.ndarray)]
+        name = weights[-1].removesuffix(".weight") if weights else node.name or f"{node.op_type} {number}"
+        with self.ops.reading(name, kind):
             results = self.step(name, node, inputs)
         results = results if isinstance(results, tuple) else (results,) * len(node.output)
         self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
@@ -140,11 +138,6 @@ class _Graph:
         if self.known[name] is _OUTSIDE:
             self.known[name] = self.ops.input(name)
         return self.known[name]
-
-    def shown(self, name: str, node: Any) -> str:
-        """Name a node as the weights that it reads are named, if they are: "fc1" of "fc1.weight"."""
-        weights = [one for one in node.input if one.endswith(".weight") and isinstance(self.known.get(one), np.ndarray)]
-        return weights[-1].removesuffix(".weight") if weights else name
 
     # --- Blocks -------------------------------------------------------------------------------------------------------
 
@@ -292,7 +285,7 @@ class _Graph:
                 raise NotSupported("it depends on a size or a branch")
             return UNKNOWN
         if any(isinstance(one, Value) for one in inputs):
-            return self.operation(self.shown(name, node), node, inputs, attributes)
+            return self.operation(name, node, inputs, attributes)
         if not all(isinstance(one, np.ndarray) or one is None for one in inputs):
             raise NotSupported
         return self.constant(name, node, inputs)

@@ -343,7 +343,7 @@ class Table(Operations):
             ends = (where[1].start, where[1].stop, where[1].step)
             whole = where[0] is Ellipsis or where[0] == slice(None)
             if whole and all(end is None or isinstance(end, int) for end in ends):
-                return self.slice("a slice", value, 1, *ends)
+                return self.slice("a slice", value, -1 if where[0] is Ellipsis else 1, *ends)
         raise NotSupported("indexing other than [:, first:end]")
 
     def flatten(self, name: str, value: Value, start_dim: Any = 0, *_: Any, dim: Any = None, **__: Any) -> Value:

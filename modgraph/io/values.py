@@ -8,6 +8,7 @@ with the edges of f and one from x.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,11 +175,10 @@ def filled(values: FloatArray | None, otherwise: float, size: int) -> FloatArray
 
 def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
     """Count the edges of the dense network; operands that read the same units share them."""
-    most: dict[frozenset[int], int] = {}
+    most: Counter[frozenset[int]] = Counter()
     for pieces in operands:
-        counts: dict[frozenset[int], int] = {}
+        counts: Counter[frozenset[int]] = Counter()
         for piece in pieces:
-            counts[piece.blocks] = counts.get(piece.blocks, 0) + piece.dense_edges
-        for blocks, count in counts.items():
-            most[blocks] = max(most.get(blocks, 0), count)
-    return sum(most.values())
+            counts[piece.blocks] += piece.dense_edges
+        most |= counts  # the larger ones
+    return most.total()

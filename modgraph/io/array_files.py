@@ -22,7 +22,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.io.chain import tensor_reader
 from modgraph.io.limits import checked_members, read_header, spend
 from modgraph.io.ops import Operations, finish
-from modgraph.io.request import File, Reader, Request
+from modgraph.io.request import Reader, Request
 from modgraph.io.state import flattened
 from modgraph.io.tensor import Tensor, number_type
 
@@ -156,8 +156,8 @@ def _nnet(request: Request) -> LayeredDAG:
     return finish(ops, [ops.scaled("the output's mean and range", value, ranges[-1], means[-1])])
 
 
-def _is_nnet(file: File) -> bool:
-    return file.suffix == ".nnet" and bool(re.match(rb"\s*[/\d]", file.start))
-
-
-NNET = Reader(name="a .nnet file", matches=_is_nnet, read=_nnet)
+NNET = Reader(
+    name="a .nnet file",
+    matches=lambda file: file.suffix == ".nnet" and bool(re.match(rb"\s*[/\d]", file.start)),
+    read=_nnet,
+)

@@ -26,6 +26,7 @@ from modgraph.names import counted
 EMBEDDING = "embedding"
 LOGIT = "logit"
 FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
+_ENDS = {FIRST: "embeddings", LAST: "logits"}
 
 
 def _matches(file: File) -> bool:
@@ -106,7 +107,7 @@ def _read(request: Request) -> LayeredDAG:
         layer=layer,
         weights=sums[kept],
         unit_names=[ids[at] for at in order.tolist()],
-        layer_names=[_layer_name(place) for place in levels.tolist()],
+        layer_names=[_ENDS.get(place) or f"layer {place:.0f}" for place in levels.tolist()],
         positions=None if without else np.array(positions, dtype=np.int64)[order],
         notes=notes,
     )
@@ -231,10 +232,6 @@ def _layer(node: dict[str, Any], at: int) -> float:
         return float(int(number))
     except (ValueError, OverflowError):
         raise ValueError(f"`layer` of node {at} must be 'E' or a whole number (got {value!r})") from None
-
-
-def _layer_name(place: float) -> str:
-    return {FIRST: "embeddings", LAST: "logits"}.get(place) or f"layer {place:.0f}"
 
 
 def _is_finite(value: Any) -> bool:

@@ -298,8 +298,10 @@ class _Graph:
         if operation in (*ARITHMETIC, "product"):
             return ops.call(name, operation, *inputs)
         if kind == "Gemm":
-            turned = zip((value, second), ("transA", "transB"), strict=True)
-            one, two = (_transposed(term) if attributes.get(key) else term for term, key in turned)
+            one, two = (
+                term if not attributes.get(key) else ops.transpose(name, term) if isinstance(term, Value) else term.T
+                for term, key in ((value, "transA"), (second, "transB"))
+            )
             bias = None if isinstance(third, np.ndarray) and not third.size else third
             factors = {key: attributes.get(key, 1.0) for key in ("alpha", "beta")}
             return ops.call(name, "addmm", bias, one, two, **factors)
@@ -331,12 +333,6 @@ class _Graph:
 
 def _dotted(name: str) -> str:
     return re.sub("[/:.]+", ".", name).strip(".")
-
-
-def _transposed(term: Any) -> Any:
-    if isinstance(term, Value):
-        return replace(term, turned=not term.turned)
-    return term.T if isinstance(term, np.ndarray) else term
 
 
 def _ints(numbers: Any) -> Any:

@@ -295,7 +295,10 @@ def finish(ops: Operations, outputs: Sequence[Value]) -> LayeredDAG:
     read = [block for block in ops.inputs if block.number is not None]
     if not read or not shown:
         raise ValueError("there must be a weight layer between an input and an output")
-    alive = [*read, *_alive(ops, shown)]
+    wanted = {block.number for block in (*read, *shown)}
+    for block in reversed(ops.blocks):
+        wanted |= block.sums.blocks if block.number in wanted and block.sums is not None else set()
+    alive = [*read, *(block for block in ops.blocks if block.number in wanted and block.sums is not None)]
     hidden = sorted((block for block in alive if not block.is_output), key=lambda block: block.layer)
     last = 1 + hidden[-1].layer
     order = [*hidden, *shown]
@@ -336,16 +339,6 @@ def _output(ops: Operations, view: View) -> Block:
         block = relay.block
     block.is_output = True
     return block
-
-
-def _alive(ops: Operations, shown: Sequence[Block]) -> list[Block]:
-    """List the blocks that an output depends on, but for inputs, in the order of reading."""
-    wanted = {block.number for block in shown}
-    for number in reversed(range(len(ops.blocks))):
-        sums = ops.blocks[number].sums
-        if number in wanted and sums is not None:
-            wanted |= sums.blocks
-    return [block for block in ops.blocks if block.number in wanted and block.sums is not None]
 
 
 def _activation(block: Block) -> str:

@@ -209,15 +209,13 @@ def arranged(links: Sequence[Link], *, ordered: bool) -> tuple[list[Link], bool]
                 "`from_module`"
             )
     # Where a layer has no matrix of weights, the caller says what is wrong with it.
-    if any(len(link.shape) < 2 for link in links) or (ordered and _chain(links)):
+    if any(len(link.shape) < 2 for link in links):
+        return list(links), False
+    if ordered and all(link.reads(before) for before, link in itertools.pairwise(links)):
         return list(links), False
     if len(links) == 2 and first is not None and last is not None and last.reads(first):
         return [first, last], False
     return _only_order(links), False
-
-
-def _chain(links: Sequence[Link]) -> bool:
-    return all(link.reads(before) for before, link in itertools.pairwise(links))
 
 
 def _only_order(links: Sequence[Link]) -> list[Link]:

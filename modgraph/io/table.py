@@ -58,8 +58,7 @@ _CALLED = {
     "div": "div truediv itruediv divide",
     "neg": "neg negative",
     "product": "product matmul mm bmm imatmul",
-    "convolution": "conv conv1d conv2d conv3d",
-    "transposed_convolution": "convtranspose convtranspose1d convtranspose2d convtranspose3d",
+    "convolution": "conv conv1d conv2d conv3d convtranspose convtranspose1d convtranspose2d convtranspose3d",
     "batchnorm": "batchnorm batchnormalization",
     "concatenate": "concat cat concatenate hstack",
     "reduce": "mean amax sum reducemean reducemax reducesum",
@@ -144,6 +143,8 @@ class Table(Operations):
                 return args[0]
             case "normalise":
                 return self.apply(args[0], "layer_norm")
+            case "squeeze":
+                return self.flatten(name, args[0], 1)
             case "activation":
                 return self.activation(called, *args, **kwargs)
             case _ if operation in ARITHMETIC:
@@ -152,6 +153,8 @@ class Table(Operations):
                 return self.arithmetic(name, operation, [*args, *kwargs.values()])
         if called == "hstack":
             kwargs["dim"] = 1
+        if operation == "convolution" and "transpose" in called.lower():
+            kwargs["transposed"] = True
         method = getattr(self, operation)
         try:
             inspect.signature(method).bind(name, *args, **kwargs)
@@ -196,19 +199,13 @@ class Table(Operations):
 
     def convolution(
         self, name: str, value: Value, weight: Any, bias: Any = None, *settings: Any, groups: int | None = None,
-        mask: Any = None, **_: Any
+        mask: Any = None, transposed: bool = False, **_: Any
     ) -> Value:  # fmt: skip
-        """Apply kernels, (out, in / groups, …)."""
-        groups = settings[3] if len(settings) > 3 else groups  # after stride, padding, dilation or output_padding
-        return self.weigh(name, value, weight, bias, mask=mask, groups=groups or 1)
-
-    def transposed_convolution(
-        self, name: str, value: Value, weight: Any, bias: Any = None, *settings: Any, groups: int | None = None,
-        mask: Any = None, **_: Any
-    ) -> Value:  # fmt: skip
-        """Apply kernels, (in, out / groups, …)."""
-        groups = settings[3] if len(settings) > 3 else groups or 1
-        weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
+        """Apply kernels, (out, in / groups, …), or if they are transposed, (in, out / groups, …)."""
+        # Before the groups come stride, padding, and dilation or the output's padding.
+        groups = (settings[3] if len(settings) > 3 else groups) or 1
+        if transposed:
+            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
         return self.weigh(name, value, weight, bias, mask=mask, groups=groups)
 
     def batchnorm(
@@ -352,10 +349,6 @@ class Table(Operations):
         if value.maps and axis != 1:
             raise NotSupported(f"it flattens from axis {axis}, which joins samples")
         return replace(value, flat=value.maps)
-
-    def squeeze(self, name: str, value: Value, *_: Any, **__: Any) -> Value:
-        """Drop axes of positions."""
-        return self.flatten(name, value, 1)
 
     def transpose(self, name: str, value: Value, *axes: Any, **named: Any) -> Value:
         """Swap samples and units."""

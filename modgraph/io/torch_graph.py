@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 SUPPORTED = (
     "Linear, convolutions, BatchNorm, Dropout, activations, pooling, Flatten, additions, products and concatenations"
 )
-_CONVOLUTIONS = ("convolution", "transposed_convolution")
-_MODULES = ("linear", *_CONVOLUTIONS, "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
+_MODULES = ("linear", "convolution", "batchnorm", "activation", "flatten", "pool", "normalise", "glu", "same")
 
 
 def from_module(
@@ -208,7 +207,7 @@ class _Reader:
             raise NotSupported
         arguments = [key for key in arguments_of(kind) if key != "training" and hasattr(module, key)]
         given = {key: getattr(module, key) for key in arguments}
-        if operation in ("linear", *_CONVOLUTIONS):
+        if operation in ("linear", "convolution"):
             # Under a mask of `prune`, ``weight_orig`` counts: ``weight`` may be older.
             mask, bias_mask = (getattr(module, f"{key}_mask", None) for key in ("weight", "bias"))
             if mask is not None:

@@ -276,13 +276,13 @@ class Table(Operations):
         if operation == "div" and value is not one:
             value, operation = self.apply(value, "reciprocal"), "mul"
         with np.errstate(all="ignore"):
-            scale, shift = {
+            affine: dict[str, tuple[Any, Any]] = {
                 "add": (1.0, number),
                 "sub": (1.0, -number) if value is one else (-1.0, number),
                 "mul": (number, 0.0),
                 "div": (1 / number, 0.0),
-            }[operation]
-        return self.scaled(name, value, scale, shift)
+            }
+        return self.scaled(name, value, *affine[operation])
 
     # --- Parts and shapes ---------------------------------------------------------------------------------------------
 
@@ -290,7 +290,8 @@ class Table(Operations):
         """Put values behind each other."""
         if not all(isinstance(value, Value) for value in values):
             raise NotSupported("it puts constants beside values")
-        _require_units_axis(values[0], dim, "concatenates")
+        first: Value = values[0]
+        _require_units_axis(first, dim, "concatenates")
         if any(value.flat for value in values) and len(values) > 1:
             raise ValueError(f"{name!r} concatenates flattened feature maps, which is not supported")
         if len({(value.maps, value.turned) for value in values}) > 1:
@@ -299,8 +300,8 @@ class Table(Operations):
         views = tuple(view for value in values for view in value.views)
         if len(views) > MOST_PARTS or size > MOST_UNITS:
             raise ValueError(f"{name!r} must concatenate fewer values (got {len(views)})")
-        spend(UNIT_BYTES // 4 * size, f"{name!r}")
-        return replace(values[0], views=views)
+        spend(UNIT_BYTES // 4 * size, repr(name))
+        return replace(first, views=views)
 
     def split(
         self, name: str, value: Value, split_size: Any = None, dim: Any = 0, *, split_sizes: Any = None

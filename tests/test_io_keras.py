@@ -43,7 +43,7 @@ def test_norms_activations_and_layers_without_bias(suffix: str, tmp_path: Path) 
                 layers.Dense(6, "tanh"),
                 filled_norm(),
                 layers.Dropout(0.5),
-                layers.Dense(3),
+                layers.Dense(3, "leaky_relu"),
                 layers.Activation("softmax"),
             ),
         ]

@@ -412,6 +412,43 @@ def test_what_is_not_supported_is_named(model: nn.Module, message: str) -> None:
         from_module(model)
 
 
+def test_inputs_take_their_size_from_the_layer_that_reads_them() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.norm = nn.Linear(4, 4), nn.LayerNorm(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(2 * x * torch.sigmoid(x) - 1) + self.norm(x)  # type: ignore[no-any-return]
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 3), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            one, two = x.chunk(2, 1)
+            return self.a(one) + self.b(two)  # type: ignore[no-any-return]
+
+    assert from_module(Late()).layer_sizes == (4, 4)
+    # The layers that read the halves don't tell the size of the whole.
+    with pytest.raises(ValueError, match="the size of input 'x' must be known where it is first used"):
+        from_module(Halves())
+
+
+def test_positions_of_feature_maps_are_not_taken_for_channels() -> None:
+    class Cropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(2, 4, 3), nn.Conv2d(2, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x)[..., :2])  # type: ignore[no-any-return]
+
+    with pytest.raises(ValueError, match="it slices along axis -1, not along that of the units"):
+        from_module(Cropped())
+
+
 def test_what_cannot_be_traced_is_said() -> None:
     class Branching(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

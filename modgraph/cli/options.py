@@ -23,8 +23,8 @@ from modgraph.cluster import METHODS
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph, published, published_names
-from modgraph.io.hierarchy import is_hierarchy, load_hierarchy
-from modgraph.io.load import load_network
+from modgraph.io.hierarchy import HIERARCHY, load_hierarchy
+from modgraph.io.load import load_network, reader_of
 from modgraph.modules import FEATURES, ModuleHierarchy, detect_modules
 
 
@@ -140,7 +140,7 @@ class HierarchyOptions(NetworkOptions):
 
     def hierarchy(self) -> ModuleHierarchy:
         """Read a saved hierarchy as it is, or detect the modules of a network."""
-        return load_hierarchy(self.file) if is_hierarchy(self.file) else self.detected()
+        return load_hierarchy(self.file) if reader_of(self.file) is HIERARCHY else self.detected()
 
 
 def target_graph(name: str | None) -> FunctionGraph | None:

@@ -23,10 +23,10 @@ from modgraph.cli.output import GIVEN, Answer, progress_bar, working
 from modgraph.dag import LayeredDAG
 from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
-from modgraph.io.attribution import is_attribution_graph, save_supernodes
+from modgraph.io.attribution import ATTRIBUTION, save_supernodes
 from modgraph.io.export import save_graph, save_network
-from modgraph.io.hierarchy import is_hierarchy
-from modgraph.io.load import list_blocks
+from modgraph.io.hierarchy import HIERARCHY
+from modgraph.io.load import list_blocks, reader_of
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names
 from modgraph.report import report as write_report
@@ -138,12 +138,12 @@ def convert(
     to_npz = out.suffix == ".npz"
     if to_npz and modules:
         raise ValueError("`--modules` can't be kept in .npz: choose a graph format")
-    with_modules = modules or (not to_npz and is_hierarchy(options.file))
+    with_modules = modules or (not to_npz and reader_of(options.file) is HIERARCHY)
     graph = options.hierarchy() if with_modules else options.network()
     with working(f"writing {out}"), speaking_of({"path": "OUT"}):
         if to_npz and isinstance(graph, LayeredDAG):
             save_network(graph, out)
-        elif isinstance(graph, ModuleHierarchy) and out.suffix == ".json" and is_attribution_graph(options.file):
+        elif isinstance(graph, ModuleHierarchy) and out.suffix == ".json" and reader_of(options.file) is ATTRIBUTION:
             save_supernodes(graph, out, source=options.file)
         else:
             save_graph(graph, out)

@@ -19,7 +19,7 @@ from modgraph.io.graphs import from_igraph, from_networkx
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.io.keras_file import from_keras
 from modgraph.io.load import list_blocks, load_network, read_any
-from modgraph.io.torch_module import from_module
+from modgraph.io.torch_graph import from_module
 
 __all__ = [
     "from_arrays",

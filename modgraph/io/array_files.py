@@ -6,25 +6,25 @@ No code in them is run, and no objects are unpickled.
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 import zipfile
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.chain import tensor_reader
 from modgraph.io.limits import checked_members, read_header, spend
-from modgraph.io.ops import Operations
-from modgraph.io.request import File, Reader, Request
+from modgraph.io.ops import Operations, finish
+from modgraph.io.request import Reader, Request
 from modgraph.io.state import flattened
-from modgraph.io.tensor import Tensor, from_array, widened
+from modgraph.io.tensor import Tensor, number_type
 
 # --- NumPy's archives -------------------------------------------------------------------------------------------------
 
@@ -32,37 +32,26 @@ from modgraph.io.tensor import Tensor, from_array, widened
 def _npz(path: Path) -> dict[str, Tensor]:
     """Read the headers of all arrays; the numbers are read when they are asked for."""
     archive = zipfile.ZipFile(io.BytesIO(path.read_bytes()))  # no open file that somebody would have to close
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
+
+    @lru_cache(maxsize=2)  # a weight and its mask
+    def array(name: str) -> NDArray[Any]:
+        spend(math.prod(tensors[name].shape) * tensors[name].itemsize, repr(name))
+        with archive.open(f"{name}.npy") as file:
+            numbers: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+        return numbers
+
+    def rows(name: str, first: int, end: int) -> NDArray[Any]:
+        return array(name)[first:end] if tensors[name].shape else array(name)
+
     for member in checked_members(archive):
-        if not member.filename.endswith(".npy"):
-            raise ValueError(f"the archive must hold .npy files only (got {member.filename!r})")
         name = member.filename.removesuffix(".npy")
-        tensors[name] = _npy(archive, member, name)
+        if name == member.filename:
+            raise ValueError(f"the archive must hold .npy files only (got {name!r})")
+        with archive.open(member) as file:
+            shape, dtype = read_header(file, name, size=member.file_size)
+        tensors[name] = Tensor(name=name, shape=shape, itemsize=dtype.itemsize, rows=partial(rows, name))
     return tensors
-
-
-def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
-    file = archive.open(member)  # stays open, so that the next rows are found without unpacking those before
-    shape, columns_first, dtype = read_header(file, member.filename, size=member.file_size)
-    start, row = file.tell(), math.prod(shape[1:]) * dtype.itemsize
-
-    def part(first_byte: int, n_bytes: int) -> NDArray[Any]:
-        file.seek(start + first_byte)
-        data = file.read(n_bytes)
-        if len(data) != n_bytes:
-            raise ValueError(f"{member.filename!r} must be as large as its shape {shape} says")
-        return np.frombuffer(data, dtype=dtype) if n_bytes else np.empty(0, dtype=dtype)
-
-    if columns_first or not shape or row == 0:
-        n_bytes = math.prod(shape) * dtype.itemsize
-        spend(n_bytes, repr(name))
-        return from_array(name, part(0, n_bytes).reshape(shape, order="F" if columns_first else "C"))
-    return Tensor(
-        name=name,
-        shape=shape,
-        itemsize=dtype.itemsize,
-        rows=lambda first, end: part(first * row, (end - first) * row).reshape(end - first, *shape[1:]),
-    )
 
 
 NPZ = tensor_reader(
@@ -72,58 +61,37 @@ NPZ = tensor_reader(
     ordered=True,
 )
 
-# --- safetensors: a JSON header, then the numbers of each tensor ------------------------------------------------------
+# --- safetensors ------------------------------------------------------------------------------------------------------
 
-_HEADER_BYTES = 1 << 26  # as many as the format allows, at most
-# What the format calls its types. BF16 is widened by hand, because NumPy doesn't have it.
-_NAMES = "BOOL:?,U8:u1,I8:i1,I16:<i2,U16:<u2,I32:<i4,U32:<u4,I64:<i8,U64:<u8,F16:<f2,BF16:<u2,F32:<f4,F64:<f8"
-_TYPES = dict(pair.split(":") for pair in _NAMES.split(","))
+_MOST_MAPPED = 1 << 22  # bytes: what was read counts as memory of this process until the file is closed
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
-    """Read the header; the numbers are read when they are asked for."""
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > min(total - 8, _HEADER_BYTES):
-            raise ValueError(f"the header must fit the file (it claims {length} bytes)")
-        header = json.loads(file.read(length))
-    if not isinstance(header, dict):
-        raise ValueError("the header must be a JSON object")
-    header.pop("__metadata__", None)
-    places: list[tuple[int, int, str]] = []
-    tensors = {name: _entry(path, name, entry, data=8 + length, places=places) for name, entry in header.items()}
-    end_before = 0
-    for begin, end, name in sorted(places):
-        if begin < end_before or 8 + length + end > total:
-            raise ValueError(f"{name!r} must lie in the file, and share no bytes with another tensor")
-        end_before = end
-    return tensors
+    """Read the header, which the library checks; the numbers are read when they are asked for."""
+    library = require("safetensors", purpose="reading safetensors files", extra="safetensors")
+    require("ml_dtypes", purpose="reading safetensors files", extra="safetensors")  # NumPy has no bfloat16
 
+    def opened() -> Any:
+        try:
+            return library.safe_open(path, framework="numpy")
+        except library.SafetensorError as error:
+            raise ValueError(str(error)) from None
 
-def _entry(path: Path, name: str, entry: Any, *, data: int, places: list[tuple[int, int, str]]) -> Tensor:
-    """Check one entry of the header, and append where its numbers are to `places`."""
-    try:
-        kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"the header must give dtype, shape and data_offsets of {name!r}") from None
-    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)) or len(shape) > 8:
-        raise ValueError(f"shape and data_offsets of {name!r} must be ints ≥ 0")
-    if not isinstance(kind, str) or kind not in _TYPES:
-        raise ValueError(f"{name!r} must be of a type in {sorted(_TYPES)} (got {kind!r})")
-    dtype = np.dtype(_TYPES[kind])
-    if end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r} must lie in the file and be as large as its shape {shape} says")
-    places.append((begin, end, name))
-    row = math.prod(shape[1:]) * dtype.itemsize
+    file, n_read = opened(), 0
 
-    def rows(first: int, last: int) -> NDArray[Any]:
-        with path.open("rb") as file:
-            file.seek(data + begin + first * row)
-            block = np.frombuffer(file.read((last - first) * row), dtype=dtype).reshape((last - first, *shape[1:]))
-        return widened(block) if kind == "BF16" else block
+    def rows(name: str, first: int, end: int) -> NDArray[Any]:
+        nonlocal file, n_read
+        if n_read > _MOST_MAPPED:
+            file, n_read = opened(), 0
+        part = file.get_slice(name)
+        numbers: NDArray[Any] = part[first:end] if part.get_shape() else file.get_tensor(name)
+        n_read += numbers.nbytes
+        return numbers
 
-    return Tensor(name=name, shape=shape or (1,), itemsize=max(dtype.itemsize, 4), rows=rows)
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return {
+        name: Tensor(name=name, shape=shape, itemsize=8, rows=partial(rows, name)) for name, shape in shapes.items()
+    }
 
 
 SAFETENSORS = tensor_reader(
@@ -148,10 +116,8 @@ def _msgpack(path: Path) -> dict[str, Tensor]:
     def array(kind: int, content: bytes) -> NDArray[Any]:
         if kind not in (_ARRAY, _SCALAR):
             raise ValueError(f"it must hold arrays of real numbers (got an extension of kind {kind})")
-        shape, dtype, data = msgpack.unpackb(content, raw=True)
-        name = dtype.decode("ascii")
-        numbers = np.frombuffer(data, dtype="<u2" if name == "bfloat16" else np.dtype(name)).reshape(shape)
-        return widened(numbers) if name == "bfloat16" else numbers
+        shape, name, data = msgpack.unpackb(content)
+        return np.frombuffer(data, dtype=number_type(name)).reshape(shape)
 
     content = path.read_bytes()
     spend(_OBJECT_BYTES * min(len(content), 1 << 20) + 3 * len(content), "the file")
@@ -185,13 +151,13 @@ def _nnet(request: Request) -> LayeredDAG:
     value = ops.scaled("the means and ranges", value, 1 / ranges[:-1], -means[:-1] / ranges[:-1])
     for at, size in enumerate(sizes[1:]):
         weight, bias = ([next(numbers) for _ in range(size)] for _ in range(2))
-        value = ops.linear(f"layer {at + 1}", value, np.stack(weight), np.concatenate(bias))
+        value = ops.weigh(f"layer {at + 1}", value, np.stack(weight), np.concatenate(bias))
         value = ops.apply(value, "relu") if at < n_layers - 1 else value
     return finish(ops, [ops.scaled("the output's mean and range", value, ranges[-1], means[-1])])
 
 
-def _is_nnet(file: File) -> bool:
-    return file.suffix == ".nnet" and bool(re.match(rb"\s*[/\d]", file.start))
-
-
-NNET = Reader(name="a .nnet file", matches=_is_nnet, read=_nnet)
+NNET = Reader(
+    name="a .nnet file",
+    matches=lambda file: file.suffix == ".nnet" and bool(re.match(rb"\s*[/\d]", file.start)),
+    read=_nnet,
+)

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from modgraph.dag import LayeredDAG
-from modgraph.files import check_regular_file, write_whole
-from modgraph.io.hierarchy import is_hierarchy
+from modgraph.files import write_whole
 from modgraph.io.request import File, Reader, Request
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
@@ -27,6 +26,7 @@ from modgraph.names import counted
 EMBEDDING = "embedding"
 LOGIT = "logit"
 FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
+_ENDS = {FIRST: "embeddings", LAST: "logits"}
 
 
 def _matches(file: File) -> bool:
@@ -37,95 +37,78 @@ def _matches(file: File) -> bool:
     return all(name in content for name in (b'"nodes"', b'"links"', b'"node_id"'))
 
 
-def is_attribution_graph(path: str | os.PathLike[str]) -> bool:
-    """Whether `load_network` would read a file as an attribution graph."""
-    check_regular_file(path)
-    with Path(path).open("rb") as file:
-        start = file.read(64)
-    return not is_hierarchy(path) and _matches(File(path=Path(path), start=start, members=[]))
-
-
 def _read(request: Request) -> LayeredDAG:
     """Read an attribution graph with signed weights; unit names are node ids, positions are token positions.
 
     Layers follow the layers of the model, embeddings first and logits last. Links that lead to no later layer are left
     out, and a note says how many and how much weight they carry.
     """
-    threshold = request.threshold
     document = _document(request.path)
-    nodes = document["nodes"]
+    nodes, links = document["nodes"], document["links"]
     ids: list[str] = [
-        _checked(node, "node_id", f"node {at}", good=lambda value: isinstance(value, str), wanted="a text")
+        _field(node, "node_id", f"node {at}", good=lambda value: isinstance(value, str), wanted="a text")
         for at, node in enumerate(nodes)
     ]
     number = {name: at for at, name in enumerate(ids)}
     if len(number) < len(ids):
         twice = next(name for at, name in enumerate(ids) if number[name] != at)
         raise ValueError(f"every node must have a `node_id` of its own (got {twice!r} twice)")
-    places = [_layer(node, at) for at, node in enumerate(nodes)]
-    levels = sorted(set(places))
-    if len(levels) < 2:
-        raise ValueError(f"nodes must lie in at least two layers (got {len(levels)})")
-    layer = np.searchsorted(levels, places)
+    levels, layer = np.unique([_layer(node, at) for at, node in enumerate(nodes)], return_inverse=True)
+    if levels.size < 2:
+        raise ValueError(f"nodes must lie in at least two layers (got {levels.size})")
     order = np.argsort(layer, kind="stable")
-    unit = np.empty(len(nodes), dtype=np.int64)
-    unit[order] = np.arange(len(nodes))
+    layer, unit = layer[order], np.argsort(order)
+    positions = [
+        _field(node, "ctx_idx", f"node {at}", good=_is_position, wanted="a whole number")
+        for at, node in enumerate(nodes)
+    ]
 
     def is_node(name: Any) -> bool:
         return isinstance(name, str) and name in number
 
-    weights: dict[tuple[int, int], float] = defaultdict(float)
-    kept_weight = backwards_weight = 0.0
-    backwards = repeated = 0
-    for at, link in enumerate(document["links"]):
-        if not isinstance(link, dict):
-            raise ValueError(f"link {at} must be an object (got {type(link).__name__})")
-        source, target = (
-            number[_checked(link, end, f"link {at}", good=is_node, wanted="the id of a node")]
-            for end in ("source", "target")
-        )
-        weight = float(_checked(link, "weight", f"link {at}", good=_is_finite, wanted="a finite number"))
-        if layer[source] >= layer[target]:
-            backwards += 1
-            backwards_weight += abs(weight)
-            continue
-        kept_weight += abs(weight)
-        pair = int(unit[source]), int(unit[target])
-        repeated += pair in weights
-        weights[pair] += weight
-    kept = {pair: weight for pair, weight in weights.items() if abs(weight) > threshold}
-    if not all(map(math.isfinite, kept.values())):
+    weights: list[float] = [
+        _field(link, "weight", f"link {at}", good=_is_finite, wanted="a finite number") for at, link in enumerate(links)
+    ]
+    sources, targets = (
+        [
+            number[_field(link, end, f"link {at}", good=is_node, wanted="the id of a node")]
+            for at, link in enumerate(links)
+        ]
+        for end in ("source", "target")
+    )
+    ends, weight = unit[np.array([sources, targets], dtype=np.int64).T], np.array(weights, dtype=np.float64)
+    forwards = layer[ends[:, 0]] < layer[ends[:, 1]]
+    pairs, which = np.unique(ends[forwards], axis=0, return_inverse=True)
+    sums = np.bincount(which.reshape(-1), weight[forwards], minlength=len(pairs)).astype(np.float64)
+    kept = np.abs(sums) > request.threshold
+    if not np.isfinite(sums[kept]).all():
         raise ValueError("the weights of repeated links must have a finite sum")
 
     notes = []
+    backwards, repeated, small = int((~forwards).sum()), int(forwards.sum()) - len(pairs), int((~kept).sum())
     if backwards:
-        share = backwards_weight / ((backwards_weight + kept_weight) or 1.0)
+        share = np.abs(weight[~forwards]).sum() / (np.abs(weight).sum() or 1.0)
         notes.append(
             f"{counted(backwards, 'link')} that lead to no later layer were left out, "
             f"with {share:.2g} of all absolute weight"
         )
     if repeated:
         notes.append(f"{counted(repeated, 'repeated link')} were added to the first between the same nodes")
-    if len(weights) > len(kept):
-        notes.append(f"{counted(len(weights) - len(kept), 'link')} of magnitude {threshold:g} or less were left out")
-    for kind, place in ((EMBEDDING, FIRST), (LOGIT, LAST)):
+    if small:
+        notes.append(f"{counted(small, 'link')} of magnitude {request.threshold:g} or less were left out")
+    for kind, place, end in ((EMBEDDING, FIRST, "first"), (LOGIT, LAST, "last")):
         if place not in levels:
-            end = "first" if place == FIRST else "last"
             notes.append(f"no node is of type {kind!r}: the {end} layer of the graph is the {end} that has nodes")
-    positions = [
-        _checked(node, "ctx_idx", f"node {at}", good=_is_position, wanted="a whole number")
-        for at, node in enumerate(nodes)
-    ]
-    if None in positions:
-        without = positions.count(None)
+    without = positions.count(None)
+    if without:
         notes.append(f"{counted(without, 'node')} had no token position (`ctx_idx`), so that none is used")
     return LayeredDAG.from_edges(
-        np.array(list(kept), dtype=np.int64).reshape(-1, 2),
-        layer=layer[order],
-        weights=np.array(list(kept.values()), dtype=np.float64),
+        pairs[kept],
+        layer=layer,
+        weights=sums[kept],
         unit_names=[ids[at] for at in order.tolist()],
-        layer_names=[_layer_name(place) for place in levels],
-        positions=None if None in positions else np.array(positions, dtype=np.int64)[order],
+        layer_names=[_ENDS.get(place) or f"layer {place:.0f}" for place in levels.tolist()],
+        positions=None if without else np.array(positions, dtype=np.int64)[order],
         notes=notes,
     )
 
@@ -184,17 +167,11 @@ def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, sou
 
 def _described(dag: LayeredDAG, units: list[int]) -> str:
     """Say where units lie, such as "position 3, layers 1–4"."""
-    where = []
-    if dag.positions is not None:
-        where.append(_span("position", [str(at) for at in sorted(set(dag.positions[units].tolist()))]))
     assert dag.layer_names is not None
-    levels = sorted(set(dag.layer[units].tolist()))
-    where.append(_span("layer", [dag.layer_names[level].removeprefix("layer ") for level in levels]))
-    return ", ".join(where)
-
-
-def _span(word: str, values: list[str]) -> str:
-    return f"{word} {values[0]}" if len(values) == 1 else f"{word}s {values[0]}–{values[-1]}"
+    names = [name.removeprefix("layer ") for name in dag.layer_names]
+    where = [] if dag.positions is None else [("position", np.unique(dag.positions[units]).tolist())]
+    where.append(("layer", [names[level] for level in np.unique(dag.layer[units])]))
+    return ", ".join(f"{word} {at[0]}" if len(at) == 1 else f"{word}s {at[0]}–{at[-1]}" for word, at in where)
 
 
 def _id_key(document: dict[str, Any]) -> str:
@@ -227,14 +204,14 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     for part in ("nodes", "links"):
         if not isinstance(document, dict) or not isinstance(document.get(part), list):
             raise ValueError(f"an attribution graph must have a list of {part!r} (got {os.fspath(path)!r})")
-    for at, node in enumerate(document["nodes"]):
-        if not isinstance(node, dict):
-            raise ValueError(f"node {at} must be an object (got {type(node).__name__})")
+        for at, entry in enumerate(document[part]):
+            if not isinstance(entry, dict):
+                raise ValueError(f"{part[:-1]} {at} must be an object (got {type(entry).__name__})")
     whole: dict[str, Any] = document
     return whole
 
 
-def _checked(entry: dict[str, Any], name: str, what: str, *, good: Callable[[Any], bool], wanted: str) -> Any:
+def _field(entry: dict[str, Any], name: str, what: str, *, good: Callable[[Any], bool], wanted: str) -> Any:
     """Return a field of a node or a link that must be of some form."""
     value = entry.get(name)
     if isinstance(value, bool) or not good(value):
@@ -255,10 +232,6 @@ def _layer(node: dict[str, Any], at: int) -> float:
         return float(int(number))
     except (ValueError, OverflowError):
         raise ValueError(f"`layer` of node {at} must be 'E' or a whole number (got {value!r})") from None
-
-
-def _layer_name(place: float) -> str:
-    return {FIRST: "embeddings", LAST: "logits"}.get(place) or f"layer {place:.0f}"
 
 
 def _is_finite(value: Any) -> bool:

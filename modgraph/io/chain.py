@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
-from modgraph.io.ops import Operations
+from modgraph.io.ops import Operations, finish
 from modgraph.io.request import Blocks, File, Reader, Request
 from modgraph.io.state import Link, arranged, flattened, links_of, part_named, with_masks
 from modgraph.io.tensor import Tensors, check_threshold, from_array, vector
@@ -59,17 +58,18 @@ def from_arrays(
     >>> from_arrays([[[0.5, 0.01], [0.0, 2.0]], [[1.0, 1.0]]], threshold=0.1)
     LayeredDAG([2, 2, 1], 4 edges, density 0.667)
     """
+    request = Request(path=Path(), threshold=check_threshold(threshold))
     if isinstance(weights, Mapping) or is_dataclass(weights):
         if biases is not None:
             raise ValueError("`biases` are for a sequence of arrays: a mapping holds its biases itself")
-        dag = named(flattened(weights), threshold=threshold, ordered=is_dataclass(weights))
+        dag = _named(flattened(weights), request, ordered=is_dataclass(weights))
     else:
         arrays = {f"weight{at}": array for at, array in enumerate(weights)}
         if biases is not None:
             if len(biases) != len(weights):
                 raise ValueError(f"`biases` must be {len(weights)} arrays, one a weight layer (got {len(biases)})")
             arrays |= {f"bias{at}": array for at, array in enumerate(biases)}
-        dag = numbered({name: from_array(name, array) for name, array in arrays.items()}, threshold=threshold)
+        dag = _numbered({name: from_array(name, array) for name, array in arrays.items()}, request)
     if activations is None:
         return dag
     if isinstance(activations, str) or len(activations) != dag.n_layers - 1:
@@ -82,25 +82,24 @@ def from_tensors(tensors: Tensors, request: Request, *, ordered: bool) -> Layere
     names = set(tensors) - set(_TEXTS)
     are_numbered = bool(names) and all(map(_NUMBERED.fullmatch, names))
     if request.block is None and (are_numbered or not any(re.search("[./]", name) for name in tensors)):
-        return numbered(tensors, masks=request.masks, threshold=request.threshold)
-    return named(tensors, block=request.block, masks=request.masks, threshold=request.threshold, ordered=ordered)
+        return _numbered(tensors, request)
+    return _named(tensors, request, ordered=ordered)
 
 
-def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float = 0.0) -> LayeredDAG:
+def _numbered(tensors: Tensors, request: Request) -> LayeredDAG:
     """Build the graph of arrays named ``weight0, …``, ``mask0, …`` and ``bias0, …``, each (out, in)."""
     unknown = [name for name in tensors if name not in _TEXTS and not _NUMBERED.fullmatch(name)]
     if unknown or not tensors:
         got = f"got {unknown[0]!r}" if unknown else "got none"
         raise ValueError(f"arrays must be named weight0, mask0, bias0, weight1, … ({got})")
-    numbers = [int(found[2]) for found in map(_NUMBERED.fullmatch, tensors) if found]
     links = []
+    numbers = [int(re.sub(r"\D", "", name)) for name in tensors if name not in _TEXTS]
     for at in range(max(numbers, default=-1) + 1):
         weight, mask, bias = (tensors.get(f"{kind}{at}") for kind in ("weight", "mask", "bias"))
         if weight is None and mask is None:
             raise ValueError(f"there must be an array 'weight{at}' or 'mask{at}'")
-        name = f"weight{at}" if weight is not None else f"mask{at}"
-        links.append(Link(name=name, weight=weight, mask=mask, bias=bias))
-    dag = _chained(with_masks(links, masks), threshold=threshold)
+        links.append(Link(name=f"mask{at}" if weight is None else f"weight{at}", weight=weight, mask=mask, bias=bias))
+    dag = _chained(with_masks(links, request.masks), threshold=request.threshold)
     texts = {name: [str(text) for text in tensors[name].array().reshape(-1)] for name in _TEXTS if name in tensors}
     return LayeredDAG.from_sorted_edges(
         dag.sources,
@@ -117,21 +116,12 @@ def numbered(tensors: Tensors, *, masks: Tensors | None = None, threshold: float
     )
 
 
-def named(
-    tensors: Tensors,
-    *,
-    block: str | Sequence[str] | None = None,
-    masks: Tensors | None = None,
-    threshold: float = 0.0,
-    ordered: bool,
-) -> LayeredDAG:
-    """Build the graph of the tensors of a model, by their names.
-
-    `ordered` says whether they come in the order of the model; otherwise there must be only one order that chains.
-    """
+def _named(tensors: Tensors, request: Request, *, ordered: bool) -> LayeredDAG:
+    """Build the graph of the tensors of a model, by their names: in their order, or in the only one that chains."""
+    block = request.block
     links, notes = links_of(part_named(tensors, block))
-    links, is_gated = with_masks(links, masks), False
-    if isinstance(block, Sequence) and not isinstance(block, str):
+    links, is_gated = with_masks(links, request.masks), False
+    if block is not None and not isinstance(block, str):
         by_name = {link.name: link for link in links}
         missing = [name for name in block if name not in by_name]
         if missing:
@@ -149,7 +139,7 @@ def named(
                 f"The file holds weights only, so they were read as one chain, {shown}: "
                 "connections that skip layers are missing if the model has any."
             )
-    return replace(_chained(links, is_gated=is_gated, threshold=threshold), notes=tuple(notes))
+    return replace(_chained(links, is_gated=is_gated, threshold=request.threshold), notes=tuple(notes))
 
 
 def tensor_reader(
@@ -186,7 +176,7 @@ def blocks(tensors: Tensors, *, ordered: bool) -> Blocks:
     yield from ((name, found[name]) for name in names if name in found)
 
 
-def _chained(links: Sequence[Link], *, is_gated: bool = False, threshold: float = 0.0) -> LayeredDAG:
+def _chained(links: Sequence[Link], *, is_gated: bool = False, threshold: float) -> LayeredDAG:
     """Build the graph of links that follow each other, or of gate, up and down; what is between them is not known."""
     if not links:
         raise ValueError("there must be at least one weight layer")
@@ -204,7 +194,7 @@ def _chained(links: Sequence[Link], *, is_gated: bool = False, threshold: float 
                 f"layers must chain: {link.name!r} must read {before.shape[0]} values, what {before.name!r} gives "
                 f"(got shape {link.shape}, (out, in))"
             )
-    ops = Operations(threshold=check_threshold(threshold))
+    ops = Operations(threshold=threshold)
     value = ops.input("inputs")
     if is_gated:
         gate, up, *links = links
@@ -223,5 +213,4 @@ def _weigh(ops: Operations, value: Value, link: Link) -> Value:
         mask = None if link.bias_mask is None else link.bias_mask.array()
         bias = vector(f"the bias of {link.name!r}", link.bias.array(), length=link.shape[0], mask=mask)
     value = replace(value, maps=value.maps or maps, flat=value.maps and not maps)
-    apply = ops.convolution if maps else ops.linear
-    return apply(link.name, value, link.weight, bias, mask=link.mask)
+    return ops.weigh(link.name, value, link.weight, bias, mask=link.mask, groups=1 if maps else None)

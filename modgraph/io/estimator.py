@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy as np
 from modgraph.arrays import FloatArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.limits import checked_members, read_header, spend
-from modgraph.io.ops import Operations
+from modgraph.io.ops import Operations, finish
 from modgraph.io.request import NEEDS_TRUST, Reader, Request
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import filled
+from modgraph.names import unit_names
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -75,8 +76,7 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
     limit = check_threshold(threshold)
     ops = Operations(threshold=0.0)  # weights are compared below, where scaling is known
     n_inputs = len(coefficients[0])
-    names = [str(name) for name in getattr(first, "feature_names_in_", [])]
-    value = ops.input("inputs", size=n_inputs, unit_names=names if len(names) == n_inputs else None)
+    value = ops.input("inputs", size=n_inputs)
     for scaler in scalers:
         scale, shift = _scaling(scaler, n_inputs)
         value = ops.scaled(type(scaler).__name__, value, scale, shift)
@@ -85,11 +85,19 @@ def from_estimator(estimator: MLPClassifier | MLPRegressor | Pipeline, *, thresh
         weights = np.asarray(matrix).T
         if limit > 0:
             weights = np.where(np.abs(weights * factor if at == 0 else weights) <= limit, 0.0, weights)
-        value = ops.linear(f"coefs_{at}", value, weights, np.asarray(bias))
+        value = ops.weigh(f"coefs_{at}", value, weights, np.asarray(bias))
         activation = mlp.activation if at < len(coefficients) - 1 else getattr(mlp, "out_activation_", "identity")
         value = ops.apply(value, _ACTIVATIONS.get(activation, activation))
-    classes = [str(label) for label in np.ravel(getattr(mlp, "classes_", []))]
-    return finish(ops, [value], output_names=classes if len(classes) == len(biases[-1]) else None)
+    dag = finish(ops, [value])
+    features, classes = (
+        [str(name) for name in np.ravel(getattr(step, key, []))]
+        for step, key in ((first, "feature_names_in_"), (mlp, "classes_"))
+    )
+    inputs = features if len(features) == n_inputs else []
+    outputs = classes if len(classes) == len(biases[-1]) else []
+    if not inputs and not outputs:
+        return dag
+    return replace(dag, unit_names=np.array(unit_names(dag, inputs=inputs, outputs=outputs), dtype=np.str_))
 
 
 def _scaling(scaler: Any, n_inputs: int) -> tuple[FloatArray, FloatArray]:

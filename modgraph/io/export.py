@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from modgraph.arrays import IntArray
 from modgraph.checks import require
@@ -181,16 +182,13 @@ def save_network(dag: LayeredDAG, path: str | os.PathLike[str]) -> None:
     if max(a * b for a, b in itertools.pairwise(sizes)) > _MOST_DENSE:
         raise ValueError(f"`dag` must have smaller layers, to be saved dense (got {sizes})")
     arrays: dict[str, Any] = {}
-    for at in range(dag.n_layers - 1):
-        edges = np.flatnonzero(dag.layer[dag.sources] == at)
-        places = dag.targets[edges] - starts[at + 1], dag.sources[edges] - starts[at]
-        arrays[f"mask{at}"] = np.zeros((sizes[at + 1], sizes[at]), dtype=np.bool_)
-        arrays[f"mask{at}"][places] = True
-        if dag.weights is not None:
-            arrays[f"weight{at}"] = np.zeros((sizes[at + 1], sizes[at]))
-            arrays[f"weight{at}"][places] = dag.weights[edges]
-        if dag.biases is not None:
-            arrays[f"bias{at}"] = dag.biases[starts[at + 1] : starts[at + 2]]
+    for kind, values in (("mask", np.ones(dag.n_edges, dtype=np.bool_)), ("weight", dag.weights)):
+        if values is not None:
+            matrix = csr_array((values, (dag.targets, dag.sources)), shape=(dag.n_units, dag.n_units))
+            for at, (first, start, end) in enumerate(zip(starts, starts[1:], starts[2:], strict=False)):
+                arrays[f"{kind}{at}"] = matrix[start:end, first:start].toarray()
+    if dag.biases is not None:
+        arrays |= {f"bias{at}": dag.biases[a:b] for at, (a, b) in enumerate(itertools.pairwise(starts[1:]))}
     for name in ("activations", "unit_names", "layer_names", "notes"):
         texts = getattr(dag, name)
         if texts is not None and len(texts) > 0:

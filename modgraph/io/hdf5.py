@@ -6,8 +6,8 @@ This file is also the program of that process (it imports nothing of modgraph): 
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,7 +24,6 @@ _BYTES_A_SECOND = 10_000_000  # and a second more for each of these many bytes
 _MEMORY = 1 << 30  # bytes of address space, besides four times the file and twice the data sets
 _ATTRIBUTES = ("model_config", "weight_names", "name")
 _MOST_THINGS = 100_000  # groups and data sets
-_DEEPEST = 50  # groups in groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,17 +33,12 @@ class Contents:
     groups: dict[str, dict[str, Any]]
     arrays: dict[str, NDArray[Any]]
 
-    def below(self, path: str) -> list[str]:
-        """List the names of the groups in a group, in the file's order."""
-        start = f"{path}/" if path else ""
-        return [name[len(start) :] for name in self.groups if name.startswith(start) and "/" not in name[len(start) :]]
-
 
 def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
     """Read groups and data sets of real numbers from a file, or from what is in one.
 
-    The data sets may take `most_bytes` together; one that has several names counts for each of them. A file that the
-    HDF5 library can't read, hangs on or crashes on is a ValueError.
+    The data sets may take `most_bytes` together. A file that the HDF5 library can't read, hangs on or crashes on is a
+    ValueError.
     """
     with tempfile.TemporaryDirectory(prefix="modgraph-") as folder:
         file, copy = Path(folder) / "file.h5", Path(folder) / "copy.npz"
@@ -78,53 +72,45 @@ def read_hdf5(source: Path | bytes, *, most_bytes: int) -> Contents:
 # --- The other process ------------------------------------------------------------------------------------------------
 
 
-def _walk(group: Any, path: str, groups: dict[str, Any], datasets: dict[str, Any]) -> None:
+def _copy(most_bytes: int, target: str, source: str) -> None:
     """Collect groups and data sets; links to other places and files are not followed."""
     import h5py
 
-    if len(groups) + len(datasets) > _MOST_THINGS or path.count("/") > _DEEPEST:
-        raise ValueError("the file must hold fewer groups")
-    groups[path] = {name: _plain(group.attrs[name]) for name in _ATTRIBUTES if name in group.attrs}
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            continue
-        below, where = group[name], f"{path}/{name}" if path else name
-        if isinstance(below, h5py.Group):
-            _walk(below, where, groups, datasets)
-        elif isinstance(below, h5py.Dataset) and below.dtype.kind in "biuf":
-            if below.is_virtual or below.external or below.shape is None:
-                raise ValueError(f"{where!r} must be a plain data set")
-            datasets[where] = below
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on this system
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+        wanted = _MEMORY + 4 * Path(source).stat().st_size + 2 * most_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (min(wanted, *limits, 1 << 62), hard))
+    groups: dict[str, dict[str, Any]] = {}
+    datasets: dict[str, Any] = {}
+
+    def visit(path: str, thing: Any) -> None:
+        if len(groups) + len(datasets) > _MOST_THINGS:
+            raise ValueError("the file must hold fewer groups")
+        if isinstance(thing, h5py.Group):
+            groups[path] = {name: _plain(thing.attrs[name]) for name in _ATTRIBUTES if name in thing.attrs}
+        elif isinstance(thing, h5py.Dataset) and thing.dtype.kind in "biuf":
+            if thing.is_virtual or thing.external or thing.shape is None:
+                raise ValueError(f"{path!r} must be a plain data set")
+            datasets[path] = thing
+
+    with h5py.File(source, "r") as file:
+        visit("", file)
+        file.visititems(visit)
+        claimed = sum(one.size * one.dtype.itemsize for one in datasets.values())
+        if claimed > most_bytes:
+            raise ValueError(f"the data sets must fit a file of this size (they claim {claimed} bytes)")
+        document = np.frombuffer(json.dumps({"groups": groups, "paths": list(datasets)}).encode(), dtype=np.uint8)
+        arrays = {f"array{at}": np.asarray(one[()]) for at, one in enumerate(datasets.values())}
+        np.savez(target, document=document, **arrays)  # type: ignore[arg-type]  # NumPy's stub knows no keywords
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_plain(one) for one in value.tolist()]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _copy(most_bytes: int, target: str, source: str) -> None:
-    import h5py
-
-    try:
-        import resource
-
-        size = Path(source).stat().st_size
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min(_MEMORY + 4 * size + 2 * most_bytes, *limits, 1 << 62), hard))
-    except (ImportError, OSError, ValueError):
-        pass  # not on this system
-    with h5py.File(source, "r") as file:
-        groups: dict[str, Any] = {}
-        datasets: dict[str, Any] = {}
-        _walk(file, "", groups, datasets)
-        claimed = sum(math.prod(one.shape) * one.dtype.itemsize for one in datasets.values())
-        if claimed > most_bytes:
-            raise ValueError(f"the data sets must fit a file of this size (they claim {claimed} bytes)")
-        document = np.frombuffer(json.dumps({"groups": groups, "paths": list(datasets)}).encode(), dtype=np.uint8)
-        arrays = {f"array{at}": np.asarray(one[()]) for at, one in enumerate(datasets.values())}
-        np.savez(target, document=document, **arrays)  # type: ignore[arg-type]  # NumPy's stub knows no keywords
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import numpy as np
 
 from modgraph.arrays import read_only
 from modgraph.dag import LayeredDAG
+from modgraph.edges import sorted_edges
 from modgraph.files import check_regular_file, write_whole
-from modgraph.io.request import Reader, Request
+from modgraph.io.request import Reader
 from modgraph.modules import Module, ModuleHierarchy
 
 FORMAT = "modgraph hierarchy 1"  # the first field of every saved hierarchy
@@ -21,19 +22,11 @@ _MOST_LAYERS = 1_000_000
 _FIELDS = ("biases", "activations", "unit_names", "positions", "layer_names")  # that a graph may have
 
 
-def _read(request: Request) -> LayeredDAG:
-    """Build the graph of a saved hierarchy."""
-    return request.without_small(load_hierarchy(request.path).dag)
-
-
-HIERARCHY = Reader(name="a hierarchy", matches=lambda file: FORMAT.encode() in file.start[:64], read=_read)
-
-
-def is_hierarchy(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one that `save_hierarchy` wrote."""
-    check_regular_file(path)
-    with Path(path).open("rb") as file:
-        return FORMAT.encode() in file.read(64)
+HIERARCHY = Reader(
+    name="a hierarchy",
+    matches=lambda file: FORMAT.encode() in file.start[:64],
+    read=lambda request: request.without_small(load_hierarchy(request.path).dag),
+)
 
 
 def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None:
@@ -122,23 +115,12 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
         raise ValueError("layers must be numbered from 0, in order")
     if layer.size and not 0 <= layer[0] <= layer[-1] < n_layers:
         raise ValueError(f"layers must be from 0 to {n_layers - 1}")
-    edges = _ints(np.ravel(np.array(graph["edges"] or [], dtype=object)).tolist()).reshape(-1, 2)
-    if edges.size and not 0 <= edges.min() <= edges.max() < layer.size:
-        raise ValueError(f"edges must join units from 0 to {layer.size - 1}")
-    order = np.lexsort((edges[:, 1], edges[:, 0]))
-    edges = edges[order]
-    if (layer[edges[:, 0]] >= layer[edges[:, 1]]).any() or (edges[1:] == edges[:-1]).all(axis=1).any():
-        raise ValueError("edges must lead to a later layer, and none be there twice")
-    dense_edges = graph["dense_edges"]
+    edges, weights = sorted_edges(graph["edges"] or [], layer, graph.get("weights"))
+    if len(edges) < len(graph["edges"] or []):
+        raise ValueError("no edge may be there twice")
+    dense_edges, unit_index, notes = graph["dense_edges"], graph.get("unit_index"), graph.get("notes", [])
     if isinstance(dense_edges, float) and dense_edges.is_integer():
         dense_edges = int(dense_edges)
-    weights = graph.get("weights")
-    if weights is not None:
-        weights = np.array(weights, dtype=np.float64)
-        if weights.shape != (len(edges),) or not np.isfinite(weights).all():
-            raise ValueError("weights must be finite, one an edge")
-    unit_index = graph.get("unit_index")
-    notes = graph.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise ValueError("notes must be texts")
     return LayeredDAG.from_sorted_edges(
@@ -147,7 +129,7 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
         layer=layer,
         n_layers=n_layers,
         dense_edges=dense_edges,
-        weights=None if weights is None else weights[order],
+        weights=weights,
         unit_index=None if unit_index is None else _ints(unit_index, length=layer.size),
         notes=notes,
         **{name: graph.get(name) for name in _FIELDS},
@@ -157,7 +139,7 @@ def _dag(graph: dict[str, Any]) -> LayeredDAG:
 def _ints(values: Any, *, length: int | None = None) -> Any:
     """Turn a list of ints into an array."""
     if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise ValueError("labels, layers and edges must be lists of ints")
+        raise ValueError("labels and layers must be lists of ints")
     if length is not None and len(values) != length:
         raise ValueError(f"there must be {length} labels, one a unit")
     return read_only(np.array(values, dtype=np.int64))

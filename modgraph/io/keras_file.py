@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.hdf5 import Contents, read_hdf5
 from modgraph.io.limits import bytes_left, checked_members, read_json, spend
+from modgraph.io.ops import finish
 from modgraph.io.request import File, Reader, Request
-from modgraph.io.table import OPERATIONS, Table, key_of
+from modgraph.io.table import Table, operation_of
 from modgraph.io.tensor import check_threshold
 from modgraph.io.values import NotSupported, Value
 
@@ -30,7 +30,6 @@ SUPPORTED = (
     "Dense, BatchNormalization, Dropout, Activation and other activations, Flatten, Add, Subtract, "
     "Multiply and Concatenate, in Sequential and functional models"
 )
-_ACTIVATIONS = {"swish": "silu", "linear": "identity", "leakyrelu": "leaky_relu", "elu": "elu:1"}
 _ANY_BYTES = 1 << 62
 
 Weights = Callable[[str, str], list[NDArray[Any]]]  # of a layer, by its name and by its kind and number
@@ -48,23 +47,33 @@ def _read(request: Request) -> LayeredDAG:
         config = contents.groups[""].get("model_config")
         if config is None:
             raise ValueError("the file must hold a model, not its weights alone: use `model.save`")
-        return _Reader(json.loads(config), lambda name, _: _named(contents, name), threshold=request.threshold).read()
+
+        def weights(name: str, _: str) -> list[NDArray[Any]]:
+            root = f"model_weights/{name}"
+            listed = [f"{root}/{one}" for one in contents.groups.get(root, {}).get("weight_names", [])]
+            missing = [one for one in listed if one not in contents.arrays]
+            if missing:
+                raise ValueError(f"the file must hold {missing[0]!r}")
+            return [contents.arrays[one] for one in listed]
+
+        return _Reader(json.loads(config), weights, threshold=request.threshold).read()
     with zipfile.ZipFile(request.path) as archive:
         members = {member.filename: member for member in checked_members(archive)}
         if "config.json" not in members or "model.weights.h5" not in members:
             raise ValueError("the archive must hold config.json and model.weights.h5")
         document = read_json(archive, members["config.json"])
         spend(members["model.weights.h5"].file_size, "'model.weights.h5'")
-        data = archive.read("model.weights.h5")
-    contents = _contents(data)
+        contents = _contents(archive.read("model.weights.h5"))
     root = "layers" if "layers" in contents.groups else "_layer_checkpoint_dependencies"
     # Newer files tell the name of a layer beside its weights.
-    stored = {contents.groups.get(f"{root}/{key}/vars", {}).get("name", key): key for key in contents.below(root)}
-    return _Reader(
-        document,
-        lambda name, place: _numbered(contents, f"{root}/{stored.get(name, place)}"),
-        threshold=request.threshold,
-    ).read()
+    found = {path: re.fullmatch(rf"{root}/([^/]+)/vars", path) for path in contents.groups}
+    stored = {contents.groups[path].get("name", key[1]): path for path, key in found.items() if key}
+
+    def numbered(name: str, place: str) -> list[NDArray[Any]]:
+        path = stored.get(name, f"{root}/{place}/vars")
+        return [contents.arrays[f"{path}/{at}"] for at in range(9) if f"{path}/{at}" in contents.arrays]
+
+    return _Reader(document, numbered, threshold=request.threshold).read()
 
 
 KERAS = Reader(name="a Keras file", matches=_matches, read=_read)
@@ -99,33 +108,12 @@ def from_keras(model: keras.Model, *, threshold: float = 0.0) -> LayeredDAG:
     return _Reader(json.loads(model.to_json()), weights, threshold=check_threshold(threshold)).read()
 
 
-# --- Weights ----------------------------------------------------------------------------------------------------------
-
-
 def _contents(source: Path | bytes) -> Contents:
     require("h5py", purpose="reading Keras files", extra="keras")
     left = bytes_left()
     contents = read_hdf5(source, most_bytes=_ANY_BYTES if left is None else left)
     spend(sum(array.nbytes for array in contents.arrays.values()), "its data sets")
     return contents
-
-
-def _numbered(contents: Contents, path: str) -> list[NDArray[Any]]:
-    """Return what Keras 3 keeps of a layer: vars/0, vars/1 and so on."""
-    arrays: list[NDArray[Any]] = []
-    while f"{path}/vars/{len(arrays)}" in contents.arrays:
-        arrays.append(contents.arrays[f"{path}/vars/{len(arrays)}"])
-    return arrays
-
-
-def _named(contents: Contents, name: str) -> list[NDArray[Any]]:
-    """Return what older files keep of a layer, in the order that they say."""
-    root = f"model_weights/{name}"
-    listed = contents.groups.get(root, {}).get("weight_names", [])
-    missing = [one for one in listed if f"{root}/{one}" not in contents.arrays]
-    if missing:
-        raise ValueError(f"the file must hold {missing[0]!r} of layer {name!r}")
-    return [contents.arrays[f"{root}/{one}"] for one in listed]
 
 
 # --- The model --------------------------------------------------------------------------------------------------------
@@ -175,46 +163,40 @@ class _Reader:
             if size is None:
                 raise ValueError(f"input {name!r} must have a known shape (got {shape!r})")
             return self.ops.input(name, size=size)
-        with self.ops.reading(name, kind):
-            inputs = inputs or [self.ops.input("inputs", size=size)]
-            return self.apply(kind, name, config, inputs, lambda: self.weights(name, stored))
-
-    def apply(
-        self,
-        kind: str,
-        name: str,
-        config: dict[str, Any],
-        inputs: list[Value],
-        weights: Callable[[], list[NDArray[Any]]],
-    ) -> Any:
-        """Apply a layer that isn't an input."""
-        ops, value = self.ops, inputs[0]
-        operation = OPERATIONS.get(key_of(kind))
-        if kind == "Dense":
-            kernel, *bias = weights() or [np.empty(0)]
-            if kernel.ndim != 2 or len(bias) > 1:
-                raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
-            value = ops.call(name, "linear", value, kernel.T, *bias)
-        elif kind == "BatchNormalization":
-            names = [key for key, there in (("weight", "scale"), ("bias", "center")) if config.get(there, True)]
-            names += ["running_mean", "running_var"]
-            arrays = weights()
-            if len(arrays) != len(names):
-                raise ValueError(f"layer {name!r} must have {len(names)} vectors (got {len(arrays)})")
-            epsilon = float(config.get("epsilon", 1e-3))
-            return ops.call(name, "batchnorm", value, eps=epsilon, **dict(zip(names, arrays, strict=True)))
-        elif operation in ("add", "sub", "mul"):
-            return ops.call(name, operation, *inputs)
-        elif operation == "concatenate":
-            return ops.call(name, operation, inputs, config.get("axis", -1))
-        elif kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
-            return ops.apply(value, "relu with settings")
-        elif operation in ("activation", "flatten", "same", "normalise", "squeeze", "pool", "glu"):
-            slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
-            return ops.call(name, kind, value, dim=1, alpha=float(slope))
-        elif kind != "Activation":
-            raise NotSupported
-        return ops.apply(value, _activation(name, config.get("activation")))
+        ops, operation = self.ops, operation_of(kind)
+        inputs = inputs or [ops.input("inputs", size=size)]
+        value = inputs[0]
+        with ops.reading(name, kind):
+            if kind == "Dense":
+                kernel, *bias = self.weights(name, stored) or [np.empty(0)]
+                if kernel.ndim != 2 or len(bias) > 1:
+                    raise ValueError(f"layer {name!r} must have a kernel, (in, out), and at most a bias")
+                value = ops.call(name, "linear", value, kernel.T, *bias)
+            elif kind == "BatchNormalization":
+                names = [key for key, has in (("weight", "scale"), ("bias", "center")) if config.get(has, True)]
+                names += ["running_mean", "running_var"]
+                arrays = self.weights(name, stored)
+                if len(arrays) != len(names):
+                    raise ValueError(f"layer {name!r} must have {len(names)} vectors (got {len(arrays)})")
+                given = dict(zip(names, arrays, strict=True))
+                return ops.call(name, "batchnorm", value, eps=float(config.get("epsilon", 1e-3)), **given)
+            elif operation in ("add", "sub", "mul"):
+                return ops.call(name, operation, *inputs)
+            elif operation == "concatenate":
+                return ops.call(name, operation, inputs, config.get("axis", -1))
+            elif kind == "ReLU" and any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
+                return ops.apply(value, "relu with settings")
+            elif operation in ("activation", "flatten", "same", "normalise", "squeeze", "pool", "glu"):
+                slope = config.get("negative_slope", config.get("alpha", 0.3 if kind == "LeakyReLU" else 1.0))
+                return ops.call(name, kind, value, dim=1, alpha=float(slope))
+            elif kind != "Activation":
+                raise NotSupported
+            activation = config.get("activation") or "linear"
+            if not isinstance(activation, str):
+                raise ValueError(f"the activation of layer {name!r} must have a name (got {str(activation)[:80]})")
+            if operation_of(activation) == "activation":
+                return ops.call(name, activation, value, alpha=0.2 if "leaky" in activation else 1.0)
+            return ops.apply(value, "identity" if activation == "linear" else activation)
 
 
 def _sources(layer: Any) -> list[str]:
@@ -233,11 +215,3 @@ def _named_in(part: Any) -> list[str]:
         return [part[0]]
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     return [name for one in inner for name in _named_in(one)]
-
-
-def _activation(name: str, activation: Any) -> str:
-    if activation is None:
-        return "identity"
-    if not isinstance(activation, str):
-        raise ValueError(f"the activation of layer {name!r} must have a name (got {str(activation)[:80]})")
-    return _ACTIVATIONS.get(activation, activation)

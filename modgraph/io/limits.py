@@ -64,7 +64,6 @@ def spend(n_bytes: int, name: str) -> None:
 # --- Archives ---------------------------------------------------------------------------------------------------------
 
 _DEFLATE_RATIO = 1032  # deflate can't make data smaller than that
-_HEADER_BYTES = 1 << 16
 _JSON_BYTES = 32  # that one byte of JSON takes in memory, at most
 
 
@@ -97,18 +96,17 @@ def read_json(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     return json.loads(archive.read(member))
 
 
-def read_header(file: BinaryIO | Any, name: str, *, size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of an array that takes `size` bytes with it: shape, whether columns come first, type."""
+def read_header(file: BinaryIO | Any, name: str, *, size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of an array that takes `size` bytes with it, before the numbers: shape and type."""
     try:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version}")
-        read_array_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, columns_first, dtype = read_array_header(file, max_header_size=_HEADER_BYTES)
+        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
     except Exception as error:
         raise ValueError(f"{name!r} must be an array in NumPy's format ({error})") from None
     if dtype.hasobject or not re.fullmatch(r"[<>=|]?[biufSU]\d{1,6}", dtype.str):
         raise ValueError(f"{name!r} must hold numbers or texts, not objects (got type {dtype})")
     if len(shape) > 8 or any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError(f"{name!r} must be as large as its shape {shape} says")
-    return shape, columns_first, dtype
+    return shape, dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -23,30 +23,23 @@ from modgraph.io.onnx_graph import ONNX
 from modgraph.io.pickles import PICKLE, TORCH
 from modgraph.io.request import File, Masks, Reader, Request
 from modgraph.io.tensor import Tensors, check_threshold, from_array
-from modgraph.io.torch_module import from_module
-from modgraph.io.torch_program import PROGRAM
+from modgraph.io.torch_graph import PROGRAM, from_module
 
 # In the order in which they are asked whether they know a file.
-READERS = (
-    NPZ,
-    PROGRAM,
-    TORCH,
-    SKOPS,
-    KERAS,
-    PICKLE,
-    SAFETENSORS,
-    MSGPACK,
-    HIERARCHY,
-    ATTRIBUTION,
-    ONNX,
-    GRAPH,
-    NNET,
-)
+READERS = (NPZ, PROGRAM, TORCH, SKOPS, KERAS, PICKLE, SAFETENSORS, MSGPACK, HIERARCHY, ATTRIBUTION, ONNX, GRAPH, NNET)
+_LIVE: dict[str, Callable[[Any], LayeredDAG]] = {
+    "torch": from_module,
+    "sklearn": from_estimator,
+    "keras": from_keras,
+    "networkx": from_networkx,
+    "igraph": from_igraph,
+}
 _FORMATS = (
     ".npz, .safetensors, .pt and .pth (state dicts), .pt2, .onnx, .keras and .h5, .skops, .msgpack, .nnet, hierarchies "
     "and attribution graphs as .json, .graphml, .gexf, .gml, node-link .json and .csv (edges), and with trust .pkl, "
     ".joblib and whole torch models"
 )
+_TOO_MUCH = {RecursionError: "it is nested too deeply", MemoryError: "it needs more memory than there is"}
 _START_BYTES = 4096  # of a file, which readers may look at to know it
 
 
@@ -106,7 +99,10 @@ def load_network(
     reader = reader_of(file)
     with reading(file, reader):
         request = Request(path=file, threshold=limit, masks=_masks(masks), block=block, trust_pickle=bool(trust_pickle))
-        request.check(takes_masks=reader.takes_masks, takes_block=reader.takes_block)
+        if request.masks is not None and not reader.takes_masks:
+            raise ValueError("`masks` are for files of weights: .npz, .safetensors and state dicts")
+        if block is not None and not reader.takes_block:
+            raise ValueError("`block` is for state dicts, .safetensors, ONNX and torch models")
         return reader.read(request)
 
 
@@ -114,17 +110,11 @@ def read_any(thing: Any) -> LayeredDAG:
     """Build the graph of a file, a live model or arrays, by its type."""
     if isinstance(thing, str | os.PathLike):
         return load_network(thing)
-    room = {kind.__module__.partition(".")[0]: kind for kind in reversed(type(thing).__mro__)}
-    if isinstance(thing, Mapping | list | tuple) or (is_dataclass(thing) and "torch" not in room):
+    libraries = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__}
+    if isinstance(thing, Mapping | list | tuple) or (is_dataclass(thing) and "torch" not in libraries):
         return from_arrays(thing)
-    for library, read in (
-        ("torch", from_module),
-        ("sklearn", from_estimator),
-        ("keras", from_keras),
-        ("networkx", from_networkx),
-        ("igraph", from_igraph),
-    ):
-        if library in room:
+    for library, read in _LIVE.items():
+        if library in libraries:
             return read(thing)
     raise ValueError(
         f"`dag` must be a LayeredDAG, a file, a live model or weight arrays (got {type(thing).__name__}): "
@@ -181,16 +171,15 @@ def reading(file: Path, reader: Reader) -> Iterator[None]:
             yield
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise  # of `masks`
-        except ImportError as error:
-            if "pip install" in str(error):
-                raise
-            raise _broken(file, reader, error) from error
-        except RecursionError as error:
-            raise _broken(file, reader, ValueError("it is nested too deeply")) from error
-        except MemoryError as error:
-            raise _broken(file, reader, ValueError("it needs more memory than there is")) from error
         except Exception as error:  # whatever the libraries say about a broken file is one kind of error here
-            raise _broken(file, reader, error) from error
+            if isinstance(error, ImportError) and "pip install" in str(error):
+                raise
+            kinds = [said for kind, said in _TOO_MUCH.items() if isinstance(error, kind)]
+            known = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
+            reason = kinds[0] if kinds else " ".join(str(error).split())[:500] if known else ""
+            raise ValueError(
+                f"`path` can't be read as {reader.name} (got {str(file)!r}): {reason or type(error).__name__}"
+            ) from error
 
 
 def reader_of(path: Path) -> Reader:
@@ -204,12 +193,6 @@ def reader_of(path: Path) -> Reader:
             return reader
     what = "is of another kind" if start else "is empty"
     raise ValueError(f"`path` must be a network in one of the formats {_FORMATS} ({str(path)!r} {what})")
-
-
-def _broken(path: Path, reader: Reader, error: Exception) -> ValueError:
-    known = isinstance(error, ValueError | OSError) and not isinstance(error, UnicodeError)
-    reason = " ".join(str(error).split())[:500] if known else type(error).__name__
-    return ValueError(f"`path` can't be read as {reader.name} (got {str(path)!r}): {reason or type(error).__name__}")
 
 
 def _masks(masks: Masks | None) -> Tensors | None:

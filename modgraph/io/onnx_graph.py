@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
-from modgraph.io.build import finish
 from modgraph.io.limits import grant, spend
+from modgraph.io.ops import finish
 from modgraph.io.request import Blocks, Reader, Request, readable
-from modgraph.io.table import ARITHMETIC, OPERATIONS, UNKNOWN, Table, key_of
+from modgraph.io.table import ARITHMETIC, UNKNOWN, Table, operation_of
+from modgraph.io.tensor import real
 from modgraph.io.values import NotSupported, Value
 
 SUPPORTED = (
@@ -27,15 +28,12 @@ SUPPORTED = (
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _CHOICES = ("ArgMax", "ArgMin", "TopK", "Binarizer", "LabelEncoder")  # they say which output is the largest
+_WEIGHTS = ("Gemm", "MatMul", "Conv")
 _LABEL = object()  # which output is the largest, or something computed from that
 _OUTSIDE = object()  # computed from the inputs, outside the block
-# What the table of operations calls the inputs of a node, after the first, and attributes.
+# What the table of operations calls the inputs of a node, after the first, where the order isn't torch's; attributes.
 _INPUTS = {
-    "Conv": "weight bias",
-    "ConvTranspose": "weight bias",
     "BatchNormalization": "weight bias running_mean running_var",
-    "Clip": "min max",
-    "Pow": "exponent",
     "Reshape": "shape",
     "Split": "split_sizes",
     "Slice": "start end dim step",  # attributes in older versions of the operation
@@ -120,10 +118,12 @@ class _Graph:
 
     def walk(self, number: int, node: Any) -> None:
         """Apply a node to what is known."""
-        name = node.name or f"{node.op_type} {number}"
         inputs = [self.value(node, one) for one in node.input]
         kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
-        with self.ops.reading(self.shown(name, node), kind):
+        # A node is named as the weights that it reads, if they are named: "fc1" of "fc1.weight".
+        weights = [one for one in node.input if one.endswith(".weight") and isinstance(self.known.get(one), np.ndarray)]
+        name = weights[-1].removesuffix(".weight") if weights else node.name or f"{node.op_type} {number}"
+        with self.ops.reading(name, kind):
             results = self.step(name, node, inputs)
         results = results if isinstance(results, tuple) else (results,) * len(node.output)
         self.known |= {name: result for name, result in zip(node.output, results, strict=False) if name}
@@ -138,11 +138,6 @@ class _Graph:
         if self.known[name] is _OUTSIDE:
             self.known[name] = self.ops.input(name)
         return self.known[name]
-
-    def shown(self, name: str, node: Any) -> str:
-        """Name a node as the weights that it reads are named, if they are: "fc1" of "fc1.weight"."""
-        weights = [one for one in node.input if one.endswith(".weight") and isinstance(self.known.get(one), np.ndarray)]
-        return weights[-1].removesuffix(".weight") if weights else name
 
     # --- Blocks -------------------------------------------------------------------------------------------------------
 
@@ -185,7 +180,7 @@ class _Graph:
                 steps = name.split(".")[:-1]
                 for depth in range(1, len(steps) + 1):
                     found.setdefault(".".join(steps[:depth]), 0)
-                    found[".".join(steps[:depth])] += node.op_type in ("Gemm", "MatMul", "Conv")
+                    found[".".join(steps[:depth])] += node.op_type in _WEIGHTS
         return sorted((name for name, count in found.items() if count > 1), key=lambda name: name.count("."))[:200]
 
     def runs(self) -> Iterator[str]:
@@ -198,7 +193,7 @@ class _Graph:
                     raise ValueError("the end")
                 self.walk(number, node)
             except ValueError:
-                if sum(one.op_type in ("Gemm", "MatMul", "Conv") for one in run) > 1:
+                if sum(one.op_type in _WEIGHTS for one in run) > 1:
                     yield f"{run[0].output[0]},{run[-1].output[0]}"
                 run = []
                 self.known |= dict.fromkeys(() if node is None else node.output, _OUTSIDE)
@@ -222,23 +217,19 @@ class _Graph:
         if tensor.data_location == types.EXTERNAL:
             return self.external(tensor, dtype)
         spend(math.prod(dims) * dtype.itemsize, f"initialiser {name!r}")
-        array = numpy_helper.to_array(tensor)
-        if array.dtype.kind not in "biuf":
-            array = array.astype(np.float32)  # bfloat16 and the 8-bit floats
-        return array
+        return real(f"initialiser {name!r}", numpy_helper.to_array(tensor))
 
     def external(self, tensor: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Read data beside the model: a file in its folder."""
         where = {entry.key: entry.value for entry in tensor.external_data}
-        file, dims = Path(where.get("location", "")), tuple(tensor.dims)
-        path = (self.folder / file).resolve()
-        if file.is_absolute() or not path.is_relative_to(self.folder.resolve()) or not path.is_file():
+        path, dims = (self.folder / where.get("location", "")).resolve(), tuple(tensor.dims)
+        if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             raise ValueError(
-                f"the data of {tensor.name!r} must be a file in the folder of the model (got {str(file)!r})"
+                f"the data of {tensor.name!r} must be a file in the folder of the model (got {where!r:.80})"
             )
         offset, size = int(where.get("offset", 0)), math.prod(dims) * dtype.itemsize
         if offset < 0 or offset + size > path.stat().st_size or dtype.kind not in "biuf":
-            raise ValueError(f"the data of {tensor.name!r} must lie in {str(file)!r} (it claims shape {dims})")
+            raise ValueError(f"the data of {tensor.name!r} must lie in {path.name!r} (it claims shape {dims})")
         if path not in self.files_beside:
             self.files_beside.add(path)
             grant(path.stat().st_size)
@@ -294,7 +285,7 @@ class _Graph:
                 raise NotSupported("it depends on a size or a branch")
             return UNKNOWN
         if any(isinstance(one, Value) for one in inputs):
-            return self.operation(self.shown(name, node), node, inputs, attributes)
+            return self.operation(name, node, inputs, attributes)
         if not all(isinstance(one, np.ndarray) or one is None for one in inputs):
             raise NotSupported
         return self.constant(name, node, inputs)
@@ -303,12 +294,14 @@ class _Graph:
         """Apply an operation to what is computed from the inputs of the network."""
         ops, kind = self.ops, node.op_type
         value, second, third = (*inputs, None, None)[:3]
-        operation = "add" if kind == "Sum" else OPERATIONS.get(key_of(kind))
+        operation = "add" if kind == "Sum" else operation_of(kind)
         if operation in (*ARITHMETIC, "product"):
             return ops.call(name, operation, *inputs)
         if kind == "Gemm":
-            turned = zip((value, second), ("transA", "transB"), strict=True)
-            one, two = (_transposed(term) if attributes.get(key) else term for term, key in turned)
+            one, two = (
+                term if not attributes.get(key) else ops.transpose(name, term) if isinstance(term, Value) else term.T
+                for term, key in ((value, "transA"), (second, "transB"))
+            )
             bias = None if isinstance(third, np.ndarray) and not third.size else third
             factors = {key: attributes.get(key, 1.0) for key in ("alpha", "beta")}
             return ops.call(name, "addmm", bias, one, two, **factors)
@@ -331,7 +324,8 @@ class _Graph:
             given = {key: one[0] for key, one in given.items()}
         if kind != "Split":
             return ops.call(name, kind, value, *inputs[1 + len(names) :], **given)
-        parts = ops.call(name, "chunk", value, **{"chunks": max(len(node.output), 1)} | given)
+        equal = {} if "split_sizes" in given else {"chunks": max(len(node.output), 1)}
+        parts = ops.call(name, "chunk" if equal else kind, value, **equal, **given)
         if len(parts) != len(node.output):
             raise NotSupported(f"it splits into {len(parts)} parts and has {len(node.output)} outputs")
         return parts
@@ -339,12 +333,6 @@ class _Graph:
 
 def _dotted(name: str) -> str:
     return re.sub("[/:.]+", ".", name).strip(".")
-
-
-def _transposed(term: Any) -> Any:
-    if isinstance(term, Value):
-        return replace(term, turned=not term.turned)
-    return term.T if isinstance(term, np.ndarray) else term
 
 
 def _ints(numbers: Any) -> Any:

@@ -1,44 +1,32 @@
-"""The operations that readers of torch modules, ONNX and Keras share, one method each.
+"""What happens to values on the way to a graph: weights, functions of every entry, sums of values, choices of entries.
 
-A method either gives the result or raises `NotSupported`, which says what about the operation isn't; the reader adds
-which layer it was.
+A method either gives the result or raises `NotSupported`, which says what about the operation isn't; the table of
+operations adds which layer it was.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from modgraph.arrays import FloatArray, IntArray
+from modgraph.dag import LayeredDAG
 from modgraph.io.limits import EDGE_BYTES, UNIT_BYTES, spend
 from modgraph.io.tensor import Weights, from_array, pruned, vector
-from modgraph.io.values import (
-    Block,
-    Function,
-    NotSupported,
-    Sums,
-    Value,
-    View,
-    dense_size,
-    filled,
-    function_of,
-    marks_of,
-)
+from modgraph.io.values import Block, Function, NotSupported, Sums, Value, View, dense_size, filled, function_of
+from modgraph.names import clean
 
 MOST_UNITS = 1 << 26  # in a network
-MOST_PARTS = 10_000  # in a concatenation
 MOST_ACTIVATIONS = 50  # on top of each other
 UNKNOWN_FUNCTION = "expression"  # of one value: an activation without a name
 
 
 class Operations:
-    """What can be done with values on the way to a graph; keeps the blocks that were read, in that order."""
+    """What can be done with values; keeps the blocks that were read, in that order."""
 
     def __init__(self, *, threshold: float) -> None:
         self.threshold = threshold
@@ -48,22 +36,15 @@ class Operations:
 
     # --- Inputs and units ---------------------------------------------------------------------------------------------
 
-    def input(self, name: str, *, size: int | None = None, unit_names: Sequence[str] | None = None) -> Value:
+    def input(self, name: str, *, size: int | None = None) -> Value:
         """Add an input; without a size it takes that of the first layer that reads it."""
-        self.inputs.append(Block(name=name, size=size, unit_names=unit_names))
+        self.inputs.append(Block(name=name, size=size))
         return Value(views=(View(block=self.inputs[-1]),))
 
     def sized(self, value: Value, size: int) -> None:
         """Say how large an input is, if that is not known yet."""
         if value.unsized is not None:
             value.unsized.size = size
-
-    def require_known(self, value: Value, operation: str) -> None:
-        """Say that an input's size is needed."""
-        if value.unsized is not None:
-            raise ValueError(
-                f"the size of input {value.unsized.name!r} must be known before {operation!r} (not supported)"
-            )
 
     def read(self, view: View) -> IntArray:
         """Make the block of a view units of the graph; returns the numbers of those in the view."""
@@ -95,11 +76,11 @@ class Operations:
     def relayed(self, view: View) -> Sums:
         """Make units of a view, and sums of one unit each."""
         each = csr_array((np.ones(view.size), np.arange(view.size), np.arange(view.size + 1)))
-        return replace(self._sums(Value(views=(view,)), each, np.zeros(view.size)), dense_edges=view.size)
+        return self._sums(Value(views=(view,)), each, np.zeros(view.size), dense_edges=view.size)
 
     # --- Weights ------------------------------------------------------------------------------------------------------
 
-    def linear(
+    def weigh(
         self,
         name: str,
         value: Value,
@@ -108,105 +89,63 @@ class Operations:
         *,
         mask: Weights | None = None,
         factor: float = 1.0,
+        groups: int | None = None,
     ) -> Value:
-        """Apply weights, (out, in), times `factor`; a mask may be all there is."""
-        if value.maps and not value.flat:
-            raise NotSupported("it reads the positions of feature maps: flatten them first")
-        edges = self._edges(name, weight, mask)
-        edges.data *= factor
-        return self._weigh(name, value, edges, bias=bias)
+        """Apply weights, (out, in), or in `groups` kernels, (out, in / groups, …), times `factor`.
 
-    def _edges(self, name: str, weight: Weights | None, mask: Weights | None) -> csr_array:
-        """Return the edges of weights or kernels."""
+        A mask may be all there is. An edge of a convolution is there where any weight of its kernel is.
+        """
         given, kept = (None if one is None else from_array(name, one) for one in (weight, mask))
         either = kept if given is None else given
         assert either is not None
-        return pruned(name, either, mask=kept, threshold=0.0 if given is None else self.threshold)
-
-    def _weigh(
-        self, name: str, value: Value, edges: csr_array, *, bias: FloatArray | None, kind: str = "", groups: int = 1
-    ) -> Value:
-        """Apply edges, (out, in), in `groups`; `kind` marks a layer that is more than a weighted sum."""
+        is_input = len(value.views) == 1 and value.views[0].block in self.inputs
+        if groups is None:
+            if value.maps and not value.flat:
+                raise NotSupported("it reads the positions of feature maps: flatten them first")
+        elif value.flat or value.turned or not (value.maps or is_input):
+            raise NotSupported("a convolution must read the input or feature maps")
+        elif len(either.shape) < 3 or groups < 1 or either.shape[0] % groups:
+            raise NotSupported(f"its weights of shape {either.shape} are no kernels in {groups} groups")
+        edges = pruned(name, either, mask=kept, threshold=0.0 if given is None else self.threshold)
         n_out, n_in = edges.shape
+        rows, columns, weights = _rows(edges), edges.indices.astype(np.int64), edges.data * factor
+        marks = set()
+        if groups is not None:
+            columns += rows // (n_out // groups) * n_in
+            n_in *= groups
+            marks |= {"convolution"} if math.prod(either.shape[2:]) > 1 else set()
         self.sized(value, n_in)
         size = value.size
-        repeats = n_in // size if value.flat and n_in % size == 0 else 1
-        if n_in != size * repeats:
+        if value.flat and n_in > size and n_in % size == 0:
+            marks |= {"flattened maps"}
+            edges = csr_array((weights**2, (rows, columns // (n_in // size))), shape=(n_out, size))
+            edges.data = np.sqrt(edges.data)
+        elif n_in == size:
+            edges = csr_array((weights, columns, edges.indptr), shape=(n_out, size))
+        else:
             raise ValueError(f"layer {name!r} must read {size} values, what the layer before it gives (got {n_in})")
         biases = np.zeros(n_out) if bias is None else vector(f"the bias of {name!r}", bias, length=n_out)
-        marks = {kind} - {""}
-        if repeats > 1:
-            columns = edges.indices.astype(np.int64) // repeats
-            edges = csr_array((edges.data**2, (_rows(edges), columns)), shape=(n_out, size))
-            edges.data = np.sqrt(edges.data)
-            marks |= {"flattened maps"}
-        sums = self._sums(value, edges, biases)
-        sums = replace(sums, dense_edges=n_out * size // groups, marks=sums.marks | marks)
-        return Value(views=(_new(name, sums),), maps=value.maps and not value.flat, turned=value.turned)
+        sums = self._sums(value, edges, biases, dense_edges=n_out * size // (groups or 1), marks=marks)
+        return Value(views=(_new(name, sums),), maps=groups is not None, turned=value.turned)
 
-    def _sums(self, value: Value, edges: csr_array, biases: FloatArray) -> Sums:
+    def _sums(
+        self, value: Value, edges: csr_array, biases: FloatArray, *, dense_edges: int, marks: Set[str] = frozenset()
+    ) -> Sums:
         """Make units of what a value shows, and sums of them; nothing flows where a scale is 0."""
         units = np.concatenate([self.read(view) for view in value.views])
         scale = np.concatenate([filled(view.scale, 1.0, view.size) for view in value.views])
         shift = np.concatenate([filled(view.shift, 0.0, view.size) for view in value.views])
         rows, columns, values = _rows(edges), edges.indices, edges.data
         flows = scale[columns] != 0
+        weights = (values * scale[columns])[flows]
+        after = next((view.after for view in value.views if view.after), ())
         return Sums(
-            weights=_matrix(
-                rows[flows], units[columns[flows]], (values * scale[columns])[flows], n_rows=edges.shape[0]
-            ),
+            weights=_matrix(rows[flows], units[columns[flows]], weights, n_rows=edges.shape[0]),
             biases=biases + np.bincount(rows, values * shift[columns], minlength=biases.size),
-            dense_edges=0,
+            dense_edges=dense_edges,
             blocks=frozenset(view.block.number for view in value.views if view.block.number is not None),
-            marks=marks_of(next((view.after for view in value.views if view.after), ())),
+            marks=frozenset(marks | ({f"{' and '.join(after)} before"} if after else set())),
         )
-
-    def product(
-        self, name: str, one: Any, two: Any, *, bias: Any = None, mask: Any = None, factor: float = 1.0
-    ) -> Value:
-        """Multiply matrices, one of them weights; a `bias` may be a value too."""
-        value, weight = (one, two) if isinstance(one, Value) else (two, one)
-        if isinstance(weight, Value) or not isinstance(value, Value):
-            raise NotSupported("it multiplies two computed values, as attention does")
-        if weight.ndim != 2:
-            raise NotSupported(f"its weights have {weight.ndim} dimensions, not 2")
-        if (value is two) != value.turned:
-            raise NotSupported("the samples must be rows, unless both factors are transposed")
-        if value is one:
-            weight, mask = weight.T, None if mask is None else mask.T
-        is_value = isinstance(bias, Value)
-        if bias is not None and not is_value and bias.size == 1:
-            bias = np.full(len(weight), bias.item())
-        result = self.linear(name, value, weight, None if is_value else bias, mask=mask, factor=factor)
-        return self.join(name, [result, bias]) if isinstance(bias, Value) else result
-
-    def convolution(
-        self,
-        name: str,
-        value: Value,
-        weight: Weights | None,
-        bias: FloatArray | None = None,
-        *,
-        groups: int = 1,
-        mask: Weights | None = None,
-        transposed: bool = False,
-    ) -> Value:
-        """Apply kernels, (out, in / groups, …): an edge where any weight of a kernel is."""
-        is_input = len(value.views) == 1 and any(value.views[0].block is block for block in self.inputs)
-        if value.flat or value.turned or not (value.maps or is_input):
-            raise NotSupported("a convolution must read the input or feature maps")
-        kernel = mask if weight is None else weight
-        shape = () if kernel is None else kernel.shape
-        if len(shape) < 3 or groups < 1 or shape[0] % groups:
-            raise NotSupported(f"its weights of shape {shape} are no kernels in {groups} groups")
-        if transposed:  # (in, out / groups, …)
-            weight, mask = (None if one is None else _turned_kernel(one, groups) for one in (weight, mask))
-        edges = self._edges(name, weight, mask)
-        (n_out, n_in), is_kernel = edges.shape, math.prod(shape[2:]) > 1
-        columns = edges.indices + _rows(edges) // (n_out // groups) * n_in
-        edges = csr_array((edges.data, columns, edges.indptr), shape=(n_out, n_in * groups))
-        kind = "convolution" if is_kernel else ""
-        return replace(self._weigh(name, value, edges, bias=bias, kind=kind, groups=groups), maps=True)
 
     # --- Entry by entry -----------------------------------------------------------------------------------------------
 
@@ -214,43 +153,37 @@ class Operations:
         """Apply something to every entry by itself."""
         if activation == "identity":
             return value
-        self.require_known(value, activation)
-        views = tuple(
-            self._applied(view, activation, function_of(view).then(activation), affine=view.scale is not None)
-            for view in value.views
-        )
-        return replace(value, views=views)
+        views = [self._applied(view, activation, function_of(view).then(activation)) for view in value.views]
+        return replace(value, views=tuple(views))
 
-    def _applied(self, view: View, activation: str, function: Function, *, affine: bool = False) -> View:
+    def _applied(self, view: View, activation: str, function: Function) -> View:
         if len(view.after) + len(view.block.activations) > MOST_ACTIVATIONS:
             raise ValueError(f"there must be fewer activations on top of each other (at {activation!r})")
         if view.block.sums is None or view.after:
             return replace(view, after=(*view.after, activation), function=function)
-        names = (*view.block.activations, *(("affine",) if affine else ()), activation)
+        names = (*view.block.activations, *(() if view.scale is None else ("affine",)), activation)
         return replace(_new(view.block.name, self.summed(view), names), function=function)
 
     def scaled(self, name: str, value: Value, scale: float | FloatArray, shift: float | FloatArray) -> Value:
         """Multiply and shift every entry by a number of its own, as BatchNorm does."""
-        scale, shift = np.atleast_1d(scale), np.atleast_1d(shift)
-        n = max(scale.size, shift.size)
-        if n == 1:
-            self.require_known(value, name)
-        self.sized(value, n)
-        size = value.size
-        if n not in (1, size):
-            if value.flat and n % size == 0:
-                return self.apply(value, "normalised maps")
-            raise ValueError(f"{name!r} must have {size} numbers, one for each value it reads (got {n})")
-        spend(UNIT_BYTES // 4 * size, repr(name))
-        scale, shift = np.broadcast_to(scale, (size,)), np.broadcast_to(shift, (size,))
+        scale, shift = np.broadcast_arrays(np.atleast_1d(scale), shift)
+        if scale.size > 1:
+            self.sized(value, scale.size)
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
             raise ValueError(f"{name!r} must be finite")
-        views, first = [], 0
-        for view in value.views:
-            part = slice(first, first + view.size)
-            views.append(self._scaled(name, view, scale[part], shift[part]))
-            first += view.size
-        return replace(value, views=tuple(views))
+        if value.unsized is not None:  # one number for all entries, however many there will be
+            return replace(value, views=(self._scaled(name, value.views[0], scale, shift),))
+        size = value.size
+        if scale.size not in (1, size):
+            if value.flat and scale.size % size == 0:
+                return self.apply(value, "normalised maps")
+            raise ValueError(f"{name!r} must have {size} numbers, one for each value it reads (got {scale.size})")
+        spend(UNIT_BYTES // 4 * size, repr(name))
+        ends = np.cumsum([view.size for view in value.views])
+        parts = zip(
+            value.views, *(np.split(np.broadcast_to(one, (size,)), ends) for one in (scale, shift)), strict=False
+        )
+        return replace(value, views=tuple(self._scaled(name, *part) for part in parts))
 
     def _scaled(self, name: str, view: View, scale: FloatArray, shift: FloatArray) -> View:
         function = function_of(view).scaled(scale, shift)
@@ -267,65 +200,28 @@ class Operations:
             return self._function(function)
         if view.after:
             return replace(view, after=(*view.after, "affine"), function=function)
-        scale, shift = filled(view.scale, 1.0, view.size) * scale, filled(view.shift, 0.0, view.size) * scale + shift
-        return replace(view, scale=scale, shift=shift, function=function)
+        before, added = (1.0 if view.scale is None else view.scale), (0.0 if view.shift is None else view.shift)
+        return replace(view, scale=before * scale, shift=added * scale + shift, function=function)
 
     def _function(self, function: Function) -> View:
         """Apply a function to the view that it is of."""
         return self._applied(function.of, function.name or UNKNOWN_FUNCTION, function)
 
-    def gate(self, name: str, value: Value) -> Value:
-        """Multiply one half with the sigmoid of the other, as GLU does."""
-        half = value.size // 2
-        one, two = (self.take(value, np.arange(half) + first) for first in (0, half))
-        return self.join(name, [one, self.apply(two, "sigmoid")], multiply=True)
-
     # --- Several values -----------------------------------------------------------------------------------------------
-
-    def arithmetic(self, name: str, operation: str, terms: Sequence[Any]) -> Value:
-        """Add, subtract, multiply, divide or negate values, and constants of one number for each value."""
-        if operation == "neg":
-            return self.scaled(name, terms[0], -1.0, 0.0)
-        if operation == "add" and len(terms) != 2 and all(isinstance(term, Value) for term in terms):
-            return self.join(name, terms)
-        if len(terms) != 2:
-            raise NotSupported(f"it has {len(terms)} terms, some of them constants")
-        if operation == "rsub":
-            terms, operation = terms[::-1], "sub"
-        one, two = terms
-        if isinstance(one, Value) and isinstance(two, Value):
-            if operation == "sub":
-                two = self.scaled(name, two, -1.0, 0.0)
-            if operation == "div":
-                two = self.apply(two, "reciprocal")
-            return self.join(name, [one, two], multiply=operation not in ("add", "sub"))
-        value, constant = (one, two) if isinstance(one, Value) else (two, one)
-        number = np.asarray(constant)
-        if number.dtype.kind not in "biuf" or (number.ndim > 1 and max(number.shape) != number.size):
-            raise NotSupported(f"arithmetic with a constant of shape {number.shape}, not of one number for each value")
-        number = number.reshape(-1).astype(np.float64)
-        if operation == "add":
-            return self.scaled(name, value, 1.0, number)
-        if operation == "sub":
-            return self.scaled(name, value, 1.0, -number) if value is one else self.scaled(name, value, -1.0, number)
-        if operation == "div" and value is not one:
-            value = self.apply(value, "reciprocal")
-        with np.errstate(all="ignore"):
-            return self.scaled(name, value, 1 / number if operation == "div" and value is one else number, 0.0)
 
     def join(self, name: str, values: Sequence[Value], *, multiply: bool = False) -> Value:
         """Add or multiply values entry by entry: a unit has the edges of all; a product has no forward pass."""
-        known = [value for value in values if value.unsized is None]
-        if not known:
-            self.require_known(values[0], name)
-        for value in values:
-            self.sized(value, known[0].size)
-        sizes = {value.size for value in values}
-        if len(sizes) > 1 or len({(value.maps, value.flat, value.turned) for value in values}) > 1:
-            raise ValueError(f"{name!r} must join values of one size (got {sorted(sizes)})")
+        if len({(value.maps, value.flat, value.turned) for value in values}) > 1:
+            raise ValueError(f"{name!r} must join values of one kind")
         one_function = self._one_function(values, multiply=multiply)
         if one_function is not None:
             return replace(values[0], views=one_function)
+        known = next((value for value in values if value.unsized is None), values[0])
+        for value in values:
+            self.sized(value, known.size)
+        sizes = {value.size for value in values}
+        if len(sizes) > 1:
+            raise ValueError(f"{name!r} must join values of one size (got {sorted(sizes)})")
         called = set()
         operands: list[list[Sums]] = []
         for value in values:
@@ -337,18 +233,17 @@ class Operations:
                 called |= {view.block.name} if is_sums else set()
         pieces = [piece for operand in operands for piece in operand]
         spend(EDGE_BYTES * sum(piece.weights.nnz for piece in pieces), repr(name))
-        stacked = [vstack([piece.weights for piece in operand], format="csr") for operand in operands]
+        stacked = [vstack([piece.weights for piece in operand], format="coo") for operand in operands]
+        rows, units, weights = (
+            np.concatenate([getattr(one, part) for one in stacked]) for part in ("row", "col", "data")
+        )
         joined = Sums(
-            weights=_matrix(
-                *(np.concatenate(part) for part in ([_rows(one) for one in stacked], [one.indices for one in stacked],
-                                                    [one.data for one in stacked])),
-                n_rows=sizes.pop(),
-            ),
+            weights=_matrix(rows, units, weights, n_rows=sizes.pop()),
             biases=np.sum([np.concatenate([piece.biases for piece in operand]) for operand in operands], axis=0),
             dense_edges=dense_size(operands),
             blocks=frozenset().union(*(piece.blocks for piece in pieces)),
             marks=frozenset(["product"] if multiply else []).union(*(piece.marks for piece in pieces)),
-        )  # fmt: skip
+        )
         return replace(values[0], views=(_new(called.pop() if len(called) == 1 else name, joined),))
 
     def _one_function(self, values: Sequence[Value], *, multiply: bool) -> tuple[View, ...] | None:
@@ -364,25 +259,6 @@ class Operations:
             return None
         return tuple(self._function(row[0].joined(row[1:], multiply=multiply)) for row in zip(*functions, strict=True))
 
-    def concatenate(self, name: str, values: Sequence[Value], axis: Any) -> Value:
-        """Put values behind each other."""
-        if not all(isinstance(value, Value) for value in values):
-            raise NotSupported("it puts constants beside values")
-        if axis not in ((0, -2) if values[0].turned else (1,) if values[0].maps else (1, 2, -1)):
-            raise NotSupported(f"it concatenates along axis {axis}, not along that of the units")
-        if any(value.flat for value in values) and len(values) > 1:
-            raise ValueError(f"{name!r} concatenates flattened feature maps, which is not supported")
-        if len({(value.maps, value.turned) for value in values}) > 1:
-            raise ValueError(f"{name!r} must concatenate values of one kind")
-        size = sum(value.size for value in values)
-        views = tuple(view for value in values for view in value.views)
-        if len(views) > MOST_PARTS or size > MOST_UNITS:
-            raise ValueError(f"{name!r} must concatenate fewer values (got {len(views)})")
-        spend(UNIT_BYTES // 4 * size, f"{name!r}")
-        return replace(values[0], views=views)
-
-    # --- Parts and shapes ---------------------------------------------------------------------------------------------
-
     def take(self, value: Value, chosen: IntArray) -> Value:
         """Choose some entries, by position."""
         ends = np.cumsum([view.size for view in value.views])
@@ -396,80 +272,81 @@ class Operations:
                 views.append(view)
             elif at.size:
                 spend(EDGE_BYTES * at.size, "a choice of entries")
-                scale, shift = (None if one is None else one[at] for one in (view.scale, view.shift))
+                scale, shift = (
+                    None if one is None else filled(one, 0, view.size)[at] for one in (view.scale, view.shift)
+                )
                 rows = at if view.rows is None else view.rows[at]
                 views.append(replace(view, rows=rows, scale=scale, shift=shift, function=None))
         return replace(value, views=tuple(views))
 
-    def split(
-        self, value: Value, axis: Any, *, sizes: Sequence[int] | None = None, step: int = 0, n_parts: int = 1
-    ) -> tuple[Value, ...]:
-        """Cut a value into parts of these sizes, else of `step` entries each, else into `n_parts` equal ones."""
-        if axis not in ((1,) if value.maps else (1, 2, -1)) or value.turned:
-            raise NotSupported(f"it splits along axis {axis}, not along that of the units")
-        size = value.size
-        spend(UNIT_BYTES * size, "a split")
-        if sizes is None:
-            step = max(step or math.ceil(size / n_parts), 1)
-            sizes = [min(step, size - first) for first in range(0, size, step)]
-        if not sizes or min(sizes) < 1 or sum(sizes) != size:
-            raise NotSupported(f"{size} values can't be split into parts of {list(sizes)[:8]}")
-        ends = np.cumsum(sizes)
-        return tuple(self.take(value, np.arange(end - n, end)) for end, n in zip(ends, sizes, strict=True))
 
-    def choose(self, value: Value, where: slice, axis: Any) -> Value:
-        """Choose some entries."""
-        if axis not in (1, -1) or value.turned:
-            raise NotSupported(f"it slices axis {axis}, not that of the units")
-        if (where.step or 1) < 1:
-            raise NotSupported("it slices backwards")
-        spend(UNIT_BYTES * value.size, "a slice")
-        return self.take(value, np.arange(*where.indices(value.size)))
-
-    def flatten(self, value: Value, axis: int) -> Value:
-        """Join all axes from `axis` on."""
-        if value.maps and axis != 1:
-            raise NotSupported(f"it flattens from axis {axis}, which joins samples")
-        return replace(value, flat=value.maps)
-
-    def transpose(self, value: Value, axes: Any) -> Value:
-        """Swap samples and units."""
-        if value.maps or axes not in (None, (), (0, 1), (1, 0)):
-            raise NotSupported(f"it permutes the axes of feature maps or to {axes}")
-        return replace(value, turned=not value.turned)
-
-    def reshape(self, value: Value, shape: Sequence[int | None]) -> Value:
-        """Keep or flatten the values of a sample; None stands for a size that is not known."""
-        last = shape[-1] if shape else None
-        if value.unsized is not None and len(shape) == 2 and last is not None and last > 0:
-            self.sized(value, last)
-        if value.maps and not value.flat:
-            if len(shape) != 2:
-                raise NotSupported(f"it reshapes feature maps to {list(shape)}, which is no flattening")
-            return replace(value, flat=True)
-        if last is None or last in (-1, 0) or value.flat or value.unsized is not None or last == value.size:
-            return value
-        raise NotSupported(f"it must keep or flatten the values of a sample, not reshape them to {list(shape)}")
-
-    def pool(self, value: Value) -> Value:
-        """Pool or pad the positions of feature maps."""
-        if not value.maps or value.flat:
-            raise NotSupported("pooling must read feature maps")
-        return self.apply(value, "pooling")
-
-    def reduce(self, value: Value, axes: Sequence[int], *, keeps_axes: bool) -> Value:
-        """Reduce the positions of feature maps."""
-        if not axes or {0, 1} & set(axes):
-            raise NotSupported(f"it reduces axes {list(axes)}, not only positions of feature maps")
-        return replace(self.pool(value), maps=keeps_axes)
+# --- The graph --------------------------------------------------------------------------------------------------------
 
 
-def _turned_kernel(weight: Any, groups: int) -> NDArray[Any]:
-    """Turn the kernel of a transposed convolution, (in, out / groups, …), to (out, in / groups, …)."""
-    n_in, n_out, *positions = weight.shape
-    parts = weight.reshape(groups, n_in // groups, n_out, *positions).swapaxes(1, 2)
-    turned: NDArray[Any] = parts.reshape(groups * n_out, n_in // groups, *positions)
-    return turned
+def finish(ops: Operations, outputs: Sequence[Value]) -> LayeredDAG:
+    """Build the graph that `outputs` depend on.
+
+    A unit's layer is the longest path from an input; outputs are in the last layer.
+    """
+    views = [view for value in outputs if value.size for view in value.views]
+    for view in views:
+        ops.read(view)
+    shown = [_output(ops, view) for view in views]
+    read = [block for block in ops.inputs if block.number is not None]
+    if not read or not shown:
+        raise ValueError("there must be a weight layer between an input and an output")
+    wanted = {block.number for block in (*read, *shown)}
+    for block in reversed(ops.blocks):
+        wanted |= block.sums.blocks if block.number in wanted and block.sums is not None else set()
+    alive = [*read, *(block for block in ops.blocks if block.number in wanted and block.sums is not None)]
+    hidden = sorted((block for block in alive if not block.is_output), key=lambda block: block.layer)
+    last = 1 + hidden[-1].layer
+    order = [*hidden, *shown]
+    levels = [last if block.is_output else block.layer for block in order]
+    sizes = [block.size or 0 for block in order]
+    read_as = np.concatenate([np.arange(block.first, block.first + (block.size or 0)) for block in order])
+    place = np.full(ops.n_units, -1, dtype=np.int64)
+    place[read_as] = np.arange(read_as.size)
+    sums = [block.sums for block in order if block.sums is not None]
+    matrix = vstack([one.weights for one in sums], format="coo")
+    summing = np.flatnonzero(np.repeat([block.sums is not None for block in order], sizes))
+    sources, targets = place[matrix.col], summing[matrix.row]
+    edges = np.lexsort((targets, sources))
+    names = {level: {block.name: 0 for block, at in zip(order, levels, strict=True) if at == level} for level in levels}
+    unread = [block.name for block in ops.inputs if block.number is None]
+    return LayeredDAG.from_sorted_edges(
+        sources[edges],
+        targets[edges],
+        layer=np.repeat(levels, sizes),
+        n_layers=last + 1,
+        dense_edges=sum(one.dense_edges for one in sums),
+        weights=matrix.data[edges],
+        biases=np.concatenate([np.zeros(b.size or 0) if b.sums is None else b.sums.biases for b in order]),
+        activations=np.repeat([_activation(block) for block in order], sizes),
+        layer_names=[clean(" + ".join(names.get(level, ()))) for level in range(last + 1)],
+        notes=[f"Left out, because nothing reads it: input {', '.join(map(repr, unread[:6]))}."] if unread else (),
+    )
+
+
+def _output(ops: Operations, view: View) -> Block:
+    """Return the block that shows a view of the outputs: its own, or where others read it too, one that relays it."""
+    block = view.block
+    plain = view.rows is None and view.scale is None and not view.after
+    is_read = any(block.number in other.sums.blocks for other in ops.blocks if other.sums is not None)
+    if not plain or is_read or block.sums is None or block.is_output:
+        relay = View(block=Block(name=f"{block.name} (output)", size=view.size, sums=ops.relayed(view)))
+        ops.read(relay)
+        block = relay.block
+    block.is_output = True
+    return block
+
+
+def _activation(block: Block) -> str:
+    """Name what the units of a block do, with the marks in front, in brackets."""
+    if block.sums is None:
+        return "identity"
+    marks = [f"({', '.join(sorted(block.sums.marks))})"] if block.sums.marks else []
+    return "+".join([*marks, *block.activations]) or "identity"
 
 
 def _new(name: str, sums: Sums, activations: tuple[str, ...] = ()) -> View:

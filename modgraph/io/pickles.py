@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import warnings
 import zipfile
@@ -18,7 +19,7 @@ from modgraph.io.limits import checked_members
 from modgraph.io.request import NEEDS_TRUST, Blocks, File, Reader, Request, readable
 from modgraph.io.state import flattened
 from modgraph.io.tensor import Tensor, from_torch
-from modgraph.io.torch_module import from_module
+from modgraph.io.torch_graph import from_module
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5))
@@ -29,7 +30,8 @@ def _read(content: Any, request: Request) -> LayeredDAG:
     """Build the graph of what a file held: tensors by name, or a model."""
     if isinstance(content, Mapping):
         return chain.from_tensors(content, request, ordered=True)
-    request.check(takes_masks=False, takes_block=True)
+    if request.masks is not None:
+        raise ValueError("`masks` are for files of weights, and this one holds a model")
     if type(content).__module__.startswith("sklearn."):
         return from_estimator(content, threshold=request.threshold)
     return from_module(content, block=request.block, threshold=request.threshold)
@@ -110,15 +112,14 @@ def _checkpoint(path: Path) -> Mapping[str, Any] | None:
     import torch
 
     serialization: Any = torch.serialization
-    try:
+    with contextlib.suppress(Exception):  # whatever torch says of another file; the caller says what is wrong
         unknown = serialization.get_unsafe_globals_in_checkpoint(path)
         with serialization.safe_globals([(_Nothing, name) for name in unknown]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        state = dict(content["state_dict"])
-    except Exception:  # whatever torch says of a file that is no such checkpoint; the caller says what is wrong
-        return None
-    # A parameter of an unknown class would have been lost without a word.
-    return {"state_dict": state} if all(isinstance(value, torch.Tensor) for value in state.values()) else None
+            state = dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+        # A parameter of an unknown class would have been lost without a word.
+        if all(isinstance(value, torch.Tensor) for value in state.values()):
+            return {"state_dict": state}
+    return None
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:

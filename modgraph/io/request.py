@@ -65,13 +65,6 @@ class Request:
             raise ValueError("`threshold` needs weights, and the file has none")
         return dag.keep_edges(np.abs(dag.weights) > self.threshold)
 
-    def check(self, *, takes_masks: bool, takes_block: bool) -> None:
-        """Refuse masks and a block where the file has no place for them."""
-        if self.masks is not None and not takes_masks:
-            raise ValueError("`masks` are for files of weights: .npz, .safetensors and state dicts")
-        if self.block is not None and not takes_block:
-            raise ValueError("`block` is for state dicts, .safetensors, ONNX and torch models")
-
 
 def readable(names: Iterable[str], read: Callable[[str], LayeredDAG]) -> Blocks:
     """Yield the parts of a model that can be read and have a hidden layer, with the sizes of their layers."""

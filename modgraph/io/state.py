@@ -87,17 +87,25 @@ def part_named(tensors: Tensors, block: str | Sequence[str] | None) -> Tensors:
 def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
     """Sort tensors by layer; returns the layers, and notes about those that were left out."""
     modules: dict[str, dict[str, Tensor]] = {}
+    parametrized: set[str] = set()
     for key, tensor in tensors.items():
+        module, leaf = _split(key)
         found = _PARAMETRIZED.fullmatch(key)
-        if found:
-            module, leaf = found[1], f"{found[2]} {found[3]}"
-        else:
-            module, _, leaf = key.replace("/", ".").rpartition(".")
+        if found:  # "original" and, if it is saved, one mask
+            module, leaf = found[1], f"{found[2]}_{'orig' if found[3] == 'original' else 'mask'}"
+            parametrized.add(module)
+            if leaf in modules.get(module, ()):
+                raise _only_code(module)
         modules.setdefault(module, {})[leaf] = tensor
     links, left_out = [], []
     for module, leaves in modules.items():
-        name = module or "weight"
-        lacks_mask = [_replace_parametrization(name, leaves, kind=kind) for kind in ("weight", "bias")]
+        name, lacks_mask = module or "weight", False
+        for kind in ("weight", "bias") if module in parametrized else ():
+            original, mask = leaves.get(f"{kind}_orig"), leaves.get(f"{kind}_mask")
+            lacks_mask |= original is not None and mask is None
+            is_mask = original is not None and mask is not None and mask.shape == original.shape
+            if mask is not None and not (is_mask and np.isin(mask.array(), (0, 1)).all()):
+                raise _only_code(name)
         odd = sorted(leaf for leaf in leaves if leaf not in _LEAVES)
         if odd:
             where = f"{module}.{odd[0]}" if module else odd[0]
@@ -112,37 +120,25 @@ def links_of(tensors: Tensors) -> tuple[list[Link], list[str]]:
         if weight is None or len(weight.shape) < 2:
             left_out.append(name)  # a normalisation, or PReLU
             continue
-        if any(leaf in _KERNELS for leaf in leaves):
-            weight = _turned(weight)
+        if any(leaf in _KERNELS for leaf in leaves):  # (positions …, in, out)
+            weight = from_array(weight.name, np.moveaxis(weight.array(), (-1, -2), (0, 1)))
         rest = {part: found_parts.get(part) for part in ("mask", "bias", "bias_mask")}
-        links.append(Link(name=name, weight=weight, **rest, lacks_mask=any(lacks_mask)))
+        links.append(Link(name=name, weight=weight, **rest, lacks_mask=lacks_mask))
     shown = ", ".join(map(repr, left_out[:6])) + (", …" if len(left_out) > 6 else "")
     note = f"Left out, because a file of weights doesn't say where they act: {shown} (BatchNorm, LayerNorm or PReLU)."
     return links, [note] if left_out else []
 
 
-def _turned(tensor: Tensor) -> Tensor:
-    """Turn a kernel, (positions …, in, out), to (out, in, positions …)."""
-    return from_array(tensor.name, np.moveaxis(tensor.array(), (-1, -2), (0, 1)))
+def _split(key: str) -> tuple[str, str]:
+    """Split the name of a tensor into those of its layer and of what it is there."""
+    module, _, leaf = key.replace("/", ".").rpartition(".")
+    return module, leaf
 
 
-def _replace_parametrization(name: str, leaves: dict[str, Tensor], *, kind: str) -> bool:
-    """Replace a parametrization, as saved, by what it masks and the mask; returns whether the mask is missing."""
-    saved = {leaf: leaves.pop(leaf) for leaf in list(leaves) if leaf.startswith(f"{kind} ")}
-    if not saved:
-        return False
-    original = saved.pop(f"{kind} original", None)
-    is_mask = [
-        original is not None and mask.shape == original.shape and np.isin(mask.array(), (0, 1)).all()
-        for mask in saved.values()
-    ]
-    if original is None or len(saved) > 1 or not all(is_mask):
-        raise ValueError(
-            f"layer {name!r} has a parametrization that only its code can tell: give the live model to `from_module`"
-        )
-    leaves[f"{kind}_orig"] = original
-    leaves |= {f"{kind}_mask": mask for mask in saved.values()}
-    return not saved
+def _only_code(name: str) -> ValueError:
+    return ValueError(
+        f"layer {name!r} has a parametrization that only its code can tell: give the live model to `from_module`"
+    )
 
 
 def with_masks(links: Sequence[Link], masks: Tensors | None) -> list[Link]:
@@ -180,7 +176,7 @@ _PARALLEL = re.compile(
 _EITHER_WAY = {"c_fc", "c_proj"}
 # What the two layers of a transformer's MLP are called, which have the same shapes the other way round.
 _FIRST = {"up", "up_proj", "wi", "fc_in", "in", "intermediate", "dense_h_to_4h"}
-_LAST = {"down", "down_proj", "wo", "fc_out", "out", "output", "dense_4h_to_h"}
+_LAST = {"down", "down_proj", "w2", "wo", "fc_out", "out", "output", "dense_4h_to_h"}
 # The three layers of a gated MLP, down(act(gate(x)) · up(x)), in Llama, its first release, and T5.
 _GATED = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}, {"wi_0", "wi_1", "wo"}, {"gate", "up", "down"})
 _MOST_STEPS = 1_000_000  # in the search for an order
@@ -192,14 +188,14 @@ def arranged(links: Sequence[Link], *, ordered: bool) -> tuple[list[Link], bool]
     The order is the one in which they come, if `ordered`; or the only one, with numbers going up. It is an error if
     names say that layers are no chain, or if none or several orders fit.
     """
-    leaves = {link.name.rpartition(".")[2]: link for link in links}
-    down = next((leaves[leaf] for leaf in ("down_proj", "w2", "wo", "down") if leaf in leaves), None)
-    if len(links) == 3 and set(leaves) in _GATED and down is not None:
-        gate, up = (leaves[leaf] for leaf in sorted(leaves) if leaves[leaf] is not down)
+    leaves = {_split(link.name)[1]: link for link in links}
+    first, last = (next((leaves[leaf] for leaf in leaves if leaf in names), None) for names in (_FIRST, _LAST))
+    if len(links) == 3 and set(leaves) in _GATED and last is not None:
+        gate, up = (leaves[leaf] for leaf in sorted(leaves) if leaves[leaf] is not last)
         # w1, w2, w3 may be a chain elsewhere.
         is_one = "w1" not in leaves or re.search("feed_?forward|expert|mlp", links[0].name)
-        if is_one and len(down.shape) == len(gate.shape) == 2 and gate.shape == up.shape and down.reads(gate):
-            return [gate, up, down], True
+        if is_one and len(last.shape) == len(gate.shape) == 2 and gate.shape == up.shape and last.reads(gate):
+            return [gate, up, last], True
     parallel = [link for link in links if _PARALLEL.search(link.name)]
     for link in links:
         if _NOT_IN_A_CHAIN.search(link.name) or (len(parallel) > 1 and link in parallel):
@@ -207,16 +203,16 @@ def arranged(links: Sequence[Link], *, ordered: bool) -> tuple[list[Link], bool]
                 f"layer {link.name!r} is not part of a chain of weight layers: name one MLP with `block`, "
                 "by its prefix or by the names of its layers in order"
             )
-        if link.name.rpartition(".")[2] in _EITHER_WAY:
+        if _split(link.name)[1] in _EITHER_WAY:
             raise ValueError(
                 f"layer {link.name!r} may be stored (in, out), as GPT-2 does, or (out, in): give the live model to "
                 "`from_module`"
             )
+    # Where a layer has no matrix of weights, the caller says what is wrong with it.
     if any(len(link.shape) < 2 for link in links):
-        return list(links), False  # the caller says what is wrong with it
+        return list(links), False
     if ordered and all(link.reads(before) for before, link in itertools.pairwise(links)):
         return list(links), False
-    first, last = (next((leaves[leaf] for leaf in leaves if leaf in names), None) for names in (_FIRST, _LAST))
     if len(links) == 2 and first is not None and last is not None and last.reads(first):
         return [first, last], False
     return _only_order(links), False

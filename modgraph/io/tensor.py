@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_number
+from modgraph.checks import check_number, require
 from modgraph.io.limits import EDGE_BYTES, spend
 
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
     return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
 
 
-def widened(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Turn the bits of bfloat16 numbers, which NumPy doesn't have, into numbers."""
-    numbers: NDArray[np.float32] = (bits.astype(np.uint32) << 16).view(np.float32)
-    return numbers
+def number_type(name: str) -> np.dtype[Any]:
+    """Return a type of numbers by its name."""
+    if name == "bfloat16":
+        require("ml_dtypes", purpose="reading bfloat16", extra="safetensors")  # adds it to NumPy
+    return np.dtype(name)
 
 
 def check_threshold(threshold: float) -> float:
@@ -100,34 +101,37 @@ def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold:
         raise ValueError(f"the mask of {layer!r} must have its shape {weight.shape} (got {mask.shape})")
     n_rows, n_columns, size = weight.shape[0], math.prod(weight.shape[1:]), math.prod(weight.shape[2:])
     step = max(1, BLOCK_BYTES // (n_columns * weight.itemsize))
-    counts = np.zeros(n_rows + 1, dtype=np.int64)
-    columns, values = [], []
+    parts = []
     for first in range(0, n_rows, step):
         end = min(first + step, n_rows)
-        block = _real(name, weight.rows(first, end))
+        block = real(name, weight.rows(first, end)).reshape(end - first, n_columns)
         if threshold > 0 and block.dtype.kind != "f":
             block = block.astype(np.float64)  # the magnitude of −128 is no int8
-        kept = (block if mask is None else _real(f"the mask of {layer!r}", mask.rows(first, end))) != 0
+        given = block if mask is None else real(f"the mask of {layer!r}", mask.rows(first, end)).reshape(block.shape)
+        kept = given != 0
         if threshold > 0:
             kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
         places = np.flatnonzero(kept)
         spend(EDGE_BYTES * places.size, name)
-        found = block.reshape(-1)[places].astype(np.float64)
-        if not np.isfinite(found).all():
-            at = int(places[~np.isfinite(found)][0])
-            value = found[~np.isfinite(found)][0]
-            raise ValueError(f"{name} must be finite (got {value} at ({first + at // n_columns}, {at % n_columns}))")
-        counts[first + 1 : end + 1] = np.bincount(places // n_columns, minlength=end - first)
-        columns.append((places % n_columns).astype(np.int32))
-        values.append(found)
-    edges = csr_array((np.concatenate(values), np.concatenate(columns), np.cumsum(counts)), shape=(n_rows, n_columns))
-    return edges if size == 1 else _kernel_norms(edges, size=size)
+        rows, columns = np.divmod(places, n_columns)
+        values = block[rows, columns].astype(np.float64)
+        for at in np.flatnonzero(~np.isfinite(values))[:1]:
+            raise ValueError(f"{name} must be finite (got {values[at]} at ({first + rows[at]}, {columns[at]}))")
+        parts.append(((rows + first).astype(np.int32), (columns // size).astype(np.int32), values))
+    rows, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    shape = n_rows, n_columns // size
+    if size == 1:
+        return csr_array((values, (rows, columns)), shape=shape)
+    edges = csr_array((values**2, (rows, columns)), shape=shape)  # adds up what is in one place
+    edges.data = np.sqrt(edges.data)
+    return edges
 
 
 def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] | None = None) -> FloatArray:
     """Check a bias: `length` finite numbers; masked ones are 0."""
-    if values.dtype.kind not in "biuf" or values.size != length or values.ndim == 0:
-        raise ValueError(f"{name} must hold {length} real numbers (got shape {values.shape}, dtype {values.dtype})")
+    values = real(name, values)
+    if values.size != length or values.ndim == 0:
+        raise ValueError(f"{name} must hold {length} real numbers (got shape {values.shape})")
     bias: FloatArray = values.reshape(-1).astype(np.float64)
     if mask is not None:
         if mask.size != length:
@@ -138,16 +142,10 @@ def vector(name: str, values: NDArray[Any], *, length: int, mask: NDArray[Any] |
     return bias
 
 
-def _real(name: str, block: NDArray[Any]) -> NDArray[Any]:
+def real(name: str, block: NDArray[Any]) -> NDArray[Any]:
+    """Check that an array holds real numbers; those that NumPy doesn't have, such as bfloat16, become 32-bit floats."""
+    if block.dtype.isbuiltin == 2:  # ml_dtypes added it
+        block = block.astype(np.float32)
     if block.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers (got dtype {block.dtype})")
     return block
-
-
-def _kernel_norms(edges: csr_array, *, size: int) -> csr_array:
-    """Join every `size` columns: an edge where one of them has one, with their Euclidean norm."""
-    n_out, n_in = edges.shape[0], edges.shape[1] // size
-    rows = np.repeat(np.arange(n_out), np.diff(edges.indptr))
-    pairs, which = np.unique(rows * n_in + edges.indices // size, return_inverse=True)
-    norms = np.sqrt(np.bincount(which, edges.data**2, minlength=pairs.size))
-    return csr_array((norms, (pairs // n_in, pairs % n_in)), shape=(n_out, n_in))

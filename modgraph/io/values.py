@@ -8,6 +8,7 @@ with the edges of f and one from x.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,6 @@ class Block:
     size: int | None  # of an input, None until a layer reads it
     sums: Sums | None = None  # None for inputs
     activations: tuple[str, ...] = ()
-    unit_names: Sequence[str] | None = None
     number: int | None = None  # in the order of reading; None: nothing has read it
     first: int = 0  # number of its first unit
     layer: int = 0
@@ -71,7 +71,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
-    """Entries of a block, all or those in `rows`, times `scale`, plus `shift`, and what else happened on the way."""
+    """Entries of a block, all or those in `rows`, times `scale`, plus `shift`, and what else happened on the way.
+
+    `scale` and `shift` hold one number, or one for each entry.
+    """
 
     block: Block
     rows: IntArray | None = None
@@ -166,22 +169,16 @@ def function_of(view: View) -> Function:
 
 
 def filled(values: FloatArray | None, otherwise: float, size: int) -> FloatArray:
-    """Return `values`, or as many times `otherwise` where there are none."""
-    return np.full(size, otherwise) if values is None else values
-
-
-def marks_of(after: tuple[str, ...]) -> frozenset[str]:
-    """Mark what happened between units and the sums of them."""
-    return frozenset({f"{' and '.join(after)} before"}) if after else frozenset()
+    """Return `values`, one for each entry, or as many times `otherwise` where there are none."""
+    return np.broadcast_to(otherwise if values is None else values, (size,))
 
 
 def dense_size(operands: Sequence[Sequence[Sums]]) -> int:
     """Count the edges of the dense network; operands that read the same units share them."""
-    most: dict[frozenset[int], int] = {}
+    most: Counter[frozenset[int]] = Counter()
     for pieces in operands:
-        counts: dict[frozenset[int], int] = {}
+        counts: Counter[frozenset[int]] = Counter()
         for piece in pieces:
-            counts[piece.blocks] = counts.get(piece.blocks, 0) + piece.dense_edges
-        for blocks, count in counts.items():
-            most[blocks] = max(most.get(blocks, 0), count)
-    return sum(most.values())
+            counts[piece.blocks] += piece.dense_edges
+        most |= counts  # the larger ones
+    return most.total()

@@ -17,7 +17,7 @@ import torch
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, train
 from modgraph.sculpt.objective import BITS
-from modgraph.sculpt.prune import UNUSED, Criterion, Schedule, percentile_cut, prune_units, scored
+from modgraph.sculpt.prune import PUBLISHED, UNUSED, Criteria, Schedule, percentile_cut, prune_units, scored
 from modgraph.sculpt.stack import StackedMLP, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
@@ -40,12 +40,6 @@ class Population:
         """Return the networks at `index`; repeats are allowed."""
         stack = self.stack.select(torch.from_numpy(index))
         return Population(stack=stack, seeds=self.seeds[index], correct=self.correct[index])
-
-    def replace(self, index: IntArray, other: Population) -> Population:
-        """Return this population with the networks at `index` replaced by those of `other`."""
-        correct = self.correct.copy()
-        correct[index] = other.correct
-        return replace(self, stack=self.stack.replace(torch.from_numpy(index), other.stack), correct=correct)
 
     def write(self, index: IntArray, other: Population) -> None:
         """Replace the networks at `index` by those of `other`, in place: a late round changes a few of thousands."""
@@ -88,8 +82,7 @@ class Engine:
     settings: TrainSettings
     threads: int = 1  # number of threads for the kernel
     compiled: bool | None = None  # whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU
-    unit_score: str | Criterion = "published"
-    edge_score: str | Criterion = "published"
+    criteria: Criteria = field(default_factory=lambda: PUBLISHED)  # what is pruned first
     baseline: float = field(init=False)  # bit accuracy of a constant, which an accepted network exceeds
 
     def __post_init__(self) -> None:
@@ -128,11 +121,10 @@ class Engine:
         self, stack: StackedMLP, *, phase: Phase, targets: FloatArray, keys: Sequence[tuple[int, ...]] = ()
     ) -> StackedMLP:
         """Prune every network once, at the percentile `targets` (N,) of its own scores; see `scored` for `keys`."""
-        criterion = self.unit_score if phase == "units" else self.edge_score
-        if self.uses_kernel and (phase, criterion) == ("units", "published"):
+        if self.uses_kernel and (phase, self.criteria[phase]) == ("units", "published"):
             scores = kernel.unit_score(stack, self.task, threads=self.threads)
         else:
-            scores = scored(phase, criterion, stack, self.task, keys=keys)
+            scores = scored(phase, self.criteria[phase], stack, self.task, keys=keys)
         keep = scores > percentile_cut(scores, targets)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
 

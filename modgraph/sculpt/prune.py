@@ -5,9 +5,9 @@ Everything works on a whole stack: row b of scores, cuts and schedules belongs t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from modgraph.arrays import BoolArray, FloatArray
 from modgraph.checks import check_choice
 from modgraph.sculpt.objective import BITS, Objective, name_of
-from modgraph.sculpt.stack import StackedMLP, activations, edges_of, keyed_generator
+from modgraph.sculpt.stack import StackedMLP, activations, between, edges_of, keyed_generator
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import gradient, slopes
 
@@ -26,6 +26,11 @@ Criterion = Callable[[StackedMLP, Task], Tensor]
 CRITERIA = ("published", "taylor", "random")
 """Names of scores. *published*: units by the mean of ``|activation × slope|``, edges by ``|weight|``; *taylor*: both by
 how much the mean loss changes without them, to first order; *random*: uniform random numbers."""
+
+Criteria = Mapping[str, str | Criterion]
+"""What is pruned first, by phase: "units" and "edges"."""
+
+PUBLISHED: Criteria = MappingProxyType({"units": "published", "edges": "published"})
 
 CHUNK = 4096
 """Samples evaluated at a time."""
@@ -99,9 +104,12 @@ def scored(
     return edge_change(stack, task, objective=objective) if criterion == "taylor" else edge_score(stack)
 
 
-def check_criterion(name: str, criterion: str | Criterion) -> str | Criterion:
-    """Return `criterion` if it is a callable or one of `CRITERIA`."""
-    return criterion if callable(criterion) else check_choice(name, criterion, CRITERIA)
+def check_criteria(unit_score: str | Criterion, edge_score: str | Criterion) -> Criteria:
+    """Return both by phase; each must be a callable or one of `CRITERIA`."""
+    for name, criterion in (("unit_score", unit_score), ("edge_score", edge_score)):
+        if not callable(criterion):
+            check_choice(name, criterion, CRITERIA)
+    return {"units": unit_score, "edges": edge_score}
 
 
 def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
@@ -133,9 +141,7 @@ def prune_units(stack: StackedMLP, keep: Tensor) -> StackedMLP:
     A pruned unit loses its row, its column and its bias.
     """
     first, last = keep.new_ones(len(keep), stack.sizes[0]), keep.new_ones(len(keep), stack.sizes[-1])
-    layers = [first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]  # [layer]: (B, units)
-    edges = [(above[:, :, None] & below[:, None, :]).flatten(1) for below, above in pairwise(layers)]
-    return stack.prune(torch.cat(edges, dim=1))
+    return stack.prune(between([first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,17 +1,19 @@
 """The schedule of one network: train, prune units, train once more, prune edges; a round is a training run.
 
-`advance` says what to do next; a `Sculptor` says how. `sculpt_wide` and `sculpt_module` are both built on it.
+`run_rounds` says what to do next; a `Sculptor` says how. `sculpt_wide` and `sculpt_module` are both built on it.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from modgraph.arrays import FloatArray
 from modgraph.checks import check_number, check_share
 from modgraph.sculpt.engine import NEXT_PHASE, Phase
 from modgraph.sculpt.prune import UNUSED, Schedule
@@ -104,26 +106,16 @@ class Fitted(Generic[Network]):
 class Sculptor(Protocol[Network]):
     """Trains, prunes and describes one network."""
 
-    @property
-    def n_units(self) -> int:
-        """Hidden units of the dense network that can be pruned; 0: only edges are."""
-
-    @property
-    def n_edges(self) -> int:
-        """Edges of the dense network."""
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-
-    @property
-    def baseline(self) -> float:
-        """The metric of a constant predictor, which an accepted network must exceed."""
+    limits: Limits
+    n_units: int  # hidden units of the dense network that can be pruned; 0: only edges are
+    n_edges: int  # edges of the dense network
+    metric: str  # name of the metric
+    baseline: float  # the metric of a constant predictor, which an accepted network must exceed
 
     def describe(self, network: Network) -> tuple[tuple[int, ...], int]:
         """Return the units of every layer and the number of edges that are left."""
 
-    def prune(self, network: Network, *, phase: Phase, targets: np.ndarray, run: int) -> Network:
+    def prune(self, network: Network, *, phase: Phase, targets: FloatArray, run: int) -> Network:
         """Prune units or edges up to percentile `targets` (1,) of the scores in the dense network."""
 
     def train(self, network: Network, *, phase: Phase, run: int, enough: float) -> Fitted[Network]:
@@ -133,13 +125,31 @@ class Sculptor(Protocol[Network]):
         """Return the metric on test samples, NaN without any."""
 
 
-def advance(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+def run_rounds(
+    sculptor: Sculptor[Network],
+    state: State[Network],
+    *,
+    progress: Callable[[Round], object] | None = None,
+    save: Callable[[State[Network]], object] = bool,
+) -> State[Network]:
+    """Go on from a state until all phases are over; `save` gets the state after every round, `progress` the round."""
+    while state.phase is not None:
+        n_rounds = len(state.rounds)
+        state = _advanced(state, sculptor)
+        if len(state.rounds) > n_rounds:
+            save(state)
+            if progress is not None:
+                progress(state.rounds[-1])
+    return state
+
+
+def _advanced(state: State[Network], sculptor: Sculptor[Network]) -> State[Network]:
     """Do one round, skip a round that would prune nothing, or go on to the next phase."""
-    phase, network, target = state.phase, state.network, 0.0
+    phase, network, target, limits = state.phase, state.network, 0.0, sculptor.limits
     assert phase is not None
     if phase in ("units", "edges"):
         if not state.schedule.running[0]:
-            return _phase_after(state, sculptor, limits)
+            return _phase_after(state, sculptor)
         target = float(state.schedule.targets[0])
         network = sculptor.prune(network, phase=phase, targets=state.schedule.targets, run=state.run)
         if sculptor.describe(network)[1] == sculptor.describe(state.network)[1]:
@@ -174,18 +184,18 @@ def advance(state: State[Network], sculptor: Sculptor[Network], limits: Limits) 
     if phase == "dense" and not done.accepted:  # no better than a constant: nothing can be pruned
         return replace(state, phase=None)
     if phase in ("dense", "again"):
-        return _phase_after(state, sculptor, limits)
+        return _phase_after(state, sculptor)
     return replace(state, schedule=state.schedule.after(np.array([done.accepted])))
 
 
-def _phase_after(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Network]:
     """Return the state at the start of the next phase."""
     assert state.phase is not None
     phase, schedule = NEXT_PHASE[state.phase], state.schedule
     if phase == "units" and not sculptor.n_units:
         phase = "edges"
     if phase == "units":
-        schedule = Schedule.start([limits.unit_step], smallest=100 / sculptor.n_units)
+        schedule = Schedule.start([sculptor.limits.unit_step], smallest=100 / sculptor.n_units)
     elif phase == "edges":
-        schedule = Schedule.start([limits.edge_step], smallest=100 / sculptor.n_edges)
+        schedule = Schedule.start([sculptor.limits.edge_step], smallest=100 / sculptor.n_edges)
     return replace(state, phase=phase, run=0, schedule=schedule)

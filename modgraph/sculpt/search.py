@@ -7,6 +7,7 @@ networks of a level are computed side by side.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus, least_contradicting
-from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.engine import NEXT_PHASE, PHASES, Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criteria
+from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.stack import arrays_of, initial_stack
 from modgraph.sculpt.state import Checkpoint, fingerprint
 from modgraph.sculpt.tasks import HasTruthTable, as_task
@@ -114,6 +116,45 @@ class SculptResult:
     candidates: tuple[SculptedNetwork, ...]
     consensus: Consensus[SculptedNetwork] | None
     network_steps: int
+    _log: FloatArray  # see `Search`
+    _epochs: int  # of every training run
+
+    def rounds(self, network: SculptedNetwork) -> tuple[Round, ...]:
+        """Return every training run of a network and of those it was made from.
+
+        Parameters
+        ----------
+        network : SculptedNetwork
+            One of the candidates.
+
+        Returns
+        -------
+        tuple of Round
+            As in `WideResult`; `seconds` are those of all networks that were trained side by side.
+        """
+        n_settings = len(self.candidates) // len(self.networks)
+        n_edge_steps = sum((c.seed, c.unit_step) == (network.seed, network.unit_step) for c in self.candidates)
+        row = next(at for at, candidate in enumerate(self.candidates) if candidate is network)
+        row_in = {"dense": row // n_settings, "units": row // n_edge_steps, "again": row // n_edge_steps, "edges": row}
+        phases, rows = self._log[:, :2].T
+        mine = np.logical_or.reduce([(phases == PHASES[phase]) & (rows == at) for phase, at in row_in.items()])
+        names, n_dense = [*PHASES], sum(mask.size for mask in network.masks)
+        return tuple(
+            Round(
+                phase=names[int(phase) - 1],
+                target=target,
+                sizes=tuple(int(size) for size in sizes),
+                edges=int(edges),
+                density=edges / n_dense,
+                epochs=self._epochs,
+                metric=network.metric,
+                validation=accuracy,
+                test=math.nan,
+                accepted=bool(accepted),
+                seconds=seconds,
+            )
+            for phase, _, target, edges, accuracy, accepted, seconds, *sizes in self._log[mine].tolist()
+        )
 
     def __repr__(self) -> str:
         accepted = sum(network.accepted for network in self.networks)
@@ -243,6 +284,8 @@ def sculpt(
         candidates=tuple(candidates),
         consensus=consensus(voters),
         network_steps=search.network_steps,
+        _log=search.log,
+        _epochs=settings.epochs,
     )
 
 

@@ -37,12 +37,10 @@ CHUNK = 4096
 
 
 def unit_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS, signed: bool = False) -> Tensor:
-    """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
+    """Score every hidden unit, (B, hidden units): the mean over samples of |activation × ∂loss/∂activation|.
 
     The loss is that of one sample at a time (Patil et al. 2023, §3; clean inputs). An inactive unit has activation 0,
-    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean: the
-    first-order change of the mean loss without the unit. The result is (B, hidden units of all layers) float32 ≥ 0;
-    pruned units have 0.
+    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean.
     """
     total = torch.zeros(stack.n_networks, sum(stack.sizes[1:-1]), device=stack.kept.device)
     for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
@@ -115,14 +113,8 @@ def check_criteria(unit_score: str | Criterion, edge_score: str | Criterion) -> 
 def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
     """Return a percentile of each row, linearly interpolated as `numpy.percentile` does; scores above it are kept.
 
-    `scores` are (B, n) float32 ≥ 0, `targets` (B,) percentages; each row has `absent` further scores of 0.
-
-    Examples
-    --------
-    >>> percentile_cut(torch.tensor([[1.0, 3.0, 2.0]]), np.array([75.0]))
-    tensor([[2.5000]], dtype=torch.float64)
-    >>> percentile_cut(torch.tensor([[3.0]]), np.array([75.0]), absent=2)
-    tensor([[1.5000]], dtype=torch.float64)
+    `scores` are (B, n) float32 ≥ 0, `targets` (B,) percentages; each row has `absent` further scores of 0. The result
+    is (B, 1) float64.
     """
     # On a CPU NumPy sorts rows four times as fast as torch.
     ordered = scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))

@@ -20,7 +20,8 @@ from modgraph.arrays import FloatArray
 from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
-from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus, least_contradicting
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
+from modgraph.sculpt.contradictions import least_contradicting
 from modgraph.sculpt.engine import NEXT_PHASE, PHASES, Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criteria
 from modgraph.sculpt.rounds import Round

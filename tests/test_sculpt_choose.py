@@ -22,7 +22,8 @@ from modgraph.sculpt import (
     sculpt,
     smallest_cones,
 )
-from modgraph.sculpt.choose import chosen_networks, dependence, hierarchy_key, n_cones, n_contradictions
+from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
+from modgraph.sculpt.contradictions import dependence, n_contradictions
 from tests.strategies import masks as some_masks
 
 # Four inputs, four hidden units, two outputs. Apart: each output reads its own half; 12 edges × 4 cones = 48.

@@ -128,6 +128,10 @@ def test_a_truth_table_is_learnt_as_a_whole() -> None:
     assert model.score(X, y) == 1
     assert (model.predict(X) == y).all()
     assert model.hierarchy_.n_modules == 2
+    rounds = model.history_
+    assert (rounds[0].phase, rounds[0].sizes, rounds[0].density) == ("dense", (4, 12, 2), 1)
+    last = [done for done in rounds if done.accepted][-1]
+    assert (last.edges, last.sizes) == (model.network_.n_edges, model.network_.trim().layer_sizes)
     with pytest.raises(ValueError, match="`loss` and `metric` must be None"):
         SculptedMLP(task="boolean", loss="squared error").fit(X, y)
 

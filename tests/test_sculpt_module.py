@@ -15,6 +15,7 @@ from modgraph.sculpt import Round, Task, draw_history, sculpt_module
 from modgraph.sculpt.module import _ModuleSculptor
 from modgraph.sculpt.objective import Objective
 from modgraph.sculpt.prune import unit_score
+from modgraph.sculpt.rounds import Limits
 from tests.test_sculpt_stack import SIZES, pruned_stack
 
 INPUTS = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -82,8 +83,8 @@ def test_unit_scores_are_those_of_the_stack() -> None:
         (task.inputs, targets),
         (task.inputs, targets),
         train=train,
-        loss=loss.mean_loss,
-        metric="bit accuracy",
+        objective=loss,
+        limits=Limits(tolerance=0, unit_share=0, unit_step=50, edge_step=50),
     )
     torch.testing.assert_close(sculptor._unit_scores(), unit_score(stack, task)[:1])
     assert sculptor.baseline == loss.baseline(targets, targets)

@@ -237,7 +237,7 @@ def test_every_round_from_the_engines_own_state(phase: Phase, step: float) -> No
                 assert engine.accuracy(after)[b] == reference.accuracy
         passed = engine.accepted(trained[0]) & schedule.running
         rows = np.flatnonzero(passed)
-        state = state.replace(rows, trained[0].select(rows))
+        state.write(rows, trained[0].select(rows))
         schedule = schedule.after(passed)
         rounds += 1
     assert rounds > 3

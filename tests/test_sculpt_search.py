@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -121,9 +121,9 @@ def one_of_each_phase(engine: Engine, state: Population) -> Population:
     n = len(state.seeds)
     state = engine.train(state, phase="dense", run=0)
     pruned = engine.pruned(state.stack, phase="units", targets=np.full(n, 40.0))
-    state = engine.train(dataclasses.replace(state, stack=pruned), phase="units", run=0)
+    state = engine.train(replace(state, stack=pruned), phase="units", run=0)
     pruned = engine.pruned(state.stack, phase="edges", targets=np.full(n, 60.0))
-    return engine.train(dataclasses.replace(state, stack=pruned), phase="edges", run=0)
+    return engine.train(replace(state, stack=pruned), phase="edges", run=0)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_position_in_the_stack_changes_no_bit(
 ) -> None:
     """Alone, last of three, and somewhere among 37."""
     task = as_task((ODD[0], ODD[1][:, :outputs]))
-    settings = dataclasses.replace(SETTINGS, batch_size=batch_size)
+    settings = replace(SETTINGS, batch_size=batch_size)
     results = []
     for seeds in ([5], [9, 2, 5], [*range(100, 120), 5, *range(200, 216)]):
         state = one_of_each_phase(Engine(task=task, settings=settings, threads=threads), fresh(task, hidden, seeds))
@@ -167,7 +167,7 @@ def test_a_trial_that_never_learns_is_reported() -> None:
 
 
 def test_a_lower_threshold_accepts_more() -> None:
-    settings = dataclasses.replace(SETTINGS, accuracy_threshold=0.8)
+    settings = replace(SETTINGS, accuracy_threshold=0.8)
     result = search(settings=settings)
     assert all(0.8 <= c.accuracy <= 1 for c in result.candidates)
     assert all(c.accepted for c in result.candidates)
@@ -182,6 +182,21 @@ def test_network_steps_count_the_tree_once() -> None:
     assert one.network_steps % per_run == 0
     shared = one.network_steps + other.network_steps - two.network_steps
     assert shared >= 3 * per_run  # the dense network, at least one round of units, and once more
+
+
+def test_rounds_of_every_candidate_end_at_it(found: SculptResult) -> None:
+    for network in found.candidates:
+        rounds = found.rounds(network)
+        last = [done for done in rounds if done.accepted][-1]
+        assert (last.edges, last.validation) == (network.edges, network.accuracy)
+        assert rounds[0].phase == "dense"
+        assert [done.phase for done in rounds].count("again") == 1
+        units = [done for done in rounds if done.phase == "units"]
+        assert units[0].target == network.unit_step
+        assert next(done for done in rounds if done.phase == "edges").target == network.edge_step
+        alone = search(seeds=[network.seed], unit_steps=[network.unit_step], edge_steps=[network.edge_step])
+        same = [[replace(done, seconds=0) for done in some] for some in (rounds, alone.rounds(alone.candidates[0]))]
+        assert same[0] == same[1]
 
 
 def test_choose_is_asked_once_a_trial() -> None:
@@ -208,10 +223,10 @@ def test_choose_is_asked_once_a_trial() -> None:
 def test_ties_of_fewest_edges_are_broken_by_the_setting(found: SculptResult) -> None:
     network = found.candidates[0]
     settings = [(40.0, 1.0), (60.0, 1.0), (60.0, 2.0), (50.0, 2.5)]
-    tied = [dataclasses.replace(network, unit_step=u, edge_step=e) for u, e in settings]
+    tied = [replace(network, unit_step=u, edge_step=e) for u, e in settings]
     assert fewest_edges(tied) is tied[2]
     assert fewest_edges(tied[::-1]) is tied[2]
-    better = dataclasses.replace(tied[0], accuracy=2.0)
+    better = replace(tied[0], accuracy=2.0)
     assert fewest_edges([*tied, better]) is better
 
 
@@ -236,6 +251,7 @@ def test_a_killed_search_goes_on_to_the_same_networks(stop_after: int, found: Sc
     resumed = sculpt(ODD, hidden=(10, 7), seeds=(0, 1), checkpoint=file, **options)  # type: ignore[arg-type]
     assert [bits(c) for c in resumed.candidates] == [bits(c) for c in found.candidates]
     assert resumed.network_steps == found.network_steps
+    assert len(resumed.rounds(resumed.candidates[-1])) == len(found.rounds(found.candidates[-1]))
     with pytest.raises(ValueError, match="`checkpoint` must belong to the same task"):
         sculpt(ODD, hidden=(10, 7), seeds=(0, 2), checkpoint=file, **options)  # type: ignore[arg-type]
 

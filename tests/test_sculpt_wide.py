@@ -56,7 +56,7 @@ def test_a_compact_network_holds_the_trimmed_graph(drawn: tuple[CompactMLP, list
     network, masks = drawn
     pruned = network.prune(masks)
     trimmed = mg.LayeredDAG.from_masks([mask.numpy() for mask in masks]).trim()
-    again = mg.LayeredDAG.from_masks(pruned.dense()[0]).trim()
+    again = mg.LayeredDAG.from_masks([mask[0].numpy() for mask in pruned.dense().masks]).trim()
     np.testing.assert_array_equal(again.edges, trimmed.edges)
     np.testing.assert_array_equal(again.unit_index, trimmed.unit_index)
     assert pruned.n_edges == trimmed.n_edges
@@ -79,9 +79,7 @@ def sculptor(sizes: tuple[int, ...]) -> wide.WideSculptor:
     """One for a task of a single sample."""
     one = Task(inputs=torch.ones(1, sizes[0]), targets=torch.zeros(1, sizes[-1]))
     task, settings = SplitTask(train=one, validation=one, test=one), WideSettings()
-    return wide.WideSculptor(
-        task=task, sizes=sizes, seed=0, settings=settings, unit_score="published", edge_score="published"
-    )
+    return wide.WideSculptor(task=task, sizes=sizes, seed=0, settings=settings)
 
 
 def parts(n: int = 70) -> SplitTask:

@@ -15,7 +15,8 @@ from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
 from modgraph.sculpt import Consensus, consensus, least_contradicting
-from modgraph.sculpt.choose import CLOSE, dependence, fewest_edges, hierarchy_key, n_cones, n_contradictions, rank
+from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
+from modgraph.sculpt.contradictions import dependence, n_contradictions
 from modgraph.verify import verify
 
 CRITERIA: Final = ("inputs", "outputs", "hidden", "exact")

@@ -11,17 +11,16 @@ from modgraph.sculpt.choose import (
     consensus,
     fewest_edges,
     fewest_joined_inputs,
-    least_contradicting,
     smallest_cones,
 )
+from modgraph.sculpt.contradictions import least_contradicting
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
-from modgraph.sculpt.history import draw_history
 from modgraph.sculpt.module import ModuleResult, sculpt_module
 from modgraph.sculpt.objective import LOSSES, METRICS
 from modgraph.sculpt.prune import Schedule
-from modgraph.sculpt.rounds import Round
+from modgraph.sculpt.rounds import Round, draw_history
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, SculptResult, sculpt
 from modgraph.sculpt.stack import StackedMLP
 from modgraph.sculpt.tasks import SplitTask, Task, as_task

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from modgraph.arrays import BoolArray, IntArray
 from modgraph.labels import by_first_unit
 from modgraph.names import counted
 
@@ -110,148 +109,37 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
     Consensus(1 module, found in 1 of 1 trial, with 100 % of the votes)
     """
     votes: dict[Hashable, float] = defaultdict(float)
-    found_in: dict[Hashable, int] = defaultdict(int)
-    shown_by: dict[Hashable, tuple[tuple[float, ...], AnyCandidate]] = {}
+    found_in: dict[Hashable, set[int]] = defaultdict(set)
+    shown_by: dict[Hashable, tuple[tuple[float, ...], AnyCandidate, ModuleHierarchy]] = {}
     hierarchies: dict[bytes, ModuleHierarchy] = {}
-    n_trials = 0
-    for candidates in trials:
-        if not candidates:
-            continue
-        n_trials += 1
+    voting = [trial for trial in trials if trial]
+    for number, candidates in enumerate(voting):
         costs = [cost(candidate) for candidate in candidates]
         limit = (1 + close) * min(costs)
         voters = [pair for pair in zip(costs, candidates, strict=True) if pair[0] <= limit]
-        shown = set()
         for price, candidate in voters:
-            same = _identity(candidate)
+            same = identity(candidate)
             if same not in hierarchies:  # many settings end at the same network
                 hierarchies[same] = candidate.hierarchy
-            key = hierarchy_key(hierarchies[same])
+            key, place = hierarchy_key(hierarchies[same]), (price, *rank(candidate))
             votes[key] += 1 / len(voters)
-            shown.add(key)
-            place = (price, *rank(candidate))
+            found_in[key].add(number)
             if key not in shown_by or place < shown_by[key][0]:
-                shown_by[key] = place, candidate
-        for key in shown:
-            found_in[key] += 1
+                shown_by[key] = place, candidate, hierarchies[same]
     if not votes:
         return None
     # Rounded, so that the order of the sum doesn't decide a tie.
     first, *others = sorted(votes, key=lambda key: (-round(votes[key], 9), shown_by[key][0], repr(key)))
-
-    def hierarchy(key: Hashable) -> ModuleHierarchy:
-        return hierarchies[_identity(shown_by[key][1])]
-
-    share, n_found = min(1.0, votes[first] / n_trials), found_in[first]
-    best = hierarchy(first)
+    share, n_found, n_trials = min(1.0, votes[first] / len(voting)), len(found_in[first]), len(voting)
+    _, best, hierarchy = shown_by[first]
     return Consensus(
-        hierarchy=replace(best, settings={**best.settings, "consensus": _in_words(n_found, n_trials, share)}),
-        network=shown_by[first][1],
+        hierarchy=replace(hierarchy, settings={**hierarchy.settings, "consensus": _in_words(n_found, n_trials, share)}),
+        network=best,
         share=share,
         n_trials=n_trials,
         n_found=n_found,
-        runners_up=tuple((hierarchy(key), votes[key] / n_trials) for key in others),
+        runners_up=tuple((shown_by[key][2], votes[key] / n_trials) for key in others),
     )
-
-
-def least_contradicting(
-    trials: Iterable[Sequence[AnyCandidate]], *, function: tuple[ArrayLike, ArrayLike]
-) -> list[list[AnyCandidate]]:
-    """Keep, in each trial, the networks whose modules contradict the function least.
-
-    All networks of a trial compute the same function, so the function itself tells which modules are possible. A
-    module must not hold two inputs that different outputs depend on, nor two outputs that depend on different inputs;
-    and two outputs that are always equal, or always opposite, belong to one module. Each pair of inputs or outputs that
-    is placed otherwise is a *contradiction*. The networks of a trial with the fewest are kept.
-
-    Parameters
-    ----------
-    trials : iterable of sequences of SculptedNetwork or StoredNetwork
-        Networks that compute the function.
-    function : pair of array-like
-        Inputs (n, n_in) and outputs (n, n_out) of its truth table. If the table isn't complete (n < 2^n_in, or inputs
-        that take more than two values), all networks are kept: then it doesn't tell what an output depends on.
-
-    Returns
-    -------
-    list of lists
-        The kept networks of each trial, in their order.
-    """
-    known = dependence(function)
-    if known is None:
-        return [list(candidates) for candidates in trials]
-    counts: dict[bytes, int] = {}
-    result = []
-    for candidates in trials:
-        for candidate in candidates:
-            same = _identity(candidate)
-            if same not in counts:  # many settings end at the same network
-                counts[same] = n_contradictions(hierarchy_key(candidate.hierarchy), known)
-        numbers = [counts[_identity(candidate)] for candidate in candidates]
-        fewest = min(numbers, default=0)
-        result.append([one for one, number in zip(candidates, numbers, strict=True) if number == fewest])
-    return result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dependence:
-    """What a complete truth table says about its inputs and outputs, as classes (integers from 0).
-
-    Attributes
-    ----------
-    inputs : ndarray of int, shape (n_in,)
-        Inputs of a class change the same outputs.
-    outputs : ndarray of int, shape (n_out,)
-        Outputs of a class depend on the same inputs.
-    values : ndarray of int, shape (n_out,)
-        Outputs of a class are always equal or always opposite.
-    """
-
-    inputs: IntArray
-    outputs: IntArray
-    values: IntArray
-
-
-def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
-    """Find what each output of a truth table depends on; None if the table isn't complete."""
-    inputs, outputs = (np.asarray(part) for part in function)
-    n_rows, n_inputs = inputs.shape
-    bits = inputs == inputs.max(axis=0)
-    two_valued = (bits | (inputs == inputs.min(axis=0))).all()
-    if not two_valued or n_rows != 2**n_inputs or len(np.unique(bits, axis=0)) < n_rows:
-        return None
-    # Rows in the order of their bits: flipping input i swaps the halves of axis i.
-    order = np.lexsort(bits.T[::-1])
-    cube = outputs[order].astype(np.bool_).reshape(*[2] * n_inputs, -1)
-    depends = np.array(  # (inputs, outputs)
-        [
-            (cube.take(0, axis=i) != cube.take(1, axis=i)).reshape(-1, cube.shape[-1]).any(axis=0)
-            for i in range(n_inputs)
-        ]
-    )
-    flat = cube.reshape(n_rows, -1)
-    return Dependence(
-        inputs=_classes(depends),
-        outputs=_classes(depends.T),
-        values=_classes((flat ^ flat[0]).T),  # opposites agree
-    )
-
-
-def _classes(rows: BoolArray) -> IntArray:
-    """Give equal rows the same integer."""
-    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(len(rows))
-
-
-def n_contradictions(key: HierarchyKey, known: Dependence) -> int:
-    """Count the pairs of inputs or outputs that a hierarchy places otherwise than the function allows."""
-    inputs, outputs = (np.array(partition) for partition in key[:2])
-
-    def n_pairs(left: IntArray, right: IntArray) -> int:
-        """Count the pairs together in `left` and apart in `right`."""
-        pairs = (left[:, None] == left) & (right[:, None] != right) & (left >= 0) & (right >= 0)
-        return int(np.triu(pairs, 1).sum())
-
-    return n_pairs(inputs, known.inputs) + n_pairs(outputs, known.outputs) + n_pairs(known.values, outputs)
 
 
 HierarchyKey = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -260,47 +148,22 @@ HierarchyKey = tuple[tuple[int, ...], tuple[int, ...], int]
 def hierarchy_key(found: ModuleHierarchy) -> HierarchyKey:
     """Return what two hierarchies must have in common to be the same; no permutation of hidden units changes it.
 
-    Parameters
-    ----------
-    found : ModuleHierarchy
-
-    Returns
-    -------
-    tuple
-        The partition of the inputs, those that trimming removed apart; the partition of the outputs; the number of
-        modules.
+    That is the partition of the inputs, those that trimming removed apart, the partition of the outputs, and the number
+    of modules.
     """
-    layer = found.dag.layer
-    ends = (found.labels[layer == end] for end in (0, found.dag.n_layers - 1))
-    inputs, outputs = (_partition(labels) for labels in ends)
+    partitions = []
+    for end in (0, found.dag.n_layers - 1):
+        labels = found.labels[found.dag.layer == end]
+        labels[labels >= 0] = by_first_unit(labels[labels >= 0])
+        partitions.append(tuple(labels.tolist()))
+    inputs, outputs = partitions
     return inputs, outputs, found.n_modules
-
-
-def _partition(labels: NDArray[np.int64]) -> tuple[int, ...]:
-    """Renumber labels by first unit, from 0; −1 stays."""
-    result = np.full(labels.shape, -1)
-    result[labels >= 0] = by_first_unit(labels[labels >= 0])
-    return tuple(result.tolist())
 
 
 def n_cones(masks: Sequence[NDArray[np.bool_]]) -> int:
     """Count the pairs of a hidden unit and an output that it reaches.
 
-    A unit's *cone* is what it reaches. Units that no input reaches don't count.
-
-    Parameters
-    ----------
-    masks : sequence of ndarray of bool
-        (out, in).
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> n_cones([np.eye(2, dtype=bool), np.array([[True, True], [False, True]])])
-    3
+    A unit's *cone* is what it reaches. Units that no input reaches don't count. `masks` are (out, in).
     """
     fed = [np.ones(masks[0].shape[1], dtype=np.bool_)]
     for mask in masks[:-1]:
@@ -409,14 +272,7 @@ def by_consensus(trials: Sequence[Sequence[AnyCandidate]], *, close: float = CLO
 def chosen_networks(
     trials: Sequence[Sequence[AnyCandidate]], choose: str | Callable[[Sequence[AnyCandidate]], AnyCandidate]
 ) -> list[AnyCandidate]:
-    """Choose a network for each trial (at least one candidate each) by a rule: its name, or a callable for one trial.
-
-    Raises
-    ------
-    ValueError
-        If there is no rule of this name.
-    """
-    check_rule(choose)
+    """Choose a network for each trial (at least one candidate each) by a rule: its name, or a callable."""
     if choose == "consensus":
         return by_consensus(trials)
     rule = RULES[choose] if isinstance(choose, str) else choose
@@ -446,6 +302,6 @@ def rank(candidate: _Candidate) -> tuple[float, ...]:
     return candidate.edges, -candidate.accuracy, -candidate.unit_step, -candidate.edge_step
 
 
-def _identity(candidate: _Candidate) -> bytes:
+def identity(candidate: _Candidate) -> bytes:
     """Return bytes that are equal for networks with the same edges."""
     return repr([mask.shape for mask in candidate.masks]).encode() + b"".join(m.tobytes() for m in candidate.masks)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-from modgraph.arrays import read_only
-from modgraph.sculpt.stack import StackedMLP
+from modgraph.sculpt.prune import prune_units
+from modgraph.sculpt.stack import StackedMLP, between, edges_of, n_dense_edges, on_paths
 from modgraph.sculpt.tasks import Task
 
 
@@ -28,105 +24,93 @@ class CompactMLP:
 
     sizes: tuple[int, ...]  # units of every layer of the dense network, inputs first
     units: tuple[Tensor, ...]  # [l]: (n_l,) int64, the units of layer l that are left, increasing; all outputs are
-    masks: tuple[Tensor, ...]  # [l]: (n_{l+1}, n_l) bool; True = kept
-    weights: tuple[Tensor, ...]  # [l]: (n_{l+1}, n_l) float32; exactly 0 where pruned
-    biases: tuple[Tensor, ...]  # [l]: (n_{l+1},) float32; exactly 0 where a unit has no incoming edge
+    stack: StackedMLP  # these units, as a stack of one network
 
     @classmethod
     def of(cls, stack: StackedMLP) -> CompactMLP:
         """Return the only network of a stack, without the units on no path."""
-        layers = (stack.masks, stack.weights, stack.biases)
-        masks, weights, biases = (tuple(layer[0] for layer in part) for part in layers)
         units = tuple(torch.arange(size, device=stack.kept.device) for size in stack.sizes)
-        whole = cls(sizes=stack.sizes, units=units, masks=masks, weights=weights, biases=biases)
-        return whole.prune(masks)
+        return cls(sizes=stack.sizes, units=units, stack=stack)._trimmed(stack)
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The edges between the units that are left, [l]: (n_{l+1}, n_l) bool."""
+        return [mask[0] for mask in self.stack.masks]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Their weights, (n_{l+1}, n_l) float32."""
+        return [weight[0] for weight in self.stack.weights]
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """The biases, (n_{l+1},) float32; exactly 0 where a unit has no incoming edge."""
+        return [bias[0] for bias in self.stack.biases]
 
     @property
     def n_edges(self) -> int:
         """Number of edges kept."""
-        return sum(int(mask.sum()) for mask in self.masks)
+        return int(self.stack.n_edges[0])
 
     @property
     def n_weights(self) -> int:
         """Number of edges that are possible between the units left."""
-        return sum(mask.numel() for mask in self.masks)
+        return n_dense_edges(self.stack.sizes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs before their activation, (n, n_out), for values of the inputs that are left, (n, n_0)."""
-        values = inputs
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            values = F.relu(F.linear(values, weight, bias))
-        return F.linear(values, self.weights[-1], self.biases[-1])
+        return outputs_of(inputs, self.weights, self.biases)
 
     def view(self, task: Task) -> Task:
         """Return a task with the inputs that are left."""
         return Task(inputs=task.inputs[:, self.units[0]], targets=task.targets)
 
     def prune(self, masks: Sequence[Tensor]) -> CompactMLP:
-        """Return the network with the edges `masks`, [l]: (n_{l+1}, n_l) bool, and without the units on no path.
+        """Return the network without the edges that are False in `masks`, and without the units on no path.
 
         A hidden unit that no input reaches is a constant. It is removed, and its constant with it, so that retraining
         starts from the network that the graph shows.
         """
-        on_path = [mask.new_ones(mask.shape[1]) for mask in masks]
-        on_path.append(masks[-1].new_ones(self.sizes[-1]))
-        for layer, mask in enumerate(masks[:-1], start=1):  # reached from an input
-            on_path[layer] = mask[:, on_path[layer - 1]].any(1)
-        for layer in reversed(range(len(masks))):  # reaches an output
-            on_path[layer] &= masks[layer][on_path[layer + 1]].any(0)
-        kept = [mask[above][:, below] for mask, (below, above) in zip(masks, pairwise(on_path), strict=True)]
-        weights = [w[above][:, below] for w, (below, above) in zip(self.weights, pairwise(on_path), strict=True)]
-        return CompactMLP(
-            sizes=self.sizes,
-            units=tuple(units[left] for units, left in zip(self.units, on_path, strict=True)),
-            masks=tuple(kept),
-            weights=tuple(weight * mask for weight, mask in zip(weights, kept, strict=True)),
-            biases=tuple(b[above] * m.any(1) for b, above, m in zip(self.biases, on_path[1:], kept, strict=True)),
-        )
+        return self.with_edges(torch.cat([mask.flatten() for mask in masks]))
 
     def without_units(self, keep: Tensor) -> CompactMLP:
         """Return the network without the hidden units for which `keep` (hidden units left,) is False."""
-        hidden = keep.split([len(units) for units in self.units[1:-1]])
-        first, last = (keep.new_ones(len(units)) for units in (self.units[0], self.units[-1]))
-        masks = zip(self.masks, pairwise([first, *hidden, last]), strict=True)
-        return self.prune([mask & above[:, None] & below for mask, (below, above) in masks])
+        return self._trimmed(prune_units(self.stack, keep[None]))
 
     def with_edges(self, keep: Tensor) -> CompactMLP:
         """Return the network without the edges for which `keep` (pairs of units left of all layers,) is False."""
-        kept = keep.split([mask.numel() for mask in self.masks])
-        return self.prune([mask & part.view_as(mask) for mask, part in zip(self.masks, kept, strict=True)])
+        return self._trimmed(self.stack.prune(keep[None]))
 
-    def with_parameters(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> CompactMLP:
-        """Return the network with other weights and biases."""
-        return replace(self, weights=tuple(weights), biases=tuple(biases))
+    def with_parameters(self, parameters: Tensor) -> CompactMLP:
+        """Return the network with other weights and biases, all in one (P,) tensor."""
+        return replace(self, stack=replace(self.stack, parameters=parameters[None]))
 
-    def stack(self) -> StackedMLP:
-        """Return the units that are left as a stack of one network."""
-        kept = [*self.masks, *(mask.any(1) for mask in self.masks)]
-        return StackedMLP(
-            sizes=tuple(len(units) for units in self.units),
-            parameters=torch.cat([part.flatten() for part in (*self.weights, *self.biases)])[None],
-            kept=torch.cat([part.flatten() for part in kept])[None],
-        )
+    def dense(self) -> StackedMLP:
+        """Return the network in the shape of the dense network, as a stack of one."""
+        present = [torch.zeros(size, dtype=torch.bool) for size in self.sizes]
+        for layer, units in zip(present, self.units, strict=True):
+            layer[units.cpu()] = True
+        columns = torch.cat([between(present), *present[1:]])  # of the parameters that are left
+        parameters, kept = (torch.zeros(1, len(columns), dtype=kind) for kind in (torch.float32, torch.bool))
+        parameters[:, columns], kept[:, columns] = self.stack.parameters.cpu(), self.stack.kept.cpu()
+        return StackedMLP(sizes=self.sizes, parameters=parameters, kept=kept)
 
-    def dense(self) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
-        """Return masks, weights (out, in) and biases (out,) in the shape of the dense network."""
-        masks, weights, biases = [], [], []
-        for layer, (n_in, n_out) in enumerate(pairwise(self.sizes)):
-            below, above = self.units[layer].cpu().numpy(), self.units[layer + 1].cpu().numpy()
-            masks.append(_spread(self.masks[layer], (n_out, n_in), np.ix_(above, below)))
-            weights.append(_spread(self.weights[layer], (n_out, n_in), np.ix_(above, below)))
-            biases.append(_spread(self.biases[layer], (n_out,), above))
-        return tuple(masks), tuple(weights), tuple(biases)
+    def _trimmed(self, stack: StackedMLP) -> CompactMLP:
+        """Return the network `stack`, whose units are those of this one, without the units on no path."""
+        present = on_paths([mask[0] for mask in stack.masks])
+        columns = torch.cat([between(present), *present[1:]])
+        sizes = tuple(int(layer.sum()) for layer in present)
+        left = StackedMLP(sizes=sizes, parameters=stack.parameters[:, columns], kept=stack.kept[:, columns])
+        units = tuple(units[layer] for units, layer in zip(self.units, present, strict=True))
+        return CompactMLP(sizes=self.sizes, units=units, stack=left.prune(edges_of(left.kept, sizes)))
 
     def __repr__(self) -> str:
-        left = ", ".join(str(len(units)) for units in self.units)
+        left = ", ".join(str(size) for size in self.stack.sizes)
         return f"CompactMLP([{left}] of {list(self.sizes)}, {self.n_edges} edges)"
 
 
-def _spread(values: Tensor, shape: tuple[int, ...], places: Any) -> NDArray[Any]:
-    """Return a read-only array of 0 with `values` at `places`."""
-    given = values.cpu().numpy()
-    array = np.zeros(shape, dtype=given.dtype)
-    array[places] = given
-    return read_only(array)
+def outputs_of(values: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """Return the outputs (n, n_out), before their activation, of a network for inputs (n, n_in)."""
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        values = F.relu(F.linear(values, weight, bias))
+    return F.linear(values, weights[-1], biases[-1])

@@ -5,6 +5,7 @@ What it does is defined per network and computed as one batch: on a CPU with the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,8 @@ import torch
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, train
 from modgraph.sculpt.objective import BITS
-from modgraph.sculpt.prune import UNUSED, Criterion, Schedule, percentile_cut, prune_units, scored
-from modgraph.sculpt.stack import StackedMLP, n_dense_edges
+from modgraph.sculpt.prune import PUBLISHED, UNUSED, Criteria, Schedule, percentile_cut, prune_units, scored
+from modgraph.sculpt.stack import StackedMLP, n_dense_edges, on_paths
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
 
@@ -40,12 +41,6 @@ class Population:
         """Return the networks at `index`; repeats are allowed."""
         stack = self.stack.select(torch.from_numpy(index))
         return Population(stack=stack, seeds=self.seeds[index], correct=self.correct[index])
-
-    def replace(self, index: IntArray, other: Population) -> Population:
-        """Return this population with the networks at `index` replaced by those of `other`."""
-        correct = self.correct.copy()
-        correct[index] = other.correct
-        return replace(self, stack=self.stack.replace(torch.from_numpy(index), other.stack), correct=correct)
 
     def write(self, index: IntArray, other: Population) -> None:
         """Replace the networks at `index` by those of `other`, in place: a late round changes a few of thousands."""
@@ -78,6 +73,9 @@ class Search:
     run: int = 0  # number of rounds of this phase so far
     schedule: Schedule = UNUSED  # in the phases "units" and "edges"
     network_steps: int = 0  # optimiser steps × networks so far
+    log: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    # A row for each training run of a network: number of its phase, its row, the target, edges, accuracy, whether
+    # accepted, seconds of the round, and the units of every layer without those on no path.
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -88,8 +86,7 @@ class Engine:
     settings: TrainSettings
     threads: int = 1  # number of threads for the kernel
     compiled: bool | None = None  # whether to use `modgraph.sculpt.kernel`; by default where the task is on a CPU
-    unit_score: str | Criterion = "published"
-    edge_score: str | Criterion = "published"
+    criteria: Criteria = field(default_factory=lambda: PUBLISHED)  # what is pruned first
     baseline: float = field(init=False)  # bit accuracy of a constant, which an accepted network exceeds
 
     def __post_init__(self) -> None:
@@ -128,11 +125,10 @@ class Engine:
         self, stack: StackedMLP, *, phase: Phase, targets: FloatArray, keys: Sequence[tuple[int, ...]] = ()
     ) -> StackedMLP:
         """Prune every network once, at the percentile `targets` (N,) of its own scores; see `scored` for `keys`."""
-        criterion = self.unit_score if phase == "units" else self.edge_score
-        if self.uses_kernel and (phase, criterion) == ("units", "published"):
+        if self.uses_kernel and (phase, self.criteria[phase]) == ("units", "published"):
             scores = kernel.unit_score(stack, self.task, threads=self.threads)
         else:
-            scores = scored(phase, criterion, stack, self.task, keys=keys)
+            scores = scored(phase, self.criteria[phase], stack, self.task, keys=keys)
         keep = scores > percentile_cut(scores, targets)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
 
@@ -146,16 +142,24 @@ class Engine:
         assert phase is not None
         prunes = phase in ("units", "edges")
         part = schedule.running if prunes else self.accepted(population) == (phase == "again")
-        rows = np.flatnonzero(part)
+        rows, log = np.flatnonzero(part), search.log
         if rows.size:
+            start = time.perf_counter()
             before = population.select(rows)
             if prunes:
                 keys = [(int(seed), PHASES[phase], search.run, 1) for seed in before.seeds]
                 stack = self.pruned(before.stack, phase=phase, targets=schedule.targets[rows], keys=keys)
                 before = replace(before, stack=stack)
             trained = self.train(before, phase=phase, run=search.run)
-            passed = self.accepted(trained) if phase != "dense" else np.ones(rows.size, dtype=np.bool_)
-            population.write(rows[passed], trained.select(np.flatnonzero(passed)))
+            passed = self.accepted(trained)
+            written = passed | (phase == "dense")
+            population.write(rows[written], trained.select(np.flatnonzero(written)))
+            sizes = torch.stack([units.sum(1) for units in on_paths(trained.stack.masks)], dim=1)  # (n, layers)
+            targets = schedule.targets[rows] if prunes else np.zeros(rows.size)
+            facts = [rows, targets, trained.stack.n_edges.cpu(), self.accuracy(trained), passed]
+            seconds = np.full(rows.size, time.perf_counter() - start)
+            runs = np.column_stack([np.full(rows.size, PHASES[phase]), *facts, seconds, sizes.cpu()])
+            log = np.concatenate([log, runs]) if log.size else runs
             accepted = np.zeros_like(part)
             accepted[rows] = passed
             schedule = schedule.after(accepted) if prunes else schedule
@@ -163,6 +167,7 @@ class Engine:
             search,
             run=search.run + 1,
             schedule=schedule,
+            log=log,
             network_steps=search.network_steps + self.settings.steps(self.task.n_samples) * rows.size,
         )
 

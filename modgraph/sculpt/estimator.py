@@ -7,45 +7,32 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import check_choice, check_int, check_number
-from modgraph.dag import LayeredDAG
 from modgraph.forward import forward
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.names import unit_names
 from modgraph.sculpt.choose import check_rule, chosen_networks
 from modgraph.sculpt.fit import WideSettings
-from modgraph.sculpt.objective import METRICS, Kind, LossFunction, MetricFunction, Objective
+from modgraph.sculpt.objective import METRICS, Kind, LossFunction, MetricFunction
 from modgraph.sculpt.prune import Criterion
 from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.search import EDGE_STEPS, UNIT_STEPS, SculptedNetwork, sculpt
+from modgraph.sculpt.targets import TASKS, Scaling, Targets, TaskName, add_tags, graph_of
 from modgraph.sculpt.tasks import SplitTask, Task
 from modgraph.sculpt.train import TrainSettings
-from modgraph.sculpt.wide import WideResult, sculpt_wide
-
-TaskName = Literal["classification", "regression", "multilabel", "boolean"]
-
-TASKS: Final[dict[str, tuple[Kind, str]]] = {
-    "classification": ("classes", "class accuracy"),
-    "regression": ("numbers", "R²"),
-    "multilabel": ("bits", "all-bits accuracy"),
-    "boolean": ("bits", "all-bits accuracy"),
-}
-"""What the targets of each task are, and its metric."""
+from modgraph.sculpt.wide import sculpt_wide
 
 APPLIES: Final[dict[Kind, tuple[str, ...]]] = {
     "classes": ("class accuracy",),
@@ -55,6 +42,9 @@ APPLIES: Final[dict[Kind, tuple[str, ...]]] = {
 """Metrics that are reported for each kind of targets."""
 
 ADAM: Final = ("learning_rate", "batch_size", "epochs", "weight_decay")
+"""Parameters that are passed on to the settings of the engines."""
+
+OPTIONS: Final = ("hidden", "unit_score", "edge_score", "progress")
 """Parameters that are passed on to the engines."""
 
 TOLERANCE: Final = 0.01  # share of the metric, for samples
@@ -141,7 +131,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
     dense_, threshold_, baseline_ : float
         The metric of the dense network, the one that was asked of the pruned network, and that of a constant.
     history_ : tuple of Round
-        Every training run; empty for *boolean*.
+        Every training run; for *boolean* those of the network that was kept, with the share of correct bits as metric.
     classes_ : numpy.ndarray
         For *classification*, the labels.
     n_features_in_, feature_names_in_
@@ -238,22 +228,23 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         trials = check_int("trials", self.trials, at_least=1)
         check_rule(self.choose)
         self.__dict__.pop("hierarchy_", None)
-        output_names = _column_names(y)
         is_numeric = self.task == "regression"
         inputs, given = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=is_numeric)
-        targets = self._learn_targets(given)
+        self._targets, columns = Targets.of(given, task=self.task, loss=self.loss, metric=self.metric)
+        self.metric_ = self._targets.objective.metric_name
+        if self._targets.classes is not None:
+            self.classes_ = self._targets.classes
         rng = self.random_state
-        first = check_int("random_state", rng, at_least=0) if isinstance(rng, int | np.integer) else None
-        if first is None:
+        if isinstance(rng, int | np.integer):
+            first = check_int("random_state", rng, at_least=0)
+        else:
             first = int(np.random.default_rng(rng).integers(2**31))
         seeds = range(first, first + trials)
         if self.task == "boolean":
-            self._fit_table(inputs, targets, seeds)
+            self._fit_table(inputs, columns, seeds)
         else:
-            self._fit_samples(inputs, targets, seeds, validation, test)
-        if self.task == "classification":
-            output_names = [str(label) for label in (self.classes_ if targets.shape[1] > 1 else self.classes_[1:])]
-        self._name_units(output_names)
+            self._fit_samples(inputs, columns, seeds, validation, test)
+        self._name_units(self._targets.names(y))
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -269,12 +260,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             Of the form of the `y` that `fit` got.
         """
         outputs = self._outputs(X)
-        if self.task == "classification":
-            place = (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-            labels: NDArray[Any] = self.classes_[place]
-            return labels
-        predicted = outputs if self.task == "regression" else (outputs > 0).astype(np.int64)
-        return predicted[:, 0] if self._is_flat else predicted
+        return self._targets.predictions(outputs)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn ships no types
     def predict_proba(self, X: ArrayLike) -> FloatArray:
@@ -289,11 +275,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         ndarray of float, shape (n_samples, n_classes) or (n_samples, n_outputs)
         """
         outputs = self._outputs(X)
-        if self.task == "classification" and outputs.shape[1] == 1:
-            outputs = np.hstack([-outputs, outputs])
-        is_softmax = self._objective.activation == "softmax"
-        shares: FloatArray = softmax(outputs, axis=1) if is_softmax else expit(outputs)
-        return shares
+        return self._targets.probabilities(outputs)
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the metric (`metric_`) on samples.
@@ -308,7 +290,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         float
         """
         outputs = torch.from_numpy(self._outputs(X))
-        return self._objective.measure(outputs, torch.tensor(self._targets(np.asarray(y))))
+        return self._targets.objective.measure(outputs, torch.tensor(self._targets.columns(np.asarray(y))))
 
     @cached_property
     def hierarchy_(self) -> ModuleHierarchy:
@@ -317,72 +299,31 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
             raise AttributeError("`hierarchy_` exists after `fit`")
         return detect_modules(self.network_)
 
-    # --- Targets ------------------------------------------------------------------------------------------------------
-
-    def _learn_targets(self, y: NDArray[Any]) -> FloatArray:
-        """Learn classes and scales from `y`; return it as columns of targets."""
-        kind, metric = TASKS[self.task]
-        self._is_flat = y.ndim == 1
-        if self.task == "classification":
-            y = column_or_1d(y, warn=True)
-            check_classification_targets(y)
-            self.classes_ = np.unique(y)
-            if len(self.classes_) < 2:
-                raise ValueError("`y` must have two classes or more (got one class)")
-        targets = self._targets(y)
-        self._shift, self._scale = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
-        if kind == "numbers":
-            self._shift, self._scale = targets.mean(axis=0), _scale(targets)
-        self._objective = Objective.of(kind, n_outputs=targets.shape[1], loss=self.loss, metric=self.metric or metric)
-        self.metric_ = self._objective.metric_name
-        return targets
-
-    def _targets(self, y: NDArray[Any]) -> FloatArray:
-        """Return `y` as columns: numbers, bits, 0 and 1 for two classes, one-hot for more."""
-        if self.task == "classification":
-            y = column_or_1d(y)
-            unknown = ~np.isin(y, self.classes_)
-            if unknown.any():
-                raise ValueError(f"`y` must have labels that `fit` has seen (got {y[unknown][0]!r})")
-            place = np.searchsorted(self.classes_, y)
-            return np.eye(len(self.classes_))[place] if len(self.classes_) > 2 else place[:, None].astype(np.float64)
-        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if self.task != "regression" and not np.isin(targets, (0, 1)).all():
-            wrong = targets[~np.isin(targets, (0, 1))][0]
-            raise ValueError(f"`y` must have bits 0 and 1 for the task {self.task} (got {wrong:g})")
-        return targets
-
     # --- Training -----------------------------------------------------------------------------------------------------
 
     def _fit_samples(
         self,
         X: FloatArray,
-        targets: FloatArray,
+        columns: FloatArray,
         seeds: range,
         validation: tuple[ArrayLike, ArrayLike] | None,
         test: tuple[ArrayLike, ArrayLike] | None,
     ) -> None:
         """Sculpt one wide network for each seed."""
-        tested = (X[:0], targets[:0]) if test is None else self._other(*test)
+        tested = (X[:0], columns[:0]) if test is None else self._other(*test)
         if validation is None:
-            X, held_X, targets, held = self._split(X, targets, seed=seeds[0])
+            X, held_X, columns, held = self._split(X, columns, seed=seeds[0])
         else:
             held_X, held = self._other(*validation)
-        shift, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
-        if self.standardise:
-            shift, scale = X.mean(axis=0), _scale(X)
+        scaling, objective = Scaling.of(X, standardise=self.standardise), self._targets.objective
 
-        def table(inputs: FloatArray, outputs: FloatArray) -> Task:
-            return Task(
-                inputs=torch.tensor((inputs - shift) / scale, dtype=torch.float32, device=self.device),
-                targets=torch.tensor((outputs - self._shift) / self._scale, dtype=torch.float32, device=self.device),
-            )
+        def table(X: FloatArray, columns: FloatArray) -> Task:
+            scaled = scaling.scaled(X), self._targets.scaling.scaled(columns)
+            inputs, targets = (torch.tensor(part, dtype=torch.float32, device=self.device) for part in scaled)
+            return Task(inputs=inputs, targets=targets)
 
         data = SplitTask(
-            train=table(X, targets),
-            validation=table(held_X, held),
-            test=table(*tested),
-            outputs=self._objective.kind,
+            train=table(X, columns), validation=table(held_X, held), test=table(*tested), outputs=objective.kind
         )
         batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, len(X) // STEPS))
         batch = batch if self.batch_size is None else self.batch_size
@@ -391,83 +332,67 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         defaults = {"learning_rate": LEARNING_RATE, "batch_size": batch, "epochs": epochs, "tolerance": TOLERANCE}
         settings = WideSettings(
             give_up=max(1, epochs // GIVE_UP),
-            loss=self._objective.loss,
-            metric=self._objective.metric,
+            loss=objective.loss,
+            metric=objective.metric,
             **defaults | self._given("tolerance", "unit_step", "edge_step", *ADAM),
         )
+        options: dict[str, Any] = {name: getattr(self, name) for name in OPTIONS}
         found = [
-            sculpt_wide(
-                data,
-                hidden=self.hidden,
-                seed=seed,
-                settings=settings,
-                unit_score=self.unit_score,
-                edge_score=self.edge_score,
-                checkpoint=self._checkpoint(seed, seeds),
-                progress=self.progress,
-            )
+            sculpt_wide(data, seed=seed, settings=settings, checkpoint=self._checkpoint(seed, seeds), **options)
             for seed in seeds
         ]
         accepted = [out.network for out in found if out.network.accepted]
         network = chosen_networks([accepted], self.choose)[0] if accepted else found[0].network
-        out: WideResult = next(out for out in found if out.network is network)
-        self.history_: tuple[Round, ...] = out.rounds
-        self.accepted_, self.threshold_, self.baseline_ = out.network.accepted, out.threshold, out.baseline
-        self.dense_ = out.rounds[0].validation
-        self._build(out.network, shift, scale)
-        outputs = torch.from_numpy(self._outputs_of(held_X))
-        self.metrics_ = {
-            name: METRICS[name](outputs, torch.from_numpy(held)) for name in APPLIES[self._objective.kind]
-        } | {self.metric_: out.network.accuracy}
+        out = next(out for out in found if out.network is network)
+        self.threshold_, self.baseline_, self.dense_ = out.threshold, out.baseline, out.rounds[0].validation
+        self._keep(network, out.rounds, scaling, held_X, held)
+        self.metrics_[self.metric_] = network.accuracy
 
-    def _fit_table(self, X: FloatArray, targets: FloatArray, seeds: range) -> None:
+    def _fit_table(self, X: FloatArray, columns: FloatArray, seeds: range) -> None:
         """Sculpt many small networks on a whole truth table."""
         if self.loss is not None or self.metric is not None:
             raise ValueError('`loss` and `metric` must be None for the task "boolean"')
-        threshold = 1 - (self.tolerance or 0)
+        self.threshold_, self.dense_ = 1 - (self.tolerance or 0), float("nan")
+        options: dict[str, Any] = {name: getattr(self, name) for name in (*OPTIONS, "checkpoint", "device")}
         found = sculpt(
-            (X, targets),
-            hidden=self.hidden,
+            (X, columns),
             seeds=seeds,
             unit_steps=UNIT_STEPS if self.unit_step is None else [self.unit_step],
             edge_steps=EDGE_STEPS if self.edge_step is None else [self.edge_step],
-            settings=TrainSettings(accuracy_threshold=threshold, **self._given(*ADAM)),
-            unit_score=self.unit_score,
-            edge_score=self.edge_score,
-            checkpoint=self.checkpoint,
-            device=self.device,
-            progress=self.progress,
+            settings=TrainSettings(accuracy_threshold=self.threshold_, **self._given(*ADAM)),
+            **options,
         )
         network = found.networks[0] if found.consensus is None else found.consensus.network
-        wanted = torch.from_numpy(targets)
-        self.history_ = ()
-        self.accepted_, self.threshold_ = network.accepted, threshold
-        self._build(network, np.zeros(X.shape[1]), np.ones(X.shape[1]))
+        wanted = torch.from_numpy(columns)
+        self.baseline_ = self._targets.objective.baseline(wanted, wanted)
+        self._keep(network, found.rounds(network), Scaling.of(X, standardise=False), X, columns)
+
+    def _keep(
+        self, network: SculptedNetwork, rounds: tuple[Round, ...], scaling: Scaling, X: FloatArray, columns: FloatArray
+    ) -> None:
+        """Keep a network, and measure it on the samples that decided."""
+        self.history_, self.accepted_, objective = rounds, network.accepted, self._targets.objective
+        self.network_ = graph_of(network, inputs=scaling, outputs=self._targets.scaling)
         outputs = torch.from_numpy(self._outputs_of(X))
-        self.metrics_ = {name: METRICS[name](outputs, wanted) for name in APPLIES["bits"]}
-        self.baseline_ = self._objective.baseline(wanted, wanted)
-        self.dense_ = float("nan")
+        self.metrics_ = {name: METRICS[name](outputs, torch.from_numpy(columns)) for name in APPLIES[objective.kind]}
 
     def _other(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return other samples as inputs and targets."""
-        return validate_data(self, X, dtype=np.float64, reset=False), self._targets(np.asarray(y))
+        return validate_data(self, X, dtype=np.float64, reset=False), self._targets.columns(np.asarray(y))
 
-    def _split(self, X: FloatArray, targets: FloatArray, *, seed: int) -> list[FloatArray]:
+    def _split(self, X: FloatArray, columns: FloatArray, *, seed: int) -> list[FloatArray]:
         """Split samples into those to train on and those that decide; classes keep their shares where possible."""
-        share = check_number(
-            "validation_share", self.validation_share, lambda x: 0 < x < 1, wanted="a number in (0, 1)"
-        )
-        n_held = max(1, round(share * len(X)))
+        share, wanted = self.validation_share, "a number in (0, 1)"
+        n_held = max(1, round(check_number("validation_share", share, lambda x: 0 < x < 1, wanted=wanted) * len(X)))
         if len(X) - n_held < 1:
             raise ValueError(f"`X` must have two samples or more (got n_samples = {len(X)})")
         strata = None
         if self.task == "classification":
-            labels = targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0]
+            labels = columns.argmax(axis=1) if columns.shape[1] > 1 else columns[:, 0]
             counts = np.unique(labels, return_counts=True)[1]
             if counts.min() > 1 and min(n_held, len(X) - n_held) >= len(counts):
                 strata = labels
-        parts = train_test_split(X, targets, test_size=n_held, stratify=strata, random_state=seed % 2**32)
-        return list(parts)
+        return list(train_test_split(X, columns, test_size=n_held, stratify=strata, random_state=seed % 2**32))
 
     def _given(self, *names: str) -> dict[str, Any]:
         """Return the parameters of these names that are not None."""
@@ -481,17 +406,6 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         return path if len(seeds) == 1 else path.with_name(f"{path.stem}-{seed}{path.suffix}")
 
     # --- The network --------------------------------------------------------------------------------------------------
-
-    def _build(self, network: SculptedNetwork, shift: FloatArray, scale: FloatArray) -> None:
-        """Make the graph of a network, with the scaling of inputs and outputs in its weights and biases."""
-        weights = [weight.astype(np.float64) for weight in network.weights]
-        biases = [bias.astype(np.float64) for bias in network.biases]
-        weights[0] /= scale
-        biases[0] -= weights[0] @ shift
-        weights[-1] *= self._scale[:, None]
-        biases[-1] = biases[-1] * self._scale + self._shift
-        activations = ["relu"] * (len(weights) - 1) + [self._objective.activation]
-        self.network_ = LayeredDAG.from_masks(network.masks, weights=weights, biases=biases, activations=activations)
 
     def _name_units(self, output_names: Sequence[str] | None) -> None:
         """Name inputs and outputs where names are known, and say if nothing could be pruned."""
@@ -511,8 +425,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def _outputs_of(self, X: FloatArray) -> FloatArray:
         """Return the outputs before their sigmoid or softmax, (n_samples, n_outputs)."""
-        n_layers = self.network_.n_layers
-        values = forward(self.network_, X, activations=["relu"] * (n_layers - 2) + ["identity"])
+        values = forward(self.network_, X, activations=["relu"] * (self.network_.n_layers - 2) + ["identity"])
         return values[:, -self.network_.layer_sizes[-1] :].copy()
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -520,26 +433,5 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = self.task != "classification"
-        if self.task == "regression":
-            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
-        else:
-            is_multilabel = self.task != "classification"
-            tags.estimator_type = "classifier"
-            tags.classifier_tags = ClassifierTags(multi_class=not is_multilabel, multi_label=is_multilabel)
+        add_tags(tags, task=self.task)
         return tags
-
-
-def _scale(columns: FloatArray) -> FloatArray:
-    """Return the standard deviation of each column, 1 where it is 0 or nearly so."""
-    deviation = columns.std(axis=0)
-    tiny = 10 * np.finfo(np.float64).eps * np.abs(columns).max(axis=0, initial=0)
-    return np.where(deviation > tiny, deviation, 1.0)
-
-
-def _column_names(y: Any) -> list[str] | None:
-    """Return the names of the columns of a pandas Series or DataFrame."""
-    if hasattr(y, "columns"):
-        return [str(name) for name in y.columns]
-    return [str(y.name)] if getattr(y, "name", None) is not None else None

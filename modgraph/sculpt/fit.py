@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from modgraph.checks import check_int
 from modgraph.sculpt import sparse
-from modgraph.sculpt.compact import CompactMLP
+from modgraph.sculpt.compact import CompactMLP, outputs_of
 from modgraph.sculpt.engine import one_thread_per_operation
 from modgraph.sculpt.objective import BITS, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import CHUNK
 from modgraph.sculpt.rounds import Fitted, Limits
-from modgraph.sculpt.stack import keyed_generator
+from modgraph.sculpt.stack import edges_of, keyed_generator
 from modgraph.sculpt.tasks import SplitTask, Task
 from modgraph.sculpt.train import AdamSettings
 
@@ -106,12 +105,7 @@ class WideSettings(AdamSettings):
     @property
     def limits(self) -> Limits:
         """How far a network is pruned."""
-        return Limits(
-            tolerance=self.tolerance,
-            unit_share=self.unit_share,
-            unit_step=self.unit_step,
-            edge_step=self.edge_step,
-        )
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
 
 def fit(
@@ -152,15 +146,9 @@ def fit(
 
 def evaluate(network: CompactMLP, task: Task, objective: Objective = BITS) -> tuple[float, float]:
     """Return the metric and the mean loss on a task with the inputs that are left."""
-    outputs = outputs_of(network, task)
     with torch.no_grad():
+        outputs = torch.cat([network.forward(inputs) for inputs in task.inputs.split(CHUNK)])
         return objective.measure(outputs, task.targets), float(objective.mean_loss(outputs, task.targets))
-
-
-def outputs_of(network: CompactMLP, task: Task) -> Tensor:
-    """Return the outputs before their activation, (n, n_out), on a task with the inputs that are left."""
-    with torch.no_grad():
-        return torch.cat([network.forward(inputs) for inputs in task.inputs.split(CHUNK)])
 
 
 class _Dense:
@@ -170,36 +158,32 @@ class _Dense:
     """
 
     def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
-        self.weights = [weight.clone().requires_grad_() for weight in network.weights]
-        self.biases = [bias.clone().requires_grad_() for bias in network.biases]
-        self.current = network.with_parameters(self.weights, self.biases)
-        self.pruned = [
-            (parameter, mask)
-            for weight, bias, mask in zip(self.weights, self.biases, network.masks, strict=True)
-            for parameter, mask in ((weight, mask), (bias, mask.any(1)))
-            if not mask.all()
-        ]
-        self.adam = torch.optim.Adam(
-            [*self.weights, *self.biases], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        self.initial, self.task, self.settings, self.mean_loss = network, task, settings, objective.mean_loss
+        self.weights, self.biases = (
+            [p.clone().requires_grad_() for p in part] for part in (network.weights, network.biases)
         )
-        self.inputs, self.targets, self.mean_loss = task.inputs, task.targets, objective.mean_loss
-        self.batch_size = settings.batch_size
+        self.parameters = [*self.weights, *self.biases]
+        kept = [*network.masks, *(mask.any(1) for mask in network.masks)]
+        self.pruned = [(p, mask) for p, mask in zip(self.parameters, kept, strict=True) if not mask.all()]
+        self.adam = torch.optim.Adam(
+            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
         self.mixed_precision = settings.mixed_precision and network.n_weights > LARGE
 
     def epoch(self, order: Tensor) -> None:
-        for rows in order.to(self.inputs.device).split(self.batch_size):
+        inputs, targets = self.task.inputs, self.task.targets
+        for rows in order.to(inputs.device).split(self.settings.batch_size):
             self.adam.zero_grad()
-            with torch.autocast(self.inputs.device.type, enabled=self.mixed_precision, dtype=torch.bfloat16):
-                outputs = self.current.forward(self.inputs[rows])
-            self.mean_loss(outputs.float(), self.targets[rows]).backward()
+            with torch.autocast(inputs.device.type, enabled=self.mixed_precision, dtype=torch.bfloat16):
+                outputs = outputs_of(inputs[rows], self.weights, self.biases)
+            self.mean_loss(outputs.float(), targets[rows]).backward()
             self.adam.step()
             with torch.no_grad():
                 for parameter, mask in self.pruned:
                     parameter.mul_(mask)
 
     def network(self) -> CompactMLP:
-        weights, biases = ([p.detach().clone() for p in part] for part in (self.weights, self.biases))
-        return self.current.with_parameters(weights, biases)
+        return self.initial.with_parameters(torch.cat([p.detach().flatten() for p in self.parameters]))
 
 
 class _Sparse:
@@ -208,44 +192,33 @@ class _Sparse:
     def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
         self.initial, self.settings, self.steps = network, settings, 0
         self.loss = sparse.LOSS_CODES.index(objective.loss)
-        first = [0, *accumulate(len(units) for units in network.units)]  # first unit of each layer, then their number
+        sizes, parameters = network.stack.sizes, network.stack.parameters[0]
+        first = [0, *accumulate(sizes)]  # first unit of each layer, then their number
         ends = [mask.nonzero() for mask in network.masks]  # [layer]: (edges, 2), sorted by target, then source
         target = torch.cat([end[:, 0] + at for end, at in zip(ends, first[1:], strict=False)])
         source = torch.cat([end[:, 1] + at for end, at in zip(ends, first, strict=False)])
-        weights = [weight[mask] for weight, mask in zip(network.weights, network.masks, strict=True)]
-        parameters = torch.cat([*weights, torch.zeros(first[1]), *network.biases]).numpy()
+        self.places = edges_of(network.stack.kept, sizes)[0].nonzero()[:, 0]  # of the edges among the parameters
+        self.biases = slice(network.n_weights, None)
+        packed = torch.cat([parameters[self.places], torch.zeros(sizes[0]), parameters[self.biases]]).numpy()
         self.edges = sparse.SparseNetwork(
-            n_inputs=first[1],
-            n_outputs=len(network.units[-1]),
+            n_inputs=sizes[0],
+            n_outputs=sizes[-1],
             start=np.searchsorted(target.numpy(), np.arange(first[-1] + 1)),
             source=source.numpy(),
-            parameters=parameters,
-            moment1=np.zeros_like(parameters),
-            moment2=np.zeros_like(parameters),
+            parameters=packed,
+            moment1=np.zeros_like(packed),
+            moment2=np.zeros_like(packed),
         )
-        self.inputs: NDArray[np.float32] = task.inputs.numpy()
-        self.targets: NDArray[np.float32] = task.targets.numpy()
+        self.inputs, self.targets = task.inputs.numpy(), task.targets.numpy()
 
     def epoch(self, order: Tensor) -> None:
-        settings = self.settings
-        sparse.train_epoch(
-            self.edges,
-            self.inputs,
-            self.targets,
-            order.numpy(),
-            self.loss,
-            settings.batch_size,
-            self.steps,
-            settings.learning_rate,
-            settings.weight_decay,
-        )
-        self.steps += -(-len(order) // settings.batch_size)
+        adam = self.settings
+        given = (self.edges, self.inputs, self.targets, order.numpy(), self.loss, adam.batch_size, self.steps)
+        sparse.train_epoch(*given, adam.learning_rate, adam.weight_decay)
+        self.steps += -(-len(order) // adam.batch_size)
 
     def network(self) -> CompactMLP:
-        parameters, initial = torch.from_numpy(self.edges.parameters.copy()), self.initial
-        counts = [int(mask.sum()) for mask in initial.masks]
-        parts = parameters.split([*counts, *(len(units) for units in initial.units)])
-        weights = [
-            torch.zeros(mask.shape).masked_scatter_(mask, p) for mask, p in zip(initial.masks, parts, strict=False)
-        ]
-        return initial.with_parameters(weights, parts[len(counts) + 1 :])
+        packed, parameters = torch.from_numpy(self.edges.parameters), torch.zeros_like(self.initial.stack.parameters[0])
+        parameters[self.places] = packed[: len(self.places)]
+        parameters[self.biases] = packed[len(self.places) + self.edges.n_inputs :]
+        return self.initial.with_parameters(parameters)

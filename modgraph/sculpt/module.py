@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -18,9 +18,10 @@ from modgraph.checks import check_choice
 from modgraph.dag import LayeredDAG
 from modgraph.io import from_module
 from modgraph.sculpt.engine import Phase
-from modgraph.sculpt.objective import METRICS, LossFunction, MetricFunction, name_of
+from modgraph.sculpt.objective import METRICS, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import CHUNK, percentile_cut
-from modgraph.sculpt.rounds import Fitted, Limits, Round, State, advance
+from modgraph.sculpt.rounds import Fitted, Limits, Round, State, run_rounds
+from modgraph.sculpt.stack import on_paths
 
 Pair = tuple[Tensor, Tensor]
 
@@ -129,13 +130,11 @@ def sculpt_module(
     if not callable(metric):
         check_choice("metric", metric, [*METRICS])
     limits = Limits(tolerance=tolerance, unit_share=unit_share, unit_step=unit_step, edge_step=edge_step)
-    sculptor = _ModuleSculptor(copy.deepcopy(model), data, validation or data, train=train, loss=loss, metric=metric)
-    state = State(network=sculptor.snapshot())
-    while state.phase is not None:
-        n_rounds = len(state.rounds)
-        state = advance(state, sculptor, limits)
-        if progress is not None and len(state.rounds) > n_rounds:
-            progress(state.rounds[-1])
+    objective = Objective(kind="numbers", loss=loss, metric=metric, activation="identity")
+    sculptor = _ModuleSculptor(
+        copy.deepcopy(model), data, validation or data, train=train, objective=objective, limits=limits
+    )
+    state = run_rounds(sculptor, State(network=sculptor.snapshot()), progress=progress)
     sculptor.restore(state.network)
     value = sculptor.measure()
     return ModuleResult(
@@ -164,11 +163,12 @@ class _ModuleSculptor:
         validation: Pair,
         *,
         train: Callable[[nn.Module, Tensor, Tensor], object],
-        loss: LossFunction,
-        metric: str | MetricFunction,
+        objective: Objective,
+        limits: Limits,
     ) -> None:
         dag = from_module(model)  # raises if the module can't be read
-        self.model, self.data, self.validation, self.train_once, self.loss = model, data, validation, train, loss
+        self.model, self.data, self.validation, self.train_once = model, data, validation, train
+        self.objective, self.limits, self.metric = objective, limits, objective.metric_name
         self.layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not self.layers:
             raise ValueError("`model` must have linear layers")
@@ -176,22 +176,19 @@ class _ModuleSculptor:
             if not prune.is_pruned(layer):
                 prune.custom_from_mask(layer, "weight", (layer.weight != 0).to(layer.weight.dtype))
         self.n_edges = sum(layer.weight.numel() for layer in self.layers)
-        sizes = (self.layers[0].in_features, *(layer.out_features for layer in self.layers))
+        self.hidden = [layer.out_features for layer in self.layers[:-1]]
+        sizes = (self.layers[0].in_features, *self.hidden, self.layers[-1].out_features)
         is_chain = all(below.out_features == above.in_features for below, above in pairwise(self.layers))
         is_chain = is_chain and dag.layer_sizes == sizes and not dag.skips_layers
-        self.n_units = sum(sizes[1:-1]) if is_chain else 0
+        self.n_units = sum(self.hidden) if is_chain else 0
         self.notes = () if is_chain else ("only edges were pruned: the linear layers are no chain",)
-        self._metric, self.metric = metric, name_of(metric)
         self.baseline = self._constant()
 
     def measure(self) -> float:
         """Return the metric on the samples that decide."""
         with self._evaluating(), torch.no_grad():
             outputs = self.model(self.validation[0])
-        return self._measured(outputs, self.validation[1])
-
-    def _measured(self, outputs: Tensor, targets: Tensor) -> float:
-        return float((METRICS[self._metric] if isinstance(self._metric, str) else self._metric)(outputs, targets))
+        return self.objective.measure(outputs, self.validation[1])
 
     def _constant(self) -> float:
         """Return the metric of the best constant of three: the mean, most frequent and median row of the targets."""
@@ -199,13 +196,11 @@ class _ModuleSculptor:
         if not targets.is_floating_point():  # labels
             n_classes = int(max(targets.max(), wanted.max())) + 1
             row = nn.functional.one_hot(targets.mode(0).values, n_classes) - 0.5
-            return self._measured(row.expand(len(wanted), -1), wanted)
+            return self.objective.measure(row.expand(len(wanted), -1), wanted)
         if ((targets == 0) | (targets == 1)).all():
-            rows, counts = targets.unique(dim=0, return_counts=True)
-            guesses = [targets.mean(0) - 0.5, rows[counts.argmax()] - 0.5]
-        else:
-            guesses = [targets.mean(0), targets.median(0).values]
-        return max(self._measured(guess.expand_as(wanted), wanted) for guess in guesses)
+            return replace(self.objective, kind="bits").baseline(targets, wanted)
+        guesses = [targets.mean(0), targets.median(0).values]
+        return max(self.objective.measure(guess.expand_as(wanted), wanted) for guess in guesses)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -226,31 +221,35 @@ class _ModuleSculptor:
         self.model.load_state_dict(network)
         with torch.no_grad():  # the masked weight is computed before each forward pass; `from_module` may come first
             for layer in self.layers:
-                layer.weight = layer.get_parameter("weight_orig") * _mask(layer)
+                layer.weight = layer.get_parameter("weight_orig") * layer.get_buffer("weight_mask")
+
+    def _masks(self) -> list[Tensor]:
+        """Return the masks, (out, in) bool."""
+        return [layer.get_buffer("weight_mask") != 0 for layer in self.layers]
 
     def describe(self, network: Snapshot) -> tuple[tuple[int, ...], int]:
         """Return the units of every layer of the trimmed graph, and the number of edges."""
         self.restore(network)
-        return from_module(self.model).trim().layer_sizes, sum(int(_mask(layer).sum()) for layer in self.layers)
+        return from_module(self.model).trim().layer_sizes, sum(int(mask.sum()) for mask in self._masks())
 
     def prune(self, network: Snapshot, *, phase: Phase, targets: FloatArray, run: int) -> Snapshot:  # noqa: ARG002
         """Prune the units or edges up to percentile `targets` (1,), then all that is on no path."""
         self.restore(network)
-        masks = [_mask(layer) for layer in self.layers]
+        masks = self._masks()
         if phase == "units":
             scores = self._unit_scores()
-            keep = [kept > percentile_cut(scores, targets)[0] for kept in scores[0].split(self._hidden_sizes())]
-            masks = [_rows(mask, rows) for mask, rows in zip(masks, [*keep, None], strict=True)]
-            masks = [_columns(mask, columns) for mask, columns in zip(masks, [None, *keep], strict=True)]
+            kept = (scores > percentile_cut(scores, targets))[0].split(self.hidden)
+            ends = [kept[0].new_ones(size) for size in (masks[0].shape[1], masks[-1].shape[0])]
+            masks = _joining(masks, [ends[0], *kept, ends[1]])
         else:
             scores = torch.cat([layer.weight.detach().abs().flatten() for layer in self.layers])[None]
             cut = percentile_cut(scores.float(), targets)[0].to(scores.device)
-            masks = [mask * (layer.weight.detach().abs() > cut) for mask, layer in zip(masks, self.layers, strict=True)]
+            masks = [mask & (layer.weight.detach().abs() > cut) for mask, layer in zip(masks, self.layers, strict=True)]
         if self.n_units:
-            masks = _on_paths(masks)
+            masks = _joining(masks, on_paths(masks))
         with torch.no_grad():
             for layer, mask in zip(self.layers, masks, strict=True):
-                _mask(layer).copy_(mask)
+                layer.get_buffer("weight_mask").copy_(mask)
                 layer.get_parameter("weight_orig").mul_(mask)
                 if layer.bias is not None:
                     layer.bias.mul_(mask.any(1))
@@ -270,9 +269,6 @@ class _ModuleSculptor:
         """There are no test samples."""
         return math.nan
 
-    def _hidden_sizes(self) -> list[int]:
-        return [layer.out_features for layer in self.layers[:-1]]
-
     def _unit_scores(self) -> Tensor:
         """Score every hidden unit, (1, hidden units): the mean over samples of |activation × ∂loss/∂activation|.
 
@@ -285,12 +281,12 @@ class _ModuleSculptor:
             return (entered[-1], *inputs[1:])
 
         hooks = [layer.register_forward_pre_hook(note) for layer in self.layers[1:]]
-        total = torch.zeros(sum(self._hidden_sizes()), device=self.data[0].device)
+        total = torch.zeros(sum(self.hidden), device=self.data[0].device)
         try:
             with self._evaluating(), torch.enable_grad():
                 for inputs, targets in zip(*(part.split(CHUNK) for part in self.data), strict=True):
                     entered.clear()
-                    lost = self.loss(self.model(inputs), targets) * len(inputs)
+                    lost = self.objective.mean_loss(self.model(inputs), targets) * len(inputs)
                     slopes = torch.autograd.grad(lost, entered)
                     terms = [(a * g).detach().abs().flatten(0, -2).sum(0) for a, g in zip(entered, slopes, strict=True)]
                     total += torch.cat(terms)
@@ -300,23 +296,6 @@ class _ModuleSculptor:
         return (total / len(self.data[0]))[None].float()
 
 
-def _mask(layer: nn.Linear) -> Tensor:
-    return layer.get_buffer("weight_mask")
-
-
-def _rows(mask: Tensor, keep: Tensor | None) -> Tensor:
-    return mask if keep is None else mask * keep[:, None]
-
-
-def _columns(mask: Tensor, keep: Tensor | None) -> Tensor:
-    return mask if keep is None else mask * keep
-
-
-def _on_paths(masks: list[Tensor]) -> list[Tensor]:
-    """Return the masks of a chain, (out, in) of 0 and 1, without the edges on no path from input to output."""
-    masks = list(masks)
-    for at in range(1, len(masks)):
-        masks[at] = masks[at] * masks[at - 1].any(1)
-    for at in reversed(range(len(masks) - 1)):
-        masks[at] = masks[at] * masks[at + 1].any(0)[:, None]
-    return masks
+def _joining(masks: list[Tensor], units: list[Tensor]) -> list[Tensor]:
+    """Return the edges of a chain that join two of the `units`, [layer]: (n,) bool."""
+    return [mask & above[:, None] & below for mask, (below, above) in zip(masks, pairwise(units), strict=True)]

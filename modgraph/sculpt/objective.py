@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -63,36 +63,22 @@ METRICS: Mapping[str, MetricFunction] = MappingProxyType(
 accuracy*: share of samples with the correct class; *R²*: mean over the outputs.
 """
 
-_DEFAULTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
-    {
-        "bits": ("binary cross-entropy", "bit accuracy", "sigmoid"),
-        "classes": ("softmax cross-entropy", "class accuracy", "softmax"),
-        "numbers": ("squared error", "R²", "identity"),
-    }
-)
+_DEFAULTS: Final[dict[str, tuple[str, str, str]]] = {
+    "bits": ("binary cross-entropy", "bit accuracy", "sigmoid"),
+    "classes": ("softmax cross-entropy", "class accuracy", "softmax"),
+    "numbers": ("squared error", "R²", "identity"),
+}
+"""Loss, metric and activation of the outputs for each kind of targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What a network is trained for, and judged by.
+    """What a network is trained for, and judged by."""
 
-    Attributes
-    ----------
-    kind : {"bits", "classes", "numbers"}
-        What the targets are. Two classes are one column of 0 and 1, more classes are one-hot.
-    loss : str or callable
-        A key of `LOSSES`, or a function of outputs (n, n_out), before their sigmoid or softmax, and targets
-        (n, n_out) that returns the mean over the samples as a tensor.
-    metric : str or callable
-        A key of `METRICS`, or a function of the same arguments that returns a float; higher is better.
-    activation : str
-        Activation of the outputs.
-    """
-
-    kind: Kind
-    loss: str | LossFunction
-    metric: str | MetricFunction
-    activation: str
+    kind: Kind  # what the targets are: two classes are one column of 0 and 1, more classes are one-hot
+    loss: str | LossFunction  # a key of `LOSSES`, or a function of one's own
+    metric: str | MetricFunction  # a key of `METRICS`, or a function of one's own
+    activation: str  # of the outputs
 
     @classmethod
     def of(

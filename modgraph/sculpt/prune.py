@@ -5,9 +5,9 @@ Everything works on a whole stack: row b of scores, cuts and schedules belongs t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from modgraph.arrays import BoolArray, FloatArray
 from modgraph.checks import check_choice
 from modgraph.sculpt.objective import BITS, Objective, name_of
-from modgraph.sculpt.stack import StackedMLP, activations, edges_of, keyed_generator
+from modgraph.sculpt.stack import StackedMLP, activations, between, edges_of, keyed_generator
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import gradient, slopes
 
@@ -27,17 +27,20 @@ CRITERIA = ("published", "taylor", "random")
 """Names of scores. *published*: units by the mean of ``|activation × slope|``, edges by ``|weight|``; *taylor*: both by
 how much the mean loss changes without them, to first order; *random*: uniform random numbers."""
 
+Criteria = Mapping[str, str | Criterion]
+"""What is pruned first, by phase: "units" and "edges"."""
+
+PUBLISHED: Criteria = MappingProxyType({"units": "published", "edges": "published"})
+
 CHUNK = 4096
 """Samples evaluated at a time."""
 
 
 def unit_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS, signed: bool = False) -> Tensor:
-    """Score every hidden unit: the mean over samples of |activation × ∂loss/∂activation|.
+    """Score every hidden unit, (B, hidden units): the mean over samples of |activation × ∂loss/∂activation|.
 
     The loss is that of one sample at a time (Patil et al. 2023, §3; clean inputs). An inactive unit has activation 0,
-    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean: the
-    first-order change of the mean loss without the unit. The result is (B, hidden units of all layers) float32 ≥ 0;
-    pruned units have 0.
+    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean.
     """
     total = torch.zeros(stack.n_networks, sum(stack.sizes[1:-1]), device=stack.kept.device)
     for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
@@ -99,22 +102,19 @@ def scored(
     return edge_change(stack, task, objective=objective) if criterion == "taylor" else edge_score(stack)
 
 
-def check_criterion(name: str, criterion: str | Criterion) -> str | Criterion:
-    """Return `criterion` if it is a callable or one of `CRITERIA`."""
-    return criterion if callable(criterion) else check_choice(name, criterion, CRITERIA)
+def check_criteria(unit_score: str | Criterion, edge_score: str | Criterion) -> Criteria:
+    """Return both by phase; each must be a callable or one of `CRITERIA`."""
+    for name, criterion in (("unit_score", unit_score), ("edge_score", edge_score)):
+        if not callable(criterion):
+            check_choice(name, criterion, CRITERIA)
+    return {"units": unit_score, "edges": edge_score}
 
 
 def percentile_cut(scores: Tensor, targets: FloatArray, *, absent: int = 0) -> Tensor:
     """Return a percentile of each row, linearly interpolated as `numpy.percentile` does; scores above it are kept.
 
-    `scores` are (B, n) float32 ≥ 0, `targets` (B,) percentages; each row has `absent` further scores of 0.
-
-    Examples
-    --------
-    >>> percentile_cut(torch.tensor([[1.0, 3.0, 2.0]]), np.array([75.0]))
-    tensor([[2.5000]], dtype=torch.float64)
-    >>> percentile_cut(torch.tensor([[3.0]]), np.array([75.0]), absent=2)
-    tensor([[1.5000]], dtype=torch.float64)
+    `scores` are (B, n) float32 ≥ 0, `targets` (B,) percentages; each row has `absent` further scores of 0. The result
+    is (B, 1) float64.
     """
     # On a CPU NumPy sorts rows four times as fast as torch.
     ordered = scores.sort(dim=1).values if scores.is_cuda else torch.from_numpy(np.sort(scores.numpy(), axis=1))
@@ -133,9 +133,7 @@ def prune_units(stack: StackedMLP, keep: Tensor) -> StackedMLP:
     A pruned unit loses its row, its column and its bias.
     """
     first, last = keep.new_ones(len(keep), stack.sizes[0]), keep.new_ones(len(keep), stack.sizes[-1])
-    layers = [first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]  # [layer]: (B, units)
-    edges = [(above[:, :, None] & below[:, None, :]).flatten(1) for below, above in pairwise(layers)]
-    return stack.prune(torch.cat(edges, dim=1))
+    return stack.prune(between([first, *keep.split_with_sizes(stack.sizes[1:-1], dim=1), last]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,20 +1,26 @@
 """The schedule of one network: train, prune units, train once more, prune edges; a round is a training run.
 
-`advance` says what to do next; a `Sculptor` says how. `sculpt_wide` and `sculpt_module` are both built on it.
+`run_rounds` says what to do next; a `Sculptor` says how. `sculpt_wide` and `sculpt_module` are both built on it.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from modgraph.checks import check_number, check_share
+from modgraph.arrays import FloatArray
+from modgraph.checks import check_number, check_share, require
 from modgraph.sculpt.engine import NEXT_PHASE, Phase
 from modgraph.sculpt.prune import UNUSED, Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Network = TypeVar("Network")
 
@@ -104,26 +110,16 @@ class Fitted(Generic[Network]):
 class Sculptor(Protocol[Network]):
     """Trains, prunes and describes one network."""
 
-    @property
-    def n_units(self) -> int:
-        """Hidden units of the dense network that can be pruned; 0: only edges are."""
-
-    @property
-    def n_edges(self) -> int:
-        """Edges of the dense network."""
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-
-    @property
-    def baseline(self) -> float:
-        """The metric of a constant predictor, which an accepted network must exceed."""
+    limits: Limits
+    n_units: int  # hidden units of the dense network that can be pruned; 0: only edges are
+    n_edges: int  # edges of the dense network
+    metric: str  # name of the metric
+    baseline: float  # the metric of a constant predictor, which an accepted network must exceed
 
     def describe(self, network: Network) -> tuple[tuple[int, ...], int]:
         """Return the units of every layer and the number of edges that are left."""
 
-    def prune(self, network: Network, *, phase: Phase, targets: np.ndarray, run: int) -> Network:
+    def prune(self, network: Network, *, phase: Phase, targets: FloatArray, run: int) -> Network:
         """Prune units or edges up to percentile `targets` (1,) of the scores in the dense network."""
 
     def train(self, network: Network, *, phase: Phase, run: int, enough: float) -> Fitted[Network]:
@@ -133,13 +129,31 @@ class Sculptor(Protocol[Network]):
         """Return the metric on test samples, NaN without any."""
 
 
-def advance(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+def run_rounds(
+    sculptor: Sculptor[Network],
+    state: State[Network],
+    *,
+    progress: Callable[[Round], object] | None = None,
+    save: Callable[[State[Network]], object] = bool,
+) -> State[Network]:
+    """Go on from a state until all phases are over; `save` gets the state after every round, `progress` the round."""
+    while state.phase is not None:
+        n_rounds = len(state.rounds)
+        state = _advanced(state, sculptor)
+        if len(state.rounds) > n_rounds:
+            save(state)
+            if progress is not None:
+                progress(state.rounds[-1])
+    return state
+
+
+def _advanced(state: State[Network], sculptor: Sculptor[Network]) -> State[Network]:
     """Do one round, skip a round that would prune nothing, or go on to the next phase."""
-    phase, network, target = state.phase, state.network, 0.0
+    phase, network, target, limits = state.phase, state.network, 0.0, sculptor.limits
     assert phase is not None
     if phase in ("units", "edges"):
         if not state.schedule.running[0]:
-            return _phase_after(state, sculptor, limits)
+            return _phase_after(state, sculptor)
         target = float(state.schedule.targets[0])
         network = sculptor.prune(network, phase=phase, targets=state.schedule.targets, run=state.run)
         if sculptor.describe(network)[1] == sculptor.describe(state.network)[1]:
@@ -174,18 +188,66 @@ def advance(state: State[Network], sculptor: Sculptor[Network], limits: Limits) 
     if phase == "dense" and not done.accepted:  # no better than a constant: nothing can be pruned
         return replace(state, phase=None)
     if phase in ("dense", "again"):
-        return _phase_after(state, sculptor, limits)
+        return _phase_after(state, sculptor)
     return replace(state, schedule=state.schedule.after(np.array([done.accepted])))
 
 
-def _phase_after(state: State[Network], sculptor: Sculptor[Network], limits: Limits) -> State[Network]:
+def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Network]:
     """Return the state at the start of the next phase."""
     assert state.phase is not None
     phase, schedule = NEXT_PHASE[state.phase], state.schedule
     if phase == "units" and not sculptor.n_units:
         phase = "edges"
     if phase == "units":
-        schedule = Schedule.start([limits.unit_step], smallest=100 / sculptor.n_units)
+        schedule = Schedule.start([sculptor.limits.unit_step], smallest=100 / sculptor.n_units)
     elif phase == "edges":
-        schedule = Schedule.start([limits.edge_step], smallest=100 / sculptor.n_edges)
+        schedule = Schedule.start([sculptor.limits.edge_step], smallest=100 / sculptor.n_edges)
     return replace(state, phase=phase, run=0, schedule=schedule)
+
+
+def draw_history(rounds: Sequence[Round], *, ax: Axes | None = None) -> Axes:
+    """Draw the metric and the density of every round; rejected rounds are hollow.
+
+    Parameters
+    ----------
+    rounds : sequence of Round
+        ``model.history_``, or the `rounds` of a result; at least one.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes of the metric; the density has a logarithmic axis of its own on the right.
+
+    Examples
+    --------
+    >>> done = Round(phase="dense", target=0, sizes=(2, 1), edges=2, density=1.0, epochs=9, metric="R²",
+    ...              validation=0.9, test=0.8, accepted=True, seconds=0.1)
+    >>> draw_history([done]).get_ylabel()
+    'R²'
+    """
+    if not rounds:
+        raise ValueError("`rounds` must hold one round or more (got none)")
+    plt = require("matplotlib.pyplot", purpose="`draw_history`", extra="draw")
+    if ax is None:
+        ax = plt.subplots(layout="constrained")[1]
+    places = np.arange(1, len(rounds) + 1)
+    accepted = np.array([done.accepted for done in rounds])
+    values = np.array([done.validation for done in rounds])
+    for kept, face in ((accepted, "C0"), (~accepted, "none")):
+        ax.scatter(places[kept], values[kept], s=18, facecolors=face, edgecolors="C0", zorder=3)
+    ax.plot(places[accepted], values[accepted], color="C0", label="validation")
+    tests = np.array([done.test for done in rounds])
+    if not np.isnan(tests).all():
+        ax.plot(places[accepted], tests[accepted], color="C0", linestyle=":", label="test")
+        ax.legend(loc="lower left")
+    ax.set(xlabel="round", ylabel=rounds[0].metric)
+    for at in np.flatnonzero([one.phase != other.phase for one, other in pairwise(rounds)]):
+        ax.axvline(at + 1.5, color="0.8", linewidth=0.8)
+    right = ax.twinx()
+    right.plot(places[accepted], [done.density for done in rounds if done.accepted], color="C1")
+    right.set_yscale("log")
+    right.set_ylabel("density", color="C1")
+    assert ax is not None
+    return ax

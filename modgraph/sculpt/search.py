@@ -7,6 +7,7 @@ networks of a level are computed side by side.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from modgraph.arrays import FloatArray, read_only
+from modgraph.arrays import FloatArray
 from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
-from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus, least_contradicting
-from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
-from modgraph.sculpt.prune import Criterion, check_criterion
-from modgraph.sculpt.stack import initial_stack
-from modgraph.sculpt.state import fingerprint, load_search, save_search
+from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
+from modgraph.sculpt.contradictions import least_contradicting
+from modgraph.sculpt.engine import NEXT_PHASE, PHASES, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.prune import Criterion, check_criteria
+from modgraph.sculpt.rounds import Round
+from modgraph.sculpt.stack import arrays_of, initial_stack
+from modgraph.sculpt.state import Checkpoint, fingerprint
 from modgraph.sculpt.tasks import HasTruthTable, as_task
 from modgraph.sculpt.train import TrainSettings
 
@@ -114,6 +117,45 @@ class SculptResult:
     candidates: tuple[SculptedNetwork, ...]
     consensus: Consensus[SculptedNetwork] | None
     network_steps: int
+    _log: FloatArray  # see `Search`
+    _epochs: int  # of every training run
+
+    def rounds(self, network: SculptedNetwork) -> tuple[Round, ...]:
+        """Return every training run of a network and of those it was made from.
+
+        Parameters
+        ----------
+        network : SculptedNetwork
+            One of the candidates.
+
+        Returns
+        -------
+        tuple of Round
+            As in `WideResult`; `seconds` are those of all networks that were trained side by side.
+        """
+        n_settings = len(self.candidates) // len(self.networks)
+        n_edge_steps = sum((c.seed, c.unit_step) == (network.seed, network.unit_step) for c in self.candidates)
+        row = next(at for at, candidate in enumerate(self.candidates) if candidate is network)
+        row_in = {"dense": row // n_settings, "units": row // n_edge_steps, "again": row // n_edge_steps, "edges": row}
+        phases, rows = self._log[:, :2].T
+        mine = np.logical_or.reduce([(phases == PHASES[phase]) & (rows == at) for phase, at in row_in.items()])
+        names, n_dense = [*PHASES], sum(mask.size for mask in network.masks)
+        return tuple(
+            Round(
+                phase=names[int(phase) - 1],
+                target=target,
+                sizes=tuple(int(size) for size in sizes),
+                edges=int(edges),
+                density=edges / n_dense,
+                epochs=self._epochs,
+                metric=network.metric,
+                validation=accuracy,
+                test=math.nan,
+                accepted=bool(accepted),
+                seconds=seconds,
+            )
+            for phase, _, target, edges, accuracy, accepted, seconds, *sizes in self._log[mine].tolist()
+        )
 
     def __repr__(self) -> str:
         accepted = sum(network.accepted for network in self.networks)
@@ -202,8 +244,7 @@ def sculpt(
     unit, edge = _check_steps("unit_steps", unit_steps), _check_steps("edge_steps", edge_steps)
     device = _check_device(device)
     task, settings = as_task(target, device=device), settings or TrainSettings()
-    check_criterion("unit_score", unit_score)
-    check_criterion("edge_score", edge_score)
+    criteria = check_criteria(unit_score, edge_score)
     sizes = (task.inputs.shape[1], *widths, task.n_outputs)
     steps_of: dict[str, FloatArray] = {"units": unit, "edges": edge}
     n_seeds, n_units, n_edges = len(trials), len(unit), len(edge)
@@ -213,8 +254,9 @@ def sculpt(
     asked = fingerprint(sizes, trials, settings, unit, edge, unit_score, edge_score, task)
 
     with one_thread_per_operation() as threads:
-        engine = Engine(task=task, settings=settings, threads=threads, unit_score=unit_score, edge_score=edge_score)
-        search = None if checkpoint is None else load_search(checkpoint, asked=asked, device=device)
+        engine = Engine(task=task, settings=settings, threads=threads, criteria=criteria)
+        saved = Checkpoint(path=checkpoint, asked=asked, device=device)
+        search: Search | None = saved.load()
         if search is None:
             stack = initial_stack(sizes, seeds=trials, device=device)
             seed_of, correct = np.array(trials, dtype=np.int64), np.full(n_seeds, -1, dtype=np.int64)
@@ -223,8 +265,7 @@ def sculpt(
             phase = search.phase
             while not engine.is_over(search):
                 search = engine.advance(search)
-                if checkpoint is not None:
-                    save_search(search, checkpoint, asked=asked)
+                saved.save(search)
                 if progress is not None and phase in done_before:
                     progress(done_before[phase] + int((~search.schedule.running).sum()), total)
             if progress is not None and phase in ("dense", "edges"):
@@ -244,28 +285,24 @@ def sculpt(
         candidates=tuple(candidates),
         consensus=consensus(voters),
         network_steps=search.network_steps,
+        _log=search.log,
+        _epochs=settings.epochs,
     )
 
 
 def _unstacked(networks: Population, engine: Engine, steps: Sequence[tuple[float, float]]) -> list[SculptedNetwork]:
     """Turn a population into one object for each network; their arrays share the population's memory."""
-    stack = networks.stack
-    masks, weights, biases = (
-        [read_only(layer.cpu().numpy()) for layer in layers] for layers in (stack.masks, stack.weights, stack.biases)
-    )
     accuracy, accepted = engine.accuracy(networks), engine.accepted(networks)
     return [
         SculptedNetwork(
             seed=int(networks.seeds[row]),
             unit_step=unit_step,
             edge_step=edge_step,
-            masks=tuple(layer[row] for layer in masks),
-            weights=tuple(layer[row] for layer in weights),
-            biases=tuple(layer[row] for layer in biases),
+            **arrays,
             accuracy=float(accuracy[row]),
             accepted=bool(accepted[row]),
         )
-        for row, (unit_step, edge_step) in enumerate(steps)
+        for row, ((unit_step, edge_step), arrays) in enumerate(zip(steps, arrays_of(networks.stack), strict=True))
     ]
 
 

@@ -10,10 +10,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from modgraph.arrays import read_only
+
+ARRAYS = ("masks", "weights", "biases")
+"""What a network consists of, by layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -123,6 +130,32 @@ def split(rows: Tensor, sizes: Sequence[int]) -> tuple[list[Tensor], list[Tensor
         biases.append(rows[:, start : start + n_out])
         start += n_out
     return weights, biases
+
+
+def between(units: Sequence[Tensor]) -> Tensor:
+    """Return which edges join two of the `units`, [layer]: (…, n) bool; the result is (…, edges of all layers)."""
+    pairs = [above[..., :, None] & below[..., None, :] for below, above in pairwise(units)]
+    return torch.cat([pair.flatten(-2) for pair in pairs], dim=-1)
+
+
+def on_paths(masks: Sequence[Tensor]) -> list[Tensor]:
+    """Return the units of every layer that lie on a path from an input to an output, (…, n) bool; all outputs count.
+
+    `masks` are the edges of every layer, (…, out, in) bool.
+    """
+    units = [masks[0].new_ones(masks[0].shape[:-2] + masks[0].shape[-1:])]
+    units += [masks[0].new_ones(mask.shape[:-1]) for mask in masks]
+    for layer, mask in enumerate(masks[:-1], start=1):  # reached from an input
+        units[layer] = (mask & units[layer - 1][..., None, :]).any(-1)
+    for layer in reversed(range(len(masks))):  # reaches an output
+        units[layer] &= (masks[layer] & units[layer + 1][..., :, None]).any(-2)
+    return units
+
+
+def arrays_of(stack: StackedMLP) -> list[dict[str, tuple[NDArray[Any], ...]]]:
+    """Return the read-only `masks`, `weights` and `biases` of each network; they share the memory of the stack."""
+    layers = {name: [read_only(layer.cpu().numpy()) for layer in getattr(stack, name)] for name in ARRAYS}
+    return [{name: tuple(layer[row] for layer in layers[name]) for name in ARRAYS} for row in range(stack.n_networks)]
 
 
 def keyed_generator(*key: int) -> torch.Generator:

@@ -105,10 +105,9 @@ class Draws(NamedTuple):
 
 
 def draw_epochs(shape: tuple[int, int], *, settings: TrainSettings, key: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Draw the orders (epochs, n) and the noise (epochs, n, n_in) of one training run.
+    """Draw the orders (epochs, n) and the noise (epochs, n, n_in) of one training run, on the CPU.
 
-    `shape` is that of the inputs, (n, n_in). The numbers depend on `key` only and are drawn on the CPU: first the
-    orders of all epochs, then the noise of all epochs.
+    `shape` is that of the inputs, (n, n_in); the numbers depend on `key` only.
     """
     generator = keyed_generator(*key)
     order = torch.rand(settings.epochs, shape[0], generator=generator).argsort(dim=1)

@@ -1,7 +1,7 @@
 """Vectors of floats as a type of Numba, for `modgraph.sculpt.kernel`.
 
 A row holds one number for each of `LANES` networks; a block holds `ROWS` rows, one for each of as many samples.
-Written as plain loops, LLVM vectorises only half of the kernel, which then runs at a third of the speed at best.
+Written as loops over arrays, the kernel takes 3.7 times as long or more (`tests/benchmarks/test_bench_sculpt.py`).
 
 Numba caches compiled functions by the file that holds them: after a change here, delete the cache of the kernel.
 """

@@ -17,11 +17,11 @@ from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES, Phase
 from modgraph.sculpt.fit import WideSettings, evaluate, fit
 from modgraph.sculpt.objective import Objective
-from modgraph.sculpt.prune import Criterion, check_criterion, percentile_cut, scored
-from modgraph.sculpt.rounds import Fitted, Round, State, advance
+from modgraph.sculpt.prune import PUBLISHED, Criteria, Criterion, check_criteria, percentile_cut, scored
+from modgraph.sculpt.rounds import Fitted, Round, State, run_rounds
 from modgraph.sculpt.search import SculptedNetwork
-from modgraph.sculpt.stack import initial_stack, n_dense_edges
-from modgraph.sculpt.state import fingerprint, load_state, save_state
+from modgraph.sculpt.stack import arrays_of, initial_stack, n_dense_edges
+from modgraph.sculpt.state import Checkpoint, fingerprint
 from modgraph.sculpt.tasks import SplitTask
 
 
@@ -122,36 +122,19 @@ def sculpt_wide(
     layers, seed = check_ints("hidden", hidden, at_least=1), check_int("seed", seed, at_least=0)
     settings = settings or WideSettings()
     sizes = (task.train.inputs.shape[1], *layers, task.train.n_outputs)
-    sculptor = WideSculptor(
-        task=task,
-        sizes=sizes,
-        seed=seed,
-        settings=settings,
-        unit_score=check_criterion("unit_score", unit_score),
-        edge_score=check_criterion("edge_score", edge_score),
-    )
+    criteria = check_criteria(unit_score, edge_score)
+    sculptor = WideSculptor(task=task, sizes=sizes, seed=seed, settings=settings, criteria=criteria)
     parts = (task.train, task.validation, task.test)
     asked = fingerprint(sizes, seed, task.outputs, settings, unit_score, edge_score, *parts)
-    where = task.train.inputs.device
-    state = None if checkpoint is None else load_state(checkpoint, asked=asked, device=where)
-    state = state or State(network=sculptor.initial())
-    while state.phase is not None:
-        n_rounds = len(state.rounds)
-        state = advance(state, sculptor, settings.limits)
-        if len(state.rounds) > n_rounds:
-            if checkpoint is not None:
-                save_state(state, checkpoint, asked=asked)
-            if progress is not None:
-                progress(state.rounds[-1])
-    masks, weights, biases = state.network.dense()
+    saved = Checkpoint(path=checkpoint, asked=asked, device=task.train.inputs.device)
+    start = saved.load() or State(network=sculptor.initial())
+    state = run_rounds(sculptor, start, progress=progress, save=saved.save)
     accuracy, _ = evaluate(state.network, state.network.view(task.validation), sculptor.objective)
     network = SculptedNetwork(
         seed=seed,
         unit_step=settings.unit_step,
         edge_step=settings.edge_step,
-        masks=masks,
-        weights=weights,
-        biases=biases,
+        **arrays_of(state.network.dense())[0],
         accuracy=accuracy,
         accepted=accuracy >= state.threshold,
         metric=sculptor.metric,
@@ -176,11 +159,10 @@ class WideSculptor:
         sizes: tuple[int, ...],
         seed: int,
         settings: WideSettings,
-        unit_score: str | Criterion,
-        edge_score: str | Criterion,
+        criteria: Criteria = PUBLISHED,
     ) -> None:
-        self.task, self.sizes, self.seed, self.settings = task, sizes, seed, settings
-        self.criteria = {"units": unit_score, "edges": edge_score}
+        self.task, self.sizes, self.seed, self.settings, self.criteria = task, sizes, seed, settings, criteria
+        self.limits = settings.limits
         self.objective = Objective.of(task.outputs, n_outputs=sizes[-1], loss=settings.loss, metric=settings.metric)
         self.n_units, self.n_edges = sum(sizes[1:-1]), n_dense_edges(sizes)
         self.metric = self.objective.metric_name
@@ -197,15 +179,14 @@ class WideSculptor:
 
     def describe(self, network: CompactMLP) -> tuple[tuple[int, ...], int]:
         """Return the units of every layer and the number of edges that are left."""
-        return tuple(len(units) for units in network.units), network.n_edges
+        return network.stack.sizes, network.n_edges
 
     def prune(self, network: CompactMLP, *, phase: Phase, targets: FloatArray, run: int) -> CompactMLP:
         """Prune the units or edges up to percentile `targets` (1,) of the scores of all those of the dense network."""
-        key = (self.seed, PHASES[phase], run, 0)  # `fit` adds the epoch, from 1 on
+        keys = [(self.seed, PHASES[phase], run, 0)]  # `fit` adds the epoch, from 1 on
         task = network.view(self.task.train)
-        scores = scored(
-            phase, self.criteria[phase], network.stack(), task, keys=[key], objective=self.objective
-        )  # (1, units or edges left)
+        criterion, stack = self.criteria[phase], network.stack
+        scores = scored(phase, criterion, stack, task, keys=keys, objective=self.objective)  # (1, units or edges left)
         n_dense = self.n_units if phase == "units" else self.n_edges
         keep = (scores > percentile_cut(scores, targets, absent=n_dense - scores.shape[1]))[0]
         return network.without_units(keep) if phase == "units" else network.with_edges(keep)

@@ -17,7 +17,7 @@ import torch
 
 from modgraph.sculpt import WideSettings, digit_pairs, load_mnist
 from modgraph.sculpt.fit import evaluate, fit
-from modgraph.sculpt.state import load_state
+from modgraph.sculpt.state import Checkpoint
 from modgraph.sculpt.wide import WideSculptor
 
 
@@ -28,16 +28,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    state = load_state(options.checkpoint)
+    state = Checkpoint(path=options.checkpoint).load()
     if state is None:
         parser.error(f"there is no {options.checkpoint}")
     task, network = digit_pairs(load_mnist()), state.network
     dense_edges = sum(a * b for a, b in pairwise(network.sizes))
     settings = WideSettings(epochs=options.epochs, patience=None, give_up=None)
     print(f"dense: {dense_edges} edges, validation {state.rounds[0].validation:.4f}, test {state.rounds[0].test:.4f}")
-    sculptor = WideSculptor(
-        task=task, sizes=network.sizes, seed=0, settings=settings, unit_score="published", edge_score="published"
-    )
+    sculptor = WideSculptor(task=task, sizes=network.sizes, seed=0, settings=settings)
     for run in range(100):
         fitted = fit(network, task, settings=settings, key=(0, 9, run))
         test, _ = evaluate(fitted.network, fitted.network.view(task.test))

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from modgraph.sculpt.state import load_state
+from modgraph.sculpt.state import Checkpoint
 
 N_SAMPLES = 51_200
 
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for path in options.checkpoint:
-        state = load_state(path)
+        state = Checkpoint(path=path).load()
         if state is None:
             parser.error(f"there is no {path}")
         plain = steps(state.network.sizes, options.batch_size)

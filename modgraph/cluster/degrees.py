@@ -19,11 +19,11 @@ Else all units of the layer count as equal: p_ij = d_j / n_a, or the density if 
 
 The level of the test (`LEVEL`) follows from the two ways to be wrong. A false alarm costs little: chance degrees are
 corrected for, as they would be without a test. A miss may let clusters be classes of degree. Halving a layer by degree
-gains about I n_a / π nats, with an index of dispersion I = χ² / (n_a − 1), and costs n_a log 2, so that it pays if I is above 2.2.
-A test at a level of .01 sees about that in the smallest layers that are described, and less in larger ones: 2.4 in 10
-units, 1.9 in 20, 1.4 in 100. In random networks with degrees of moderate variance (log-normal, σ from .35 to .5; mean
-degree 9), a choice by the shorter of the two descriptions (Peixoto, Physical Review E 95, 012317, 2017) divided layers
-by degree in 10 to 30 %, this test in none.
+gains about I n_a / π nats, with an index of dispersion I = χ² / (n_a − 1), and costs n_a log 2: it pays if I is above
+2.2. A test at a level of .01 sees about that in the smallest layers that are described, and less in larger ones: 2.4 in
+10 units, 1.9 in 20, 1.4 in 100. In random networks with degrees of moderate variance (log-normal, σ from .35 to .5;
+mean degree 9), a choice by the shorter of the two descriptions (Peixoto, Physical Review E 95, 012317, 2017) divided
+layers by degree in 10 to 30 %, this test in none.
 """
 
 from __future__ import annotations

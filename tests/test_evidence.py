@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigvalsh
 
-from modgraph import LayeredDAG, detect_modules, hourglass_significance, paths, significance, stability
+from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, hourglass_significance, paths, significance, stability
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
@@ -45,7 +45,11 @@ def test_modules_of_which_half_the_edges_are_rewired_are_significant() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_measurement_that_ends_early_decides_as_significance_does(seed: int) -> None:
     dag = planted_modules([12, 12, 12], n_modules=2, fan_out=3, rewired=0.4, random_state=seed)[0]
-    p_value = significance(dag, n_null=19, n_resamples=0, random_state=seed).p_value
+
+    def undivided(network: LayeredDAG) -> ModuleHierarchy:
+        return detect_modules(network, clustering=lambda rows: np.zeros(len(rows), dtype=np.int64))
+
+    p_value = significance(dag, n_null=19, n_resamples=0, random_state=seed, detect=undivided).p_value
     assert is_significant(dag, 19, seed) == (p_value <= 0.05)
 
 

@@ -12,10 +12,10 @@ attributes: how alike in influence the units of a module are (`modgraph.cluster.
 **How well a module is marked off.** By how many bits its clusters make their edges more likely than degrees do
 (`modgraph.cluster.description.cluster_bits`).
 
-**Without null networks.** In a random network with these degrees a partition saves k bits with probability 2^−k at
-most, however it was found: code lengths obey Kraft's inequality (Grünwald, "The Minimum Description Length Principle",
-2007, section 3.3). ``n_null=0`` gives that bound at almost no cost. It is approximate, as the probabilities of single
-edges are (`modgraph.cluster.degrees`).
+**Without null networks.** In a random network, with these degrees where they vary more than by chance, a partition
+saves k bits with probability 2^−k at most, however it was found: code lengths obey Kraft's inequality (Grünwald, "The
+Minimum Description Length Principle", 2007, section 3.3). ``n_null=0`` gives that bound at almost no cost. It is
+approximate, as the probabilities of single edges are (`modgraph.cluster.degrees`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ CLEAR: Final = 6.0  # standard deviations that are clear
 ENOUGH_EXCEEDING: Final = 10  # null networks as modular as the network that end it (h of Besag and Clifford)
 MOST_NULL: Final = 199  # null networks at most
 EQUAL: Final = 1e-9  # statistics that differ by less are equal but for rounding
-FORMAT: Final = "modgraph evidence 2"  # what a file of results is, and of which statistics
+FORMAT: Final = "modgraph evidence 3"  # what a file of results is, and of which statistics
 
 
 def null_values(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import eigvalsh
 
-from modgraph import LayeredDAG, detect_modules, hourglass_significance, paths, significance, stability
+from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, hourglass_significance, paths, significance, stability
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.description import cluster_bits
@@ -15,6 +15,7 @@ from modgraph.null import swap_edges
 from modgraph.planted import planted_modules
 from modgraph.sequential import CLEAR, ENOUGH_EXCEEDING, FIRST_LOOK, MOST_NULL, how_many
 from modgraph.stability import _compared
+from tests.long.evidence import is_significant
 from tests.strategies import dags, permuted
 
 MODULAR = planted_modules([24, 24], n_modules=2, fan_out=5, rewired=0.05, random_state=0)[0]
@@ -39,6 +40,17 @@ def test_modules_of_which_half_the_edges_are_rewired_are_significant() -> None:
     assert found.p_value == 0.05
     assert found.statistic == pytest.approx(largest_eigenvalue(dag.trim()))
     assert found.effect_size > 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_measurement_that_ends_early_decides_as_significance_does(seed: int) -> None:
+    dag = planted_modules([12, 12, 12], n_modules=2, fan_out=3, rewired=0.4, random_state=seed)[0]
+
+    def undivided(network: LayeredDAG) -> ModuleHierarchy:
+        return detect_modules(network, clustering=lambda rows: np.zeros(len(rows), dtype=np.int64))
+
+    p_value = significance(dag, n_null=19, n_resamples=0, random_state=seed, detect=undivided).p_value
+    assert is_significant(dag, 19, seed) == (p_value <= 0.05)
 
 
 def by_definition(dag: LayeredDAG) -> float:

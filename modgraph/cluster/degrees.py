@@ -7,6 +7,23 @@ The least biased probabilities (those of maximum entropy) with n_a units in one 
 
 (Park and Newman, Physical Review E 70, 066117, 2004). In sparse networks that is d_i d_j / E, as in the block model of
 Karrer and Newman (Physical Review E 83, 016107, 2011); in dense ones no p_ij exceeds 1.
+
+**Only where degrees vary more than chance.** Uniformly random edges also give some units more edges than others. To
+correct for that would take from weak modules what makes them found. So the degrees of one layer towards another count
+only if they are over-dispersed, by Fisher's test of the index of dispersion: with mean degree d towards n_b units ::
+
+    Σ_i (d_i − d)² / (d (1 − d / n_b))
+
+is χ²-distributed with n_a − 1 degrees of freedom where edges are uniformly random (binomial degrees of a given sum).
+Else all units of the layer count as equal: p_ij = d_j / n_a, or the density if neither layer is over-dispersed.
+
+The level of the test (`LEVEL`) follows from the two ways to be wrong. A false alarm costs little: chance degrees are
+corrected for, as they would be without a test. A miss may let clusters be classes of degree. Halving a layer by degree
+gains about I n_a / π nats, with an index of dispersion I = χ² / (n_a − 1), and costs n_a log 2: it pays if I is above
+2.2. A test at a level of .01 sees about that in the smallest layers that are described, and less in larger ones: 2.4 in
+10 units, 1.9 in 20, 1.4 in 100. In random networks with degrees of moderate variance (log-normal, σ from .35 to .5;
+mean degree 9), a choice by the shorter of the two descriptions (Peixoto, Physical Review E 95, 012317, 2017) divided
+layers by degree in 10 to 30 %, this test in none.
 """
 
 from __future__ import annotations
@@ -27,6 +44,8 @@ SHRINKAGE = 1e-3
 # Newton's steps, and the share of the edges that may be wrong after them.
 MOST_STEPS = 100
 TOLERANCE = 1e-6
+# Level of the test whether degrees vary more than by chance.
+LEVEL = 0.01
 
 
 class DegreeModel(NamedTuple):
@@ -37,7 +56,7 @@ class DegreeModel(NamedTuple):
     Attributes
     ----------
     one, two : ndarray of int, shapes (n_a,), (n_b,)
-        Degrees.
+        Degrees; all 1 in a layer whose degrees vary no more than by chance.
     class_one, class_two : ndarray of int, shapes (n_a,), (n_b,)
         Class of each unit; within a class the rate is the same.
     rate : ndarray of float, shape (n_classes_one, n_classes_two)
@@ -51,7 +70,7 @@ class DegreeModel(NamedTuple):
 
 
 def degree_model(one: IntArray, two: IntArray) -> DegreeModel:
-    """Fit the probabilities of edges to the degrees of two layers.
+    """Fit the probabilities of edges to the degrees of two layers, where these are over-dispersed.
 
     Parameters
     ----------
@@ -64,13 +83,21 @@ def degree_model(one: IntArray, two: IntArray) -> DegreeModel:
 
     Examples
     --------
-    >>> model = degree_model(np.array([2, 1, 1]), np.array([2, 2]))
+    >>> model = degree_model(np.array([4, 0, 0, 0]), np.array([1, 1, 1, 1]))
     >>> (model.rate[model.class_one][:, model.class_two] * np.outer(model.one, model.two)).round(2).tolist()
-    [[1.0, 1.0], [0.5, 0.5], [0.5, 0.5]]
+    [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     n_edges = int(one.sum())
-    equal = one.min() == one.max() and two.min() == two.max()
-    if equal or int(one.max()) * int(two.max()) <= SPARSE * n_edges:
+    keeps_one, keeps_two = is_over_dispersed(one, len(two)), is_over_dispersed(two, len(one))
+    if not (keeps_one and keeps_two):
+        if keeps_one:
+            two, rate = np.ones_like(two), 1 / len(two)
+        elif keeps_two:
+            one, rate = np.ones_like(one), 1 / len(one)
+        else:
+            one, two, rate = np.ones_like(one), np.ones_like(two), n_edges / (len(one) * len(two))
+        return DegreeModel(one, two, np.zeros_like(one), np.zeros_like(two), np.array([[rate]]))
+    if int(one.max()) * int(two.max()) <= SPARSE * n_edges:
         return DegreeModel(one, two, np.zeros_like(one), np.zeros_like(two), np.array([[1 / n_edges]]))
     class_one, class_two = _classes(one, len(two)), _classes(two, len(one))
     size_one, size_two = np.bincount(class_one), np.bincount(class_two)
@@ -80,6 +107,30 @@ def degree_model(one: IntArray, two: IntArray) -> DegreeModel:
     degrees = np.outer(mean_one, mean_two)
     rate = np.divide(chance, degrees, out=np.zeros_like(chance), where=degrees > 0)
     return DegreeModel(one, two, class_one, class_two, rate)
+
+
+def is_over_dispersed(degree: IntArray, n_others: int) -> bool:
+    """Test whether degrees vary more than uniformly random edges let them (see the module's text).
+
+    Parameters
+    ----------
+    degree : ndarray of int, shape (n_units,)
+        Edges of each unit of one layer with another one.
+    n_others : int
+        Units of that other layer.
+
+    Examples
+    --------
+    >>> [is_over_dispersed(np.array(degree), 20) for degree in ([3, 5, 4, 2, 6, 4], [1, 12, 2, 1, 9, 1])]
+    [False, True]
+    """
+    n_units, n_edges = len(degree), int(degree.sum())
+    variance = n_edges * (1 - n_edges / (n_units * n_others))
+    if n_units < 2 or variance <= 0:
+        return False
+    # From whole numbers, so that the order of the units doesn't matter.
+    index = (n_units * int(degree @ degree) - n_edges**2) / variance
+    return bool(scipy.special.chdtrc(n_units - 1, index) < LEVEL)
 
 
 def _classes(degree: IntArray, n_others: int) -> IntArray:

@@ -1,17 +1,17 @@
 """How well a partition describes a network: the number of bits from which the network can be told.
 
-**The description.** Tell the degrees of all units: how many edges each has to every other layer. Then tell the cluster
-of every unit, which clusters are linked and by how many edges, and where the edges are. The degrees take as many bits
-whatever the partition, and are left out. With n_l units in K_l clusters of sizes n_r in layer l, its partition takes ::
+**The description.** Tell the degrees of the units of each layer towards every other one, where they vary more than by
+chance (`modgraph.cluster.degrees`). Then tell the cluster of every unit, which clusters are linked and by how many
+edges, and where the edges are. The degrees take as many bits whatever the partition, and are left out. With n_l units
+in K_l clusters of sizes n_r in layer l, its partition takes ::
 
     P_l = log n_l + log C(n_l − 1, K_l − 1) + log (n_l! / Π_r n_r!)
 
 nats: the number of clusters, their sizes, who is where (Peixoto, Physical Review E 95, 012317, 2017, "Nonparametric
 Bayesian inference of the microcanonical stochastic block model", the prior of partitions). Let layers a and b have E
 edges, at a density ρ = E / (n_a n_b), and let a pair of clusters (r, s) with n_rs = n_r n_s places have μ_rs edges by
-the degrees of its units (`modgraph.cluster.degrees`). m of the K_a K_b pairs are *linked*: they have their own number
-of edges e_rs. All other pairs are one background: it has the E₀ remaining edges, where the degrees let one expect
-ρ N₀ = E − Σ_linked μ_rs ::
+the degrees of its units. m of the K_a K_b pairs are *linked*: they have their own number of edges e_rs. All other pairs
+are one background: it has the E₀ remaining edges, where the degrees let one expect ρ N₀ = E − Σ_linked μ_rs ::
 
     Q_ab = log (1 + min(K_a K_b, E)) + log C(K_a K_b, m) + Σ_linked [log min(n_rs, E) + log C(n_rs, e_rs) − S_rs]
          + log C(N₀, E₀)
@@ -19,9 +19,10 @@ of edges e_rs. All other pairs are one background: it has the E₀ remaining edg
     S_rs = (μ_rs / ρ) log (1 − ρ) + e_rs log (ρ / (1 − ρ)) − (n_rs − e_rs) log (1 − q_rs) − e_rs log q_rs,
     q_rs = μ_rs / n_rs
 
-S_rs is by how much less likely the edges of the pair are by the degrees of its units than at the density ρ. If all
-units have the same degree then μ_rs = ρ n_rs, every S_rs is 0, and N₀ is the number of remaining places: that is the
-description without degree correction. Only what goes beyond degrees makes it shorter.
+S_rs is by how much less likely the edges of the pair are by the degrees of its units than at the density ρ. Between
+layers whose degrees vary no more than by chance, μ_rs = ρ n_rs, every S_rs is 0, and N₀ is the number of remaining
+places: that is the description without degree correction. Where they vary more, only what goes beyond degrees makes the
+description shorter.
 
 Those pairs are linked for which this is shortest, as far as a few rounds of choosing them find: each round takes the
 density of the background from the round before. The length is Σ P_l + Σ Q_ab. It is that of a microcanonical stochastic
@@ -333,7 +334,8 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
     """Return how far the edges of each unit's cluster are from what degrees explain, divided among its units.
 
     Of each pair of clusters with e edges in n places, of which degrees explain μ, that is n · KL(e / n ‖ μ / n), the
-    logarithm of the likelihood ratio; a pair counts half for either cluster.
+    logarithm of the likelihood ratio; a pair counts half for either cluster. All clusters of a layer that a cluster has
+    no edges with count as one.
 
     Parameters
     ----------
@@ -360,19 +362,24 @@ def cluster_bits(dag: LayeredDAG, labels: IntArray) -> FloatArray:
         own = np.repeat(np.arange(len(layer.sizes)), np.diff(pairs.starts))
         places = layer.sizes[own] * layer.other_sizes[pairs.others]
         edges = pairs.n_edges
-        by_degree = np.clip(layer.costs.density[pairs.others] * pairs.fair_places, 1e-12, places * (1 - 1e-9))
+        expected = layer.costs.density[pairs.others] * pairs.fair_places
+        by_degree = np.clip(expected, 1e-12, places * (1 - 1e-9))
         nats = np.bincount(
             own,
             scipy.special.xlogy(edges, edges / by_degree)
             + scipy.special.xlogy(places - edges, (places - edges) / (places - by_degree)),
             minlength=len(layer.sizes),
         )
-        # Pairs without edges aren't listed: the edges that degrees let one expect there, by layer.
-        missing = layer.degrees.block_degree.sum(axis=2)
-        np.add.at(missing, (own, layer.degrees.slot[pairs.others]), -by_degree)
-        density = np.zeros(missing.shape[1])
-        density[layer.degrees.slot[pairs.others]] = layer.costs.density[pairs.others]
-        nats += np.maximum(missing, 0) @ np.divide(-np.log1p(-density), density, out=density * 0, where=density > 0)
+        # Pairs without edges aren't listed: take all pairs of a cluster with a layer, minus the listed ones.
+        slot = layer.degrees.slot
+        in_layer = (slot[:, None] == np.arange(layer.degrees.degree.shape[1])).T
+        rate = in_layer @ (layer.degrees.rate * layer.costs.density[:, None])
+        missing = (layer.degrees.block_degree * rate).sum(axis=2)
+        empty = np.outer(layer.sizes, in_layer @ layer.other_sizes)
+        np.subtract.at(missing, (own, slot[pairs.others]), expected)
+        np.subtract.at(empty, (own, slot[pairs.others]), places)
+        chance = np.clip(np.divide(missing, empty, out=np.zeros_like(missing), where=empty > 0), 0, 1 - 1e-9)
+        nats -= (empty * np.log1p(-chance)).sum(axis=1)
         by_cluster = nats / layer.sizes
         bits[units] = by_cluster[layer.clusters] / (2 * math.log(2))
     return bits

@@ -1,11 +1,14 @@
-"""Commands that find modules and judge them."""
+"""Commands that find modules and judge them.
+
+What only some commands need is loaded by them.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -26,18 +29,15 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import keeping, print_json, progress_bar, working
 from modgraph.cluster import METHODS
-from modgraph.compare import compare_clusterings
 from modgraph.evidence import Significance, significance
 from modgraph.files import replacing
-from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted
-from modgraph.score import score as score_modules
 from modgraph.stability import stability
-from modgraph.verify import ModuleCheck
-from modgraph.verify import verify as verify_modules
-from modgraph.views import draw_flows
+
+if TYPE_CHECKING:
+    from modgraph.verify import ModuleCheck
 
 
 def detect(
@@ -93,6 +93,9 @@ def score(options: HierarchyOptions, target: Target, as_json: Json = False) -> N
 
     Example: modgraph score pruned.pt overlap_3_use_8 --json
     """
+    from modgraph.functions import published
+    from modgraph.score import score as score_modules
+
     graph = published(target)
     result = score_modules(options.hierarchy(), graph)
     if not as_json:
@@ -179,6 +182,8 @@ def verify(
 
     Example: modgraph verify pruned.pt separable --json
     """
+    from modgraph.verify import verify as verify_modules
+
     graph = target_graph(target)
     rows = None if data is None else np.load(data, allow_pickle=False)
     found = options.hierarchy()
@@ -226,6 +231,9 @@ def compare(
 
     Example: modgraph compare pruned.npz --methods linkage,leiden
     """
+    from modgraph.compare import compare_clusterings
+    from modgraph.views import draw_flows
+
     names = methods.split(",")
     check_clusterings(names, option="--methods")
     dag = options.network()

@@ -1,4 +1,7 @@
-"""Commands that describe, draw and convert what is in a file."""
+"""Commands that describe, draw and convert what is in a file.
+
+What only some commands need is loaded by them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import GIVEN, print_json, progress_bar, working
 from modgraph.dag import LayeredDAG
-from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
 from modgraph.files import replacing
 from modgraph.io.attribution import is_attribution_graph, save_supernodes
@@ -30,7 +32,6 @@ from modgraph.io.hierarchy import is_hierarchy
 from modgraph.io.load import list_blocks
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names
-from modgraph.report import report as write_report
 
 _SHOWN_SIZES = 8  # of the layers of a part
 
@@ -96,6 +97,8 @@ def draw(
 
     Example: modgraph draw pruned.safetensors modules.svg
     """
+    from modgraph.draw import draw as draw_modules
+
     graph, shape = target_graph(target), parse_image_shape(image_shape)
     if as_json and str(picture) == "-":
         raise ValueError("`--json` and the picture can't both go to standard output")
@@ -124,6 +127,8 @@ def report(
 
     Example: modgraph report pruned.safetensors report.html
     """
+    from modgraph.report import report as write_report
+
     graph, shape = target_graph(target), parse_image_shape(image_shape)
     found = options.hierarchy()
     evidence = None

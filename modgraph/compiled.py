@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -185,14 +185,20 @@ def njit(*, cache: bool = True, **options: Any) -> Callable[[Callable[..., Any]]
     return lambda function: Kernel(function, cache=cache, options=options)
 
 
-def in_threads(function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
-    """Call `function` for each part, in as many threads as numba may use; the results in the order of the parts."""
-    if len(parts) == 1:
-        return [function(parts[0])]
+def in_threads(function: Callable[[Any], Any], parts: Sequence[Any], *, at_once: int | None = None) -> list[Any]:
+    """Call `function` for each part, in as many threads as numba may use; the results in the order of the parts.
+
+    `at_once`: most threads. Threads gain only where the work is done by compiled code that leaves Python to others
+    (``nogil``) or by numpy and scipy.
+    """
+    if len(parts) <= 1 or at_once == 1:
+        return [function(part) for part in parts]
     import numba
 
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
-        return list(pool.map(function, parts))
+    n_threads = min(numba.get_num_threads(), len(parts), len(parts) if at_once is None else at_once)
+    context = copy_context()
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(lambda part: context.copy().run(function, part), parts))
 
 
 @functools.cache

@@ -381,8 +381,10 @@ def test_array_operations_give_what_compiled_loops_give(seed: int) -> None:
             return sorted(zip(block * len(every) + pairs.others, *pairs[2:], strict=True))
 
         facts = (layer.clusters, graph.pointers, graph.neighbours, layer.other_clusters)
-        edges_of = (units.start, layer.clusters, layer.sizes, *facts[1:], layer.degrees)
-        assert cells(kernels.block_edges.dispatcher(*edges_of)) == cells(kernels.block_edges.python(*edges_of))
+        for starts in (graph.pointers[:-1], graph.leaving):
+            ends = (starts, graph.pointers[1:], graph.neighbours, layer.other_clusters)
+            edges_of = (units.start, layer.clusters, layer.sizes, *ends, layer.degrees)
+            assert cells(kernels.block_edges.dispatcher(*edges_of)) == cells(kernels.block_edges.python(*edges_of))
         pairs = layer.pairs
         places = np.repeat(layer.sizes, np.diff(pairs.starts)) * layer.other_sizes[pairs.others]
         n_edges = int(pairs.n_edges.sum())

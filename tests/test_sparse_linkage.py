@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,6 +118,50 @@ def test_the_cap_first_shortens_the_reach_then_leaves_out_common_columns(monkeyp
     assert found.capped
     assert found.hops == 1
     assert found.left_out > 0
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_rows_that_surely_cost_too_much_are_not_made(monkeypatch: pytest.MonkeyPatch, skips: bool) -> None:
+    for name, value in {"DENSE_ROWS": 100, "DENSE_LIMIT": 100, "FREE_STEPS": 1, "STEPS_PER_ROW": 40}.items():
+        monkeypatch.setattr(sparse, name, value)
+    dag, _ = planted_modules([600] * 4, n_modules=20, fan_out=4, rewired=0.05, random_state=0)
+    if skips:
+        edges = np.concatenate([dag.edges, [[unit, unit + 1200] for unit in range(600)]])
+        dag = LayeredDAG.from_edges(edges, layer=dag.layer)
+    answers: list[bool] = []
+    is_costly = sparse._surely_costly
+
+    def noting(*arguments: Any) -> bool:
+        answers.append(is_costly(*arguments))
+        return answers[-1]
+
+    monkeypatch.setattr(sparse, "_surely_costly", noting)
+    found = sparse.layer_trees(dag, range(4), hops=2)
+    assert any(answers)
+    monkeypatch.setattr(sparse, "_surely_costly", lambda *_: False)
+    for one, two in zip(found, sparse.layer_trees(dag, range(4), hops=2), strict=True):
+        assert (one.hops, one.left_out, one.capped) == (two.hops, two.left_out, two.capped)
+        assert one.row_of.tolist() == two.row_of.tolist()
+        assert one.tree is not None
+        assert two.tree is not None
+        assert one.tree.pairs.tolist() == two.tree.pairs.tolist()
+
+
+def test_overlaps_of_full_matrices_and_of_sparse_ones_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = csr_array(np.random.default_rng(0).random((40, 300)) < 0.3)
+    full = sparse._overlaps(rows)
+    monkeypatch.setattr(sparse, "DENSE_ENTRIES", 0)
+    assert full.tolist() == sparse._overlaps(rows).tolist() == (rows.toarray().astype(int) @ rows.toarray().T).tolist()
+
+
+def test_threads_give_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    dag, _ = planted_modules([200] * 5, n_modules=8, fan_out=4, rewired=0.1, random_state=0)
+    alone = sparse.layer_trees(dag, range(5), hops=2)
+    monkeypatch.setattr(sparse, "THREAD_EDGES", 0)
+    for one, two in zip(alone, sparse.layer_trees(dag, range(5), hops=2), strict=True):
+        assert one.tree is not None
+        assert two.tree is not None
+        assert one.tree.pairs.tolist() == two.tree.pairs.tolist()
 
 
 def test_full_rows_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Commands that find modules and judge them."""
+"""Commands that find modules and judge them.
+
+What only some commands need is loaded by them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -28,16 +31,13 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import Answer, keeping, progress_bar, working
 from modgraph.cluster import METHODS
-from modgraph.compare import compare_clusterings
 from modgraph.evidence import significance
-from modgraph.functions import published
 from modgraph.io.hierarchy import module_record, save_hierarchy
 from modgraph.names import counted
-from modgraph.score import score as score_modules
 from modgraph.stability import stability
-from modgraph.verify import ModuleCheck
-from modgraph.verify import verify as verify_modules
-from modgraph.views import draw_flows
+
+if TYPE_CHECKING:
+    from modgraph.verify import ModuleCheck
 
 
 def detect(
@@ -82,6 +82,9 @@ def score(options: HierarchyOptions, target: Target) -> Answer:
 
     Example: modgraph score pruned.pt overlap_3_use_8 --json
     """
+    from modgraph.functions import published
+    from modgraph.score import score as score_modules
+
     graph = published(target)
     result = score_modules(options.hierarchy(), graph)
     facts = {name: getattr(result, name) for name in FIELDS}
@@ -137,6 +140,8 @@ def verify(
 
     Example: modgraph verify pruned.pt separable --json
     """
+    from modgraph.verify import verify as verify_modules
+
     graph = target_graph(target)
     rows = None if data is None else np.load(data, allow_pickle=False)
     found = options.hierarchy()
@@ -179,6 +184,9 @@ def compare(
 
     Example: modgraph compare pruned.npz --methods linkage,leiden
     """
+    from modgraph.compare import compare_clusterings
+    from modgraph.views import draw_flows
+
     names = methods.split(",")
     check_clusterings(names, option="--methods")
     dag = options.network()

@@ -1,4 +1,7 @@
-"""Commands that describe, draw and convert what is in a file."""
+"""Commands that describe, draw and convert what is in a file.
+
+What only some commands need is loaded by them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from modgraph.cli.options import (
 )
 from modgraph.cli.output import GIVEN, Answer, progress_bar, working
 from modgraph.dag import LayeredDAG
-from modgraph.draw import draw as draw_modules
 from modgraph.evidence import significance
 from modgraph.io.attribution import ATTRIBUTION, save_supernodes
 from modgraph.io.export import save_graph, save_network
@@ -29,7 +31,6 @@ from modgraph.io.hierarchy import HIERARCHY
 from modgraph.io.load import list_blocks, reader_of
 from modgraph.modules import ModuleHierarchy
 from modgraph.names import counted, layer_names
-from modgraph.report import report as write_report
 
 _SHOWN_SIZES = 8  # of the layers of a part
 
@@ -88,6 +89,8 @@ def draw(
 
     Example: modgraph draw pruned.safetensors modules.svg
     """
+    from modgraph.draw import draw as draw_modules
+
     graph, shape = target_graph(target), parse_image_shape(image_shape)
     found = options.hierarchy()
     with working("drawing"):
@@ -112,6 +115,8 @@ def report(
 
     Example: modgraph report pruned.safetensors report.html
     """
+    from modgraph.report import report as write_report
+
     graph, shape = target_graph(target), parse_image_shape(image_shape)
     found = options.hierarchy()
     evidence = None

@@ -143,7 +143,7 @@ def log_number(n: int) -> int:  # pragma: no cover (compiled)
     return length
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def log_factorials(sizes: IntArray) -> int:  # pragma: no cover (compiled)
     """Return Σ log n!, in 2⁻²⁰ nat, over `sizes`."""
     total = 0
@@ -162,12 +162,13 @@ def fair_places_of(block: int, other: int, degrees: BlockDegrees) -> float:  # p
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def block_edges(
     first: int,
     own_labels: IntArray,
     sizes: IntArray,
-    pointers: IndexArray,
+    starts: IndexArray,
+    stops: IndexArray,
     neighbours: IndexArray,
     labels: IndexArray,
     degrees: BlockDegrees,
@@ -182,8 +183,9 @@ def block_edges(
         The block of each of the layer's units, counted within the layer.
     sizes : ndarray of int, shape (n_blocks,)
         Units in each block of the layer.
-    pointers, neighbours : ndarray of int
-        The neighbours of each unit, of either direction.
+    starts, stops : ndarray of int, shape (n_units,)
+        Where the neighbours of each unit that count begin, and where they end.
+    neighbours : ndarray of int
     labels : ndarray of int, shape (n_units,)
         The block of each unit at the other end.
     degrees : BlockDegrees
@@ -200,27 +202,29 @@ def block_edges(
         order[free[own_labels[index]]] = first + index
         free[own_labels[index]] += 1
     count = np.zeros(len(degrees.slot), np.int64)
-    starts = np.zeros(len(bounds), np.int64)
-    size = pointers[first + len(own_labels)] - pointers[first]
+    pair_starts = np.zeros(len(bounds), np.int64)
+    size = 0
+    for unit in range(first, first + len(own_labels)):
+        size += stops[unit] - starts[unit]
     others = np.empty(size, np.int64)
     n_edges = np.empty(size, np.int64)
     fair_places = np.empty(size)
     n_pairs = 0
     for block in range(len(sizes)):
         for unit in order[bounds[block] : bounds[block + 1]]:
-            for neighbour in neighbours[pointers[unit] : pointers[unit + 1]]:
+            for neighbour in neighbours[starts[unit] : stops[unit]]:
                 other = labels[neighbour]
                 if count[other] == 0:
                     others[n_pairs] = other
                     n_pairs += 1
                 count[other] += 1
-        starts[block + 1] = n_pairs
-        for pair in range(starts[block], n_pairs):
+        pair_starts[block + 1] = n_pairs
+        for pair in range(pair_starts[block], n_pairs):
             other = others[pair]
             n_edges[pair] = count[other]
             fair_places[pair] = fair_places_of(block, other, degrees)
             count[other] = 0
-    return BlockPairs(starts, others[:n_pairs].copy(), n_edges[:n_pairs].copy(), fair_places[:n_pairs].copy())
+    return BlockPairs(pair_starts, others[:n_pairs].copy(), n_edges[:n_pairs].copy(), fair_places[:n_pairs].copy())
 
 
 @njit(cache=True)
@@ -288,7 +292,7 @@ def edge_cost(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def edges_length(
     places: IntArray, edges: IntArray, fair_places: FloatArray, n_pairs: int, n_places: int, n_edges: int
 ) -> tuple[int, EdgeCost]:  # pragma: no cover (compiled)

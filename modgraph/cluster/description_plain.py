@@ -83,32 +83,34 @@ def _block_edges(
     first: int,
     own_labels: IntArray,
     sizes: IntArray,
-    pointers: IndexArray,
+    starts: IndexArray,
+    stops: IndexArray,
     neighbours: IndexArray,
     labels: IndexArray,
     degrees: BlockDegrees,
 ) -> BlockPairs:
     units = first + np.arange(len(own_labels))
-    edges = _unit_edges(units, own_labels, len(sizes), pointers, neighbours, labels, degrees)
+    edges = _unit_edges(units, own_labels, len(sizes), starts, stops, neighbours, labels, degrees)
     blocks, others = np.nonzero(edges)
-    starts = np.searchsorted(blocks, np.arange(len(sizes) + 1))
-    return BlockPairs(starts, others, edges[blocks, others], _fair_places(blocks, others, degrees))
+    pair_starts = np.searchsorted(blocks, np.arange(len(sizes) + 1))
+    return BlockPairs(pair_starts, others, edges[blocks, others], _fair_places(blocks, others, degrees))
 
 
 def _unit_edges(
     units: IntArray,
     rows: IntArray,
     n_rows: int,
-    pointers: IndexArray,
+    starts: IndexArray,
+    stops: IndexArray,
     neighbours: IndexArray,
     labels: IndexArray,
     degrees: BlockDegrees,
 ) -> IntArray:
     """Count the edges that the units of each row have with each block at the other end; shape (n_rows, n_labels)."""
     n_labels = len(degrees.slot)
-    counts = pointers[units + 1] - pointers[units]
+    counts = stops[units] - starts[units]
     ends = np.cumsum(counts)
-    places = np.arange(counts.sum()) + np.repeat(pointers[units] - ends + counts, counts)
+    places = np.arange(counts.sum()) + np.repeat(starts[units] - ends + counts, counts)
     cells = np.repeat(rows, counts) * n_labels + labels[neighbours[places]]
     return np.bincount(cells, minlength=n_rows * n_labels).reshape(n_rows, n_labels)
 
@@ -195,7 +197,8 @@ def _best_moves(
 ) -> tuple[IntArray, IntArray]:
     n_chosen, n_blocks, n_labels = len(chosen), len(sizes), len(other_sizes)
     own = own_labels[chosen]
-    unit_edges = _unit_edges(first + chosen, np.arange(n_chosen), n_chosen, pointers, neighbours, labels, degrees)
+    units, starts, stops = first + chosen, pointers[:-1], pointers[1:]
+    unit_edges = _unit_edges(units, np.arange(n_chosen), n_chosen, starts, stops, neighbours, labels, degrees)
     every = np.arange(n_labels)
     degree, degree_class = degrees.degree[chosen][:, degrees.slot], degrees.degree_class[chosen][:, degrees.slot]
     unit_fair = degree * degrees.rate[every, degree_class]

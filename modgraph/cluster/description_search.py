@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,6 +253,8 @@ class _Search:
         work = graph.dag.n_edges * max(1.0, n_pairs / (graph.dag.n_layers - 1))
         self.affordable = max(1, int(START_EDGES / max(1.0, work)))
         self.explored: set[bytes] = set()
+        self.linked: tuple[LayerDescription, BlockPairs] | None = None  # of the layer looked at last
+        self.in_vain: set[bytes] = set()  # states of a layer that were found to gain nothing
 
     def starts(self, held: IntArray) -> list[IntArray]:
         """Cut all trees into equally many clusters, for a range of numbers.
@@ -324,9 +327,15 @@ class _Search:
 
     def _settle(self, clusters: IntArray, level: int, waiting: BoolArray) -> tuple[IntArray, int]:
         """Move units and join clusters of one layer; return the partition, and by how much it is shorter."""
+        units = self.graph.layers[level]
+        state = self._state(clusters, level, waiting[units])
+        if state in self.in_vain:
+            waiting[units] = False
+            return clusters, 0
         layer = LayerDescription(self.graph, clusters, level)
         settled = self._settled(layer, waiting, rounds=1)
         if settled is layer:
+            self.in_vain.add(state)
             return clusters, 0
         return _with_layer(clusters, layer.units, settled.clusters), layer.length - settled.length
 
@@ -345,6 +354,9 @@ class _Search:
     def _replace(self, clusters: IntArray, level: int, waiting: BoolArray) -> tuple[IntArray, int]:
         """Try other partitions of one layer; return the partition, and by how much it is shorter."""
         graph, units = self.graph, self.graph.layers[level]
+        state = self._state(clusters, level, np.zeros(0, dtype=np.bool_))
+        if state in self.in_vain:
+            return clusters, 0
         old = shortest = LayerDescription(graph, clusters, level)
         n_clusters = len(old.sizes)
         numbers = sorted({max(1, n_clusters // 2), n_clusters, 2 * n_clusters})
@@ -364,6 +376,7 @@ class _Search:
             if new.length < shortest.length:
                 shortest = new
         if shortest is old:
+            self.in_vain.add(state)
             return clusters, 0
         moved = np.flatnonzero(_rearranged(old.clusters, shortest.clusters)) + units.start
         self._mark(moved, waiting)
@@ -374,7 +387,7 @@ class _Search:
         chosen = np.flatnonzero(waiting[layer.units])
         if len(layer.sizes) == 1 or not len(chosen):
             return layer
-        pairs = _linked(layer)
+        pairs = self._linked(layer)
         facts = (
             layer.units.start,
             layer.clusters,
@@ -412,7 +425,7 @@ class _Search:
         if n_clusters == 1:
             return layer
         one, two, change = kernels.best_merges(
-            layer.sizes, layer.other_sizes, _linked(layer), layer.degrees, layer.costs, layer.one_cluster_less
+            layer.sizes, layer.other_sizes, self._linked(layer), layer.degrees, layer.costs, layer.one_cluster_less
         )
         mutual = np.isin(one * n_clusters + two, two * n_clusters + one)
         one, two, change = one[mutual], two[mutual], change[mutual]
@@ -426,15 +439,23 @@ class _Search:
                 return new
         return layer
 
+    def _linked(self, layer: LayerDescription) -> BlockPairs:
+        """Return the linked pairs of clusters, and those that would be with one unit and one edge more."""
+        if self.linked is None or self.linked[0] is not layer:
+            self.linked = layer, kernels.linked_pairs(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
+        return self.linked[1]
+
+    def _state(self, clusters: IntArray, level: int, waiting: BoolArray) -> bytes:
+        """Return a digest of all that decides what is gained in a layer: its clusters and those of joined layers."""
+        digest = hashlib.blake2b(b"%d" % level, digest_size=16)
+        digest.update(waiting.tobytes())
+        for other in (level, *self.graph.edges_between[level]):
+            digest.update(clusters[self.graph.layers[other]].tobytes())
+        return digest.digest()
+
     def _mark(self, units: IntArray, waiting: BoolArray) -> None:
         """Have the neighbours of some units looked at again."""
         kernels.mark_neighbours(units, self.graph.pointers, self.graph.neighbours, waiting)
-
-
-def _linked(layer: LayerDescription) -> BlockPairs:
-    """Return the linked pairs of clusters, and those that would be with one unit and one edge more."""
-    pairs: BlockPairs = kernels.linked_pairs(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
-    return pairs
 
 
 def _rearranged(one: IntArray, two: IntArray) -> BoolArray:

@@ -6,6 +6,7 @@ graph. Average linkage needs nothing else: pairs that are not in it are at dista
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,6 +25,7 @@ from modgraph.cluster.sparse_kernels import (
     similar_rows,
 )
 from modgraph.cluster.tree import MergeTree, tied_tree
+from modgraph.compiled import in_threads
 from modgraph.dag import LayeredDAG
 
 # Most distinct rows whose tree is grown on the full matrix of distances.
@@ -42,6 +44,17 @@ STEPS_PER_ROW = 1024
 PAIRS_PER_ROW = 128
 # Steps or pairs in all that are always allowed.
 FREE_STEPS = 1 << 24
+# Most rows whose sums over pairs of them stay inside 64 bits in `tied_tree`.
+MOST_DENSE = 1 << 16
+# Rows are multiplied as full matrices if they have at most this many entries, zeros included, and it takes at most this
+# many times more products: each takes a hundredth of the time.
+DENSE_ENTRIES = 1 << 24
+DENSE_STEPS = 64
+# Rows are looked at in this many parts to see whether they cost too much, before all of them are made.
+TRIED_PARTS = 8
+# Layers whose trees are grown at once, at most: each takes memory. Only in networks of this many edges or more.
+LAYERS_AT_ONCE = 4
+THREAD_EDGES = 1 << 16
 
 
 Found = TypeVar("Found")
@@ -132,7 +145,7 @@ def layer_trees(dag: LayeredDAG, levels: Sequence[int], *, hops: int, direction:
             capped=not exact,
         )
 
-    return [tree(level) for level in levels]
+    return in_threads(tree, levels, at_once=LAYERS_AT_ONCE if dag.n_edges >= THREAD_EDGES else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -212,15 +225,20 @@ def _steps(dag: LayeredDAG, direction: str) -> list[csr_array]:
     return steps
 
 
-def _affordable(within: Sequence[csr_array], make: Callable[[csr_array], Found | None]) -> tuple[Found, int, int]:
+def _affordable(
+    within: Sequence[csr_array | None], make: Callable[[csr_array], Found | None]
+) -> tuple[Found, int, int]:
     """Call `make` with ever sparser rows until it returns something; return that, the hops and the columns left out."""
     for used in range(len(within), 0, -1):
-        found = make(within[used - 1])
+        rows = within[used - 1]
+        found = None if rows is None else make(_sorted(rows))
         if found is not None:
             return found, used, 0
-    frequency = np.bincount(within[0].indices, minlength=within[0].shape[1])
+    rows = within[0]
+    assert rows is not None
+    frequency = np.bincount(rows.indices, minlength=rows.shape[1])
     for bound in np.unique(frequency)[::-1].tolist():
-        found = make(_sorted(within[0][:, frequency < bound]))
+        found = make(_sorted(rows[:, frequency < bound]))
         if found is not None:
             return found, 1, int((frequency >= bound).sum())
     raise AssertionError("rows without columns cost nothing")
@@ -228,26 +246,53 @@ def _affordable(within: Sequence[csr_array], make: Callable[[csr_array], Found |
 
 def _within(
     steps: Sequence[csr_array], start: int, stop: int, *, hops: int, skips_layers: bool
-) -> tuple[list[csr_array], bool]:
+) -> tuple[list[csr_array | None], bool]:
     """Return what some units reach within 1, 2, … hops, and whether the last one is `hops` or as good.
 
-    It stops early where rows fill up or have too many entries in all.
+    It stops early where rows fill up or have too many entries in all. The last one is None where it surely costs too
+    much to grow a tree of.
     """
     frontiers = [step[start:stop] for step in steps]
     # Columns of different directions are never the same: no unit is both before and after a layer.
-    within = [_sorted(sum(frontiers[1:], frontiers[0]))]
+    within = [sum(frontiers[1:], frontiers[0])]
     while len(within) < hops:
         size = within[-1].nnz
-        full = size > FULL_ENTRIES and size > FULL_SHARE * (stop - start) * np.unique(within[-1].indices).size
+        full = size > FULL_ENTRIES and size > FULL_SHARE * (stop - start) * np.count_nonzero(
+            np.bincount(within[-1].indices)
+        )
         if full or size > max(PAIRS_PER_ROW * (stop - start), FREE_STEPS):
             return within, False
+        if len(within) == hops - 1 and _surely_costly(within[-1], frontiers, steps):
+            return [*within, None], True
         frontiers = [frontier @ step for frontier, step in zip(frontiers, steps, strict=True)]
         if skips_layers:
             frontiers = [frontier > within[-1] for frontier in frontiers]
         if not any(frontier.nnz for frontier in frontiers):
             break
-        within.append(_sorted(sum(frontiers, within[-1])))
+        within.append(sum(frontiers, within[-1]))
     return within, True
+
+
+def _surely_costly(reached: csr_array, frontiers: Sequence[csr_array], steps: Sequence[csr_array]) -> bool:
+    """Say whether one hop more makes too many rows similar, as far as half of the rows show it."""
+    n_rows, n_columns = reached.shape
+    if n_rows <= DENSE_LIMIT:
+        return False
+    frequency = np.zeros(n_columns, dtype=np.int64)
+    seen = np.zeros(0, dtype=np.uint64)
+    bounds = np.linspace(0, n_rows, TRIED_PARTS + 1, dtype=np.int64).tolist()
+    for start, stop in itertools.pairwise(bounds[: TRIED_PARTS // 2 + 1]):
+        parts = [frontier[start:stop] @ step for frontier, step in zip(frontiers, steps, strict=True)]
+        rows = sum(parts, reached[start:stop])
+        sums, first = np.unique(_row_sums(rows), return_index=True)
+        # Equal rows count once. So do different rows with equal sums, which only makes the answer more careful.
+        is_new = ~np.isin(sums, seen)
+        frequency += np.bincount(rows[first[is_new]].indices, minlength=n_columns)
+        seen = np.concatenate([seen, sums[is_new]])
+        many_rows = len(seen) > DENSE_LIMIT or n_rows > MOST_DENSE
+        if many_rows and (frequency**2).sum() > max(STEPS_PER_ROW * n_rows, FREE_STEPS):
+            return True
+    return False
 
 
 def _sorted(rows: csr_array) -> csr_array:
@@ -286,28 +331,45 @@ def _tree(rows: csr_array) -> tuple[MergeTree | None, IntArray] | None:
     distinct, row_of, copies = _distinct(rows)
     n_rows = distinct.shape[0]
     tree = None
-    # Sums over n² pairs must stay inside 64 bits in `tied_tree`.
-    dense = len(row_of) <= 1 << 16
+    dense = len(row_of) <= MOST_DENSE
     if n_rows > DENSE_ROWS or not dense:
         tree = _sparse_tree(distinct, copies)
         if tree is None and not (dense and n_rows <= DENSE_LIMIT):
             return None
     if tree is None:
-        tree = _dense_tree((distinct.astype(np.int64) @ distinct.T.astype(np.int64)).toarray(), copies)
+        tree = _dense_tree(_overlaps(distinct), copies)
     return tree, row_of
 
 
 def _distinct(rows: csr_array) -> tuple[csr_array, IntArray, IntArray]:
     """Collapse equal rows: the distinct ones, which of them each row is, and how often each occurs."""
-    mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
-    # Sums wrap around, differences of them as well: equal sets of columns have equal sums.
-    running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
-    sums = running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+    sums = _row_sums(rows)
     same = equal_rows(
         rows.indptr.astype(np.int64), rows.indices.astype(np.int64), np.argsort(sums, kind="stable"), sums
     )
     first, row_of, copies = np.unique(same, return_inverse=True, return_counts=True)
     return rows[first], row_of, copies
+
+
+def _row_sums(rows: csr_array) -> NDArray[np.uint64]:
+    """Sum random numbers of the columns of each row: equal sets of columns have equal sums."""
+    mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
+    # Sums wrap around, and so do differences of them.
+    running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
+    return running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+
+
+def _overlaps(rows: csr_array) -> IntArray:
+    """Count the columns that each pair of rows has in common; shape (n_rows, n_rows)."""
+    frequency = np.bincount(rows.indices, minlength=rows.shape[1]).astype(np.int64)
+    used = np.flatnonzero(frequency)
+    entries = rows.shape[0] * len(used)
+    if entries <= DENSE_ENTRIES and rows.shape[0] * entries <= DENSE_STEPS * (frequency**2).sum():
+        dense = rows[:, used].toarray().astype(np.float32)  # whole numbers below 2²⁴ are exact
+        return (dense @ dense.T).astype(np.int64)
+    counts = rows.astype(np.int64)
+    overlap: IntArray = (counts @ counts.T).toarray()
+    return overlap
 
 
 def _dense_tree(overlap: IntArray, copies: IntArray) -> MergeTree | None:

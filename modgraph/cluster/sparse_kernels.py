@@ -11,7 +11,7 @@ from modgraph.compiled import njit
 Bits = NDArray[np.uint64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def packed_step(pointers: IntArray, targets: IntArray, before: Bits) -> Bits:  # pragma: no cover (compiled)
     """Return what each unit reaches within h + 1 hops, given what it reaches within h.
 
@@ -35,7 +35,7 @@ def packed_step(pointers: IntArray, targets: IntArray, before: Bits) -> Bits:  #
     return after
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def packed_overlaps(rows: Bits) -> IntArray:  # pragma: no cover (compiled)
     """Count the bits that each pair of rows has in common; shape (n_rows, n_rows)."""
     n = len(rows)
@@ -53,7 +53,7 @@ def packed_overlaps(rows: Bits) -> IntArray:  # pragma: no cover (compiled)
     return overlap
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bits) -> IntArray:  # pragma: no cover
     """Find for each row of a sparse matrix the first row in `order` that equals it.
 
@@ -93,7 +93,7 @@ def equal_rows(pointers: IntArray, columns: IntArray, order: IntArray, sums: Bit
     return same
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_similar(
     pointers: IntArray, columns: IntArray, column_pointers: IntArray, column_rows: IntArray, limit: int
 ) -> IntArray:  # pragma: no cover (compiled)
@@ -121,7 +121,7 @@ def count_similar(
     return starts
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def similar_rows(
     pointers: IntArray,
     columns: IntArray,
@@ -172,7 +172,7 @@ def similar_rows(
     return others, similarity
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _root(parent: IntArray, element: int) -> int:  # pragma: no cover (compiled)
     while parent[element] != element:
         parent[element] = parent[parent[element]]
@@ -180,7 +180,7 @@ def _root(parent: IntArray, element: int) -> int:  # pragma: no cover (compiled)
     return element
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _scan(
     cluster: int,
     parent: IntArray,
@@ -235,7 +235,7 @@ def _scan(
     return n_adjacent, best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def reciprocal_merges(
     starts: IntArray, others: NDArray[np.int32], similarity: IntArray, copies: IntArray, one: int
 ) -> tuple[IntArray, FloatArray, IntArray]:  # pragma: no cover (compiled)

@@ -12,7 +12,7 @@ from modgraph.compiled import njit
 DISTANCE_BITS = 30
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def tied_merges(
     overlap: IntArray, copies: IntArray
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # pragma: no cover (compiled)

@@ -15,8 +15,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from modgraph import LayeredDAG, detect_modules
 from modgraph.arrays import FloatArray, IntArray
-from modgraph.cluster.by_influence import basis, normalised, paths_per_pair
-from modgraph.cluster.coclusters import co_clusters
+from modgraph.cluster.by_influence import (
+    basis,
+    module_bases,
+    normalised,
+    path_order,
+    paths_per_pair,
+    wiring_modularity,
+)
+from modgraph.cluster.coclusters import _readers, _valley, best_groups, best_modularity, co_clusters
 from modgraph.io import load_hierarchy, save_hierarchy
 from tests.strategies import permuted
 
@@ -289,3 +296,160 @@ def test_small_and_strange_networks_have_an_answer() -> None:
         assert found.n_modules == 1
     empty = LayeredDAG.from_masks([np.zeros((2, 2))], weights=[np.zeros((2, 2))])
     assert detect_modules(empty, features="influence").labels.tolist() == [-1] * 4
+
+
+# Groups of inputs and outputs, written down plainly
+
+
+def modularity(influence: FloatArray, rows: Sequence[int] | IntArray, columns: Sequence[int] | IntArray) -> float:
+    """The module's formula for Q."""
+    shares = np.abs(influence) / np.abs(influence).sum(axis=1, keepdims=True)
+    together = np.asarray(rows)[:, None] == np.asarray(columns)
+    return float(((shares - shares.mean(axis=0)) * together).sum() / len(shares))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 4)])
+def test_the_best_modularity_is_nearly_that_of_trying_all_partitions(shape: tuple[int, int]) -> None:
+    reached = []
+    for seed in range(6):
+        influence = np.random.default_rng(seed).normal(size=shape) ** 3
+        best = 0.0
+        for rows in itertools.product(range(3), repeat=shape[0]):
+            member = np.array(rows) == np.arange(3)[:, None]
+            # Given the groups of the rows, each column is best where it adds most.
+            shares = np.abs(influence) / np.abs(influence).sum(axis=1, keepdims=True)
+            columns = (member @ (shares - shares.mean(axis=0))).argmax(axis=0)
+            best = max(best, modularity(influence, rows, columns))
+        found, inside = best_modularity(influence)
+        three = best_groups(influence, 3)
+        assert modularity(influence, *three) <= found + 1e-12
+        if max(*three[0], *three[1]) == 2 and modularity(influence, *three) == pytest.approx(found):
+            assert inside == pytest.approx(shares[three[0][:, None] == three[1]].sum() / shape[0])
+        reached.append(found / best)
+    assert np.mean(reached) > 0.9
+
+
+def test_rows_and_columns_without_influence_do_not_count() -> None:
+    blocks = np.kron(np.eye(2), np.ones((4, 8)))
+    wide = np.zeros((10, 18))
+    wide[1:9, 1:17] = blocks
+    assert best_modularity(wide) == best_modularity(blocks) == (0.5, 1.0)
+    assert best_modularity(np.ones((1, 4))) == (0.0, 1.0)
+    assert best_modularity(np.zeros((3, 3))) == (0.0, 1.0)
+    shuffled = [np.random.default_rng(seed).permutation(wide.ravel()).reshape(wide.shape) for seed in range(19)]
+    found = co_clusters(wide, shuffled)
+    assert found.output_group.tolist() == [-1, *[0] * 4, *[1] * 4, -1]
+    assert found.input_group.tolist() == [-1, *[0] * 8, *[1] * 8, -1]
+    assert found.input_share.sum(axis=1).tolist() == [0, *[1] * 16, 0]
+    assert found.reads.tolist() == [[True, False], [False, True]]
+    assert (found.modularity, found.p_value, found.n_shuffled) == (0.5, 0.05, 19)
+
+
+def test_the_modularity_is_compared_with_that_of_shuffled_networks() -> None:
+    rng = np.random.default_rng(1)
+    influence = np.kron(np.eye(2), np.ones((3, 8))) + 0.6 * rng.random((6, 16))
+    shuffled = [rng.permutation(influence.ravel()).reshape(influence.shape) for _ in range(19)]
+    found = co_clusters(influence, shuffled)
+    assert found.n_groups == 2
+    assert found.modularity == pytest.approx(modularity(influence, found.output_group, found.input_group))
+    # At most two groups: one makes no Q.
+    expected = np.mean([max(0.0, modularity(other, *best_groups(other, 2))) for other in shuffled])
+    assert found.expected == pytest.approx(expected)
+    shares = np.abs(influence) / influence.sum(axis=1, keepdims=True)
+    means = np.array([shares[found.output_group == group].mean(axis=0) for group in range(2)])
+    assert found.input_share == pytest.approx((means / means.sum(axis=0)).T)
+    # A shuffled network beside the others: no more than chance, and one group.
+    chance = co_clusters(shuffled[0], shuffled[1:])
+    assert chance.p_value > 1 / 19
+    assert chance.n_groups == 1
+    assert chance.input_share.tolist() == [[1.0]] * 16
+    assert chance.output_group.tolist() == [0] * 6
+
+
+def test_p_values_count_the_networks_that_stand_out_as_much() -> None:
+    blocks = np.kron(np.eye(2), np.ones((4, 4))) + 0.1
+    rng = np.random.default_rng(0)
+    even = [rng.permutation(blocks.ravel()).reshape(8, 8) for _ in range(7)]
+    order = np.arange(8) % 2 * 4 + np.arange(8) // 2
+    found = co_clusters(blocks, [*even, blocks[order], blocks[:, order]])
+    assert found.p_value == pytest.approx(3 / 10)
+    assert found.n_groups == 1
+    assert co_clusters(blocks, even).p_value == pytest.approx(1 / 8)
+    assert co_clusters(blocks, even).n_groups == 2
+
+
+def test_two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear() -> None:
+    assert _valley(np.array([0.9, 0.02, 0.91, 0.0, 0.92, 0.01])) == pytest.approx((0.02 + 0.9) / 2)
+    assert _valley(np.array([0.2, 0.2, 0.6])) == pytest.approx(0.4)
+    assert _valley(np.array([0.5, 0.5, 0.5])) == np.inf
+    assert _valley(np.linspace(0, 1, 9)) == np.inf
+    # Two kinds of three at distance d with standard deviation 0.1 (4 degrees of freedom): 4.5 of them are needed.
+    kind = np.array([-1, 0, 1]) * 0.1
+    for distance, limit in ((0.44, np.inf), (0.46, 0.23)):
+        assert _valley(np.concatenate([kind, kind + distance])) == pytest.approx(limit)
+
+
+def test_outputs_that_read_several_groups_are_groups_of_their_own() -> None:
+    # Inputs 0–2 and 3–5; three outputs of each group, then three that read both, one of them a little unevenly.
+    one, two, both = [1, 1, 1, 0.01, 0, 0], [0, 0.01, 0, 1, 1, 1], [1, 1, 1, 1, 1, 0.9]
+    shares = np.array([one] * 3 + [two] * 3 + [both, both, [1, 1, 1, 0.8, 0.9, 0.9]])
+    shares /= shares.sum(axis=1, keepdims=True)
+    own, inputs = np.array([0] * 3 + [1] * 3 + [0, 0, 0]), np.array([0, 0, 0, 1, 1, 1])
+    group, reads = _readers(shares, own, inputs, 2)
+    assert group.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert reads.tolist() == [[True, False], [False, True], [True, True]]
+    # Two such outputs are too few to tell.
+    group, reads = _readers(shares[:-1], own[:-1], inputs, 2)
+    assert group.tolist() == own[:-1].tolist()
+    assert reads.tolist() == [[True, False], [False, True]]
+
+
+# Graphs and weights
+
+
+def test_paths_are_counted_per_pair_of_an_input_and_an_output() -> None:
+    # Input 0 has two paths to output 5 and one, by a skipping edge, to output 6; input 1 has one path to output 5.
+    edges = [[0, 2], [0, 3], [1, 3], [2, 5], [3, 5], [0, 6]]
+    dag = LayeredDAG.from_edges(edges, layer=[0, 0, 1, 1, 1, 2, 2])
+    assert paths_per_pair(dag) == (2 + 1 + 1) / 4
+
+
+def test_wiring_is_modular_where_edges_keep_to_groups() -> None:
+    blocks = LayeredDAG.from_masks([np.kron(np.eye(3), np.ones((2, 2)))] * 2)
+    assert wiring_modularity(blocks, threshold=0.9) == pytest.approx(2 / 3)
+    # One unit of six has a third of its edges from another group, in both layers.
+    crossed = np.kron(np.eye(3), np.ones((2, 2)))
+    crossed[0, 2] = 1
+    dag = LayeredDAG.from_masks([crossed, crossed])
+    assert 0.5 < wiring_modularity(dag, threshold=0.94) < 0.66
+    assert wiring_modularity(dag, threshold=0.95) == 0
+    assert wiring_modularity(LayeredDAG.from_masks([np.ones((4, 4))] * 2), threshold=0.9) == 0
+
+
+def test_hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative() -> None:
+    dag, _, _ = superposed(2, 0, inputs=4, width=8, outputs=3, depth=3)
+    weights = normalised(dag).weights
+    assert weights is not None
+    hidden = (dag.layer > 0) & (dag.layer < dag.n_layers - 1)
+    norms = np.bincount(dag.targets, weights**2, minlength=dag.n_units)[hidden]
+    assert norms == pytest.approx(1)
+    assert (np.bincount(dag.targets, weights, minlength=dag.n_units)[hidden] >= 0).all()
+
+
+def test_a_module_reads_what_differs_between_its_outputs_and_writes_what_its_inputs_send() -> None:
+    read = np.array([[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+    written = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
+    reads, writes = module_bases(
+        read, written, output_group=np.array([0, 0, 1]), input_group=np.array([1, 2]), n_modules=3
+    )
+    assert [np.abs(rows).tolist() for rows in reads] == [[[0, 1, 0]], [[0, 0, 1]], []]
+    assert [np.abs(rows).tolist() for rows in writes] == [[], [[0, 1, 0]], [[1, 0, 0]]]
+
+
+def test_units_are_ordered_by_their_weights() -> None:
+    weights = np.array([[1.0, 0.0, -3.0], [2.0, 0.5, 0.0]])
+    dag = LayeredDAG.from_masks([weights], weights=[weights])
+    order = path_order(dag)
+    assert sorted(order.tolist()) == list(range(5))
+    assert dag.layer[order].tolist() == [0, 0, 0, 1, 1]
+    assert order.tolist() == [1, 0, 2, 4, 3]

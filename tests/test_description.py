@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from modgraph import LayeredDAG, detect_modules
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.cluster import description_kernels as kernels
+from modgraph.cluster import description_search as search
 from modgraph.cluster import description_search_kernels as search_kernels
 from modgraph.cluster import tied_linkage
 from modgraph.cluster.degrees import MOST_CLASSES, degree_model, is_over_dispersed
@@ -419,3 +420,191 @@ def test_array_operations_give_what_compiled_loops_give(seed: int) -> None:
             function(chosen + units.start, graph.pointers, graph.neighbours, row)
         np.testing.assert_array_equal(*marked)
     assert n_merges
+
+
+# What is counted, written down plainly
+
+
+def skipping_network(seed: int) -> tuple[LayeredDAG, IntArray]:
+    """Three planted layers with some edges from the first to the last, and clusters: halves of modules, some wrong."""
+    rng = np.random.default_rng(seed)
+    network, module = planted_modules([12, 10, 14], n_modules=2, fan_out=4, rewired=0.1, random_state=seed)
+    skipping = [[source, 22 + source % 5] for source in range(9)]
+    dag = LayeredDAG.from_edges(np.concatenate([network.edges, skipping]), layer=network.layer)
+    labels = 2 * module + rng.integers(2, size=dag.n_units)
+    labels = np.where(rng.random(dag.n_units) < 0.2, rng.integers(4, size=dag.n_units), labels)
+    return dag, np.concatenate([by_first_unit(labels[dag.layer == level]) for level in range(3)])
+
+
+def edge_matrix(dag: LayeredDAG) -> IntArray:
+    """1 for each edge, in both directions."""
+    edges = np.zeros((dag.n_units, dag.n_units), dtype=np.int64)
+    edges[dag.sources, dag.targets] = edges[dag.targets, dag.sources] = 1
+    return edges
+
+
+def test_a_graph_knows_its_neighbours_and_degrees_by_layer() -> None:
+    dag, _ = skipping_network(0)
+    graph, edges = TwoWayGraph.of(dag), edge_matrix(dag)
+    for unit in range(dag.n_units):
+        neighbours = graph.neighbours[graph.pointers[unit] : graph.pointers[unit + 1]]
+        assert sorted(neighbours.tolist()) == np.flatnonzero(edges[unit]).tolist()
+    for one, two in itertools.permutations(range(3), 2):
+        between = edges[np.ix_(dag.layer == one, dag.layer == two)]
+        assert graph.edges_between[one][two] == between.sum()
+        own, other = graph.degrees[one][two], graph.degrees[two][one]
+        assert own.degree.tolist() == between.sum(axis=1).tolist()
+        by_unit = own.rate[own.degree_class][:, other.degree_class] * np.outer(own.degree, other.degree)
+        assert by_unit == pytest.approx(expected_edges(between), abs=1e-9)
+        assert by_unit.sum() == pytest.approx(between.sum(), rel=0.01)
+
+
+def test_units_are_named_after_the_cluster_that_they_have_most_edges_with() -> None:
+    # Units 0 … 3 of the first layer have 2 and 1, 1 and 2, 1 and 1, and no edges with the two clusters of the second.
+    edges = [[0, 4], [0, 5], [0, 6], [1, 5], [1, 6], [1, 7], [2, 4], [2, 7], [3, 8], [4, 8]]
+    dag = LayeredDAG.from_edges(edges, layer=[0] * 4 + [1] * 4 + [2])
+    graph = TwoWayGraph.of(dag)
+    clusters = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0])
+    assert graph.named_after(clusters, 0, 1).tolist() == [0, 1, 3, 3]
+    assert graph.named_after(clusters, 1, 2).tolist() == [0, 1, 2, 2]
+
+
+def with_costs(layer: LayerDescription, edges: IntArray, dag: LayeredDAG, clusters: IntArray) -> int:
+    """What the kernels count of a layer's description, at its costs: for each pair of clusters and for their sizes."""
+    sizes = np.bincount(clusters)
+    total = -sum(math.lgamma(size + 1) for size in sizes.tolist()) * kernels.NAT
+    total += layer.one_cluster_less * (len(layer.sizes) - np.count_nonzero(sizes))
+    own = edges[layer.units.start : layer.units.stop]
+    of_layer = np.unique(layer.other_clusters[own.any(axis=0)])
+    for cluster, other in itertools.product(np.flatnonzero(sizes).tolist(), of_layer.tolist()):
+        units = np.flatnonzero(clusters == cluster)
+        there = np.flatnonzero((layer.other_clusters == other) & own.any(axis=0))
+        slot = layer.degrees.slot[other]
+        rates = layer.degrees.rate[other, layer.degrees.degree_class[units, slot]]
+        total += kernels.pair_length.python(
+            int(sizes[cluster] * layer.other_sizes[other]),
+            int(own[np.ix_(units, there)].sum()),
+            float((layer.degrees.degree[units, slot] * rates).sum()),
+            kernels.cost_at.python(layer.costs, other),
+        )
+    return round(total)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
+    dag, clusters = skipping_network(seed)
+    graph, edges = TwoWayGraph.of(dag), edge_matrix(dag)
+    n_moves = n_merges = 0
+    for level in range(3):
+        layer = LayerDescription(graph, clusters, level)
+        n_clusters, own = len(layer.sizes), layer.clusters
+        now = with_costs(layer, edges, dag, own)
+        every = np.arange(len(own))
+        lengths = search_kernels.pair_lengths(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
+        facts = (layer.units.start, own, graph.pointers, graph.neighbours, layer.other_clusters, layer.sizes)
+        facts += (layer.other_sizes, layer.pairs, lengths)  # type: ignore[assignment]
+        facts += search_kernels.blocks_by_other(layer.pairs, len(layer.other_sizes))
+        facts += (layer.degrees, layer.costs, layer.one_cluster_less)  # type: ignore[assignment]
+        changes = np.zeros((len(own), n_clusters))
+        for unit, cluster in itertools.product(range(len(own)), range(n_clusters)):
+            changes[unit, cluster] = with_costs(layer, edges, dag, np.where(every == unit, cluster, own)) - now
+        # Only clusters are tried that have edges with a cluster with which the unit has some.
+        linked = np.zeros((len(own), len(layer.other_sizes)), dtype=np.int64)
+        units, others = np.nonzero(edges[layer.units])
+        linked[units, layer.other_clusters[others]] = 1
+        changes[linked @ linked.T @ np.eye(n_clusters)[own] == 0] = 0
+        best, second = np.sort(changes, axis=1)[:, :2].T
+        for function in (search_kernels.best_moves.dispatcher, search_kernels.best_moves.python):
+            target, change = function(every, *facts)
+            clear = best < second - 20  # else two clusters are equally good, or rounding decides
+            assert change[clear] == pytest.approx(best[clear], abs=20)
+            assert change == pytest.approx(changes[every, target], abs=20)
+        n_moves += np.count_nonzero(change)
+        changes = np.zeros((n_clusters, n_clusters))
+        for one, two in itertools.permutations(range(n_clusters), 2):
+            changes[one, two] = with_costs(layer, edges, dag, np.where(own == two, one, own)) - now
+        arguments = (layer.sizes, layer.other_sizes, layer.pairs, layer.degrees, layer.costs, layer.one_cluster_less)
+        for function in (search_kernels.best_merges.dispatcher, search_kernels.best_merges.python):
+            one, two, change = function(*arguments)
+            assert change == pytest.approx(changes[one, two], abs=20)
+            assert sorted({*one.tolist()}) == np.flatnonzero(changes.min(axis=1) < 0).tolist()
+            assert change == pytest.approx(changes.min(axis=1)[one], abs=20)
+        n_merges += len(one)
+    assert n_moves
+    assert n_merges
+
+
+def test_the_chosen_pairs_are_mostly_the_best_of_all_sets() -> None:
+    best = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        sizes = rng.integers(3, 9, size=3)
+        dag = LayeredDAG.from_masks([rng.random((n_out, n_in)) < 0.4 for n_in, n_out in itertools.pairwise(sizes)])
+        labels = rng.integers(2, size=dag.n_units) + 2 * dag.layer
+        best += description_length(dag, labels) == pytest.approx(plain_length(dag, labels), abs=1e-3)
+    assert best >= 29
+
+
+def test_cluster_bits_are_the_divergence_from_equal_density() -> None:
+    # Every unit has three edges, so degrees explain three of ten in each pair of units.
+    circle = np.eye(10) + np.roll(np.eye(10), 1, axis=1) + np.roll(np.eye(10), 2, axis=1)
+    dag = LayeredDAG.from_masks([np.kron(np.eye(2), circle), np.kron(np.eye(2), circle)])
+    clusters = np.concatenate([np.repeat([0, 1], 10), np.repeat([0, 1], [6, 14]), np.zeros(20)]).astype(np.int64)
+    edges, found = edge_matrix(dag), cluster_bits(dag, clusters)
+    for level, cluster in itertools.product(range(3), range(2)):
+        units = (dag.layer == level) & (clusters == cluster)
+        nats = 0.0
+        for other, other_cluster in itertools.product(range(3), range(2)):
+            others = (dag.layer == other) & (clusters == other_cluster)
+            if abs(level - other) == 1 and units.any() and others.any():
+                places, e = units.sum() * others.sum(), edges[np.ix_(units, others)].sum()
+                nats += e * math.log(max(e, 1) / places / 0.15)
+                nats += (places - e) * math.log(max(1 - e / places, 1e-300) / 0.85)
+        assert found[units] == pytest.approx(nats / units.sum() / 2 / math.log(2) if units.any() else [], abs=1e-6)
+
+
+def test_units_are_rearranged_where_their_sets_differ() -> None:
+    # The first set is kept under another name; one unit moves from the second to the third.
+    one, two = np.array([0, 0, 1, 1, 1, 2, 2, 3]), np.array([3, 3, 0, 0, 1, 1, 1, 2])
+    assert search._rearranged(one, two).tolist() == [False, False, True, True, True, True, True, False]
+    assert search._rearranged(two, one).tolist() == [False, False, True, True, True, True, True, False]
+
+
+def test_the_better_half_of_the_changes_is_tried_next() -> None:
+    halves = [use.nonzero()[0].tolist() for use in search._best_halves(np.array([-1, 0, -5, 2, -5, -4, -2]))]
+    assert halves == [[0, 2, 4, 5, 6], [2, 4], [2, 4]]
+    assert not [*search._best_halves(np.array([0, 3]))]
+
+
+def test_trees_are_cut_into_at_most_so_many_clusters() -> None:
+    # Four pairs of units; the pairs of each half have an output in common.
+    pairs = np.kron(np.eye(4), np.ones((1, 2)))
+    dag = LayeredDAG.from_masks([pairs, np.kron(np.eye(2), np.ones((1, 2)))])
+    found = search._Search(TwoWayGraph.of(dag), [0, 1, 2], hops=2)
+    assert [len({*found.cut(0, number).tolist()}) for number in range(1, 9)] == [1, 2, 2, 4, 4, 4, 4, 4]
+    assert found.cut(0, 2).tolist() == [0] * 4 + [1] * 4
+    assert [len({*found.cut(2, number).tolist()}) for number in (1, 2, 3)] == [1, 2, 2]
+
+
+def test_the_best_of_given_partitions_is_taken_in_each_layer() -> None:
+    dag, module = planted_modules([30, 30, 30], n_modules=2, fan_out=6, random_state=0)
+    right = [module[dag.layer == level] for level in range(3)]
+    wrong = np.arange(30) % 2
+    nearly = np.where(np.arange(30) < 2, 1 - right[1], right[1])
+    # No choice is right in both layers at once.
+    found = search.shortest_combination(dag, {0: [wrong, right[0], wrong], 1: [wrong, nearly, right[1], wrong]})
+    for level in (0, 1):
+        assert adjusted_rand_score(found[dag.layer == level], right[level]) == 1
+    assert len({*found.tolist()}) == 2 + 2 + 30
+    random = [np.random.default_rng(seed).integers(2, size=30) for seed in range(2)]
+    found = search.shortest_combination(dag, {0: random, 1: [wrong]})
+    assert len({*found[dag.layer < 2].tolist()}) == 2  # one cluster a layer is better
+    assert found.tolist() == by_first_unit(found).tolist()
+
+
+def test_memory_is_estimated_from_above() -> None:
+    # 10 units with 16 edges in a layer of 5 at most: 3.2 neighbours each, so 3.2⁴ pairs a unit, or at most 128.
+    dag = LayeredDAG.from_masks([np.ones((4, 4)), np.zeros((2, 4))])
+    assert search._bytes_needed(dag, 1) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**2)
+    assert search._bytes_needed(dag, 2) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**4)
+    assert search._bytes_needed(dag, 9) == search._bytes_needed(dag, 2)

@@ -1,4 +1,5 @@
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,70 @@ def potts_quality(graph: SimilarityGraph, labels: IntArray, resolution: float) -
     within = (graph.cosine * graph.copies[one] * graph.copies[two])[inside].sum()
     within += (graph.copies * (graph.copies - 1) / 2).sum()  # equal rows: their cosine is 1
     return float(within - resolution * (sizes * (sizes - 1) / 2).sum())
+
+
+def similar_rows(pairs: list[list[int]], cosine: list[float], copies: list[int]) -> SimilarityGraph:
+    return SimilarityGraph(
+        pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        cosine=np.array(cosine),
+        copies=np.array(copies),
+        row_of=np.repeat(np.arange(len(copies)), copies),
+        capped=False,
+    )
+
+
+def test_resolutions_run_from_the_mean_similarity_to_the_largest() -> None:
+    # Rows that 2, 3 and 1 of 6 units have: 6 and 3 of the 15 pairs of units have a column in common.
+    found = _resolutions(similar_rows([[0, 1], [1, 2]], [0.5, 0.25], [2, 3, 1]))
+    assert len(found) == 24
+    assert found[0] == pytest.approx((6 * 0.5 + 3 * 0.25) / 15)
+    assert found[-1] == pytest.approx(0.5)
+    assert found[1:] / found[:-1] == pytest.approx(found[1] / found[0])
+    assert _resolutions(similar_rows([], [], [2, 2])).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("resolution", "n_clusters"), [(0.39, 1), (0.41, 2)])
+def test_rows_weigh_as_much_as_the_units_that_have_them(resolution: float, n_clusters: int) -> None:
+    # Together: 6 pairs of units at 0.4 less 6 resolutions.
+    labels = _clusters(similar_rows([[0, 1]], [0.4], [2, 3]), resolution, np.random.default_rng(0))
+    assert len(np.unique(labels)) == n_clusters
+    assert labels[0] == labels[1]
+    assert labels[2] == labels[3] == labels[4]
+
+
+def test_each_pair_of_layers_is_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    import leidenalg
+
+    dag, _ = planted_modules([6, 6, 6, 6], n_modules=2, random_state=0)
+    skipping = [[0, 12], [1, 18], [2, 19], [7, 20]]  # from layer 0 to layers 2 and 3, from layer 1 to layer 3
+    dag = LayeredDAG.from_edges(np.concatenate([dag.edges, skipping]), layer=dag.layer).trim()
+    graphs = []
+
+    def look(given: list[Any], *arguments: Any, **options: Any) -> Any:
+        graphs.extend(given)
+        return find(given, *arguments, **options)
+
+    find = leidenalg.find_partition_multiplex
+    monkeypatch.setattr(leidenalg, "find_partition_multiplex", look)
+    leiden_partition(dag)
+    joined = [{(int(dag.layer[one]), int(dag.layer[two])) for one, two in graph.get_edgelist()} for graph in graphs]
+    assert sorted(joined, key=min) == [{(0, 1)}, {(0, 2)}, {(0, 3)}, {(1, 2)}, {(1, 3)}, {(2, 3)}]
+    assert sum(graph.ecount() for graph in graphs) == dag.n_edges
+    assert all(graph.vcount() == dag.n_units for graph in graphs)
+
+
+def test_any_seed_will_do_and_0_is_the_default() -> None:
+    rng = np.random.default_rng(0)
+    dag = LayeredDAG.from_masks([rng.random((12, 12)) < 0.4 for _ in range(3)])
+    found = [leiden_partition(dag, random_state=seed).tolist() for seed in range(3)]
+    assert len({*map(tuple, found)}) > 1
+    assert leiden_partition(dag).tolist() == found[0] != found[1]
+
+
+def test_small_planted_layers_are_told_apart() -> None:
+    dag, labels = planted_modules([24] * 3, n_modules=2, fan_out=4, random_state=0)
+    found = leiden(dag.trim(), hops=2, rng=np.random.default_rng(0))
+    truth = labels[dag.trim().unit_index]
+    for level in (0, 1):
+        part = dag.trim().layer == level
+        assert adjusted_mutual_info_score(truth[part], found[part]) == pytest.approx(1)

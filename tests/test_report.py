@@ -214,6 +214,13 @@ def test_levels_and_separable_inputs(dag: LayeredDAG, seed: int, n_modules: int)
         assert separable == (None if not module.inputs.size else not shared)
 
 
+def test_a_hierarchy_of_one_level_takes_no_space_for_another(tmp_path: Path) -> None:
+    page = written(detect_modules(LayeredDAG.from_masks([[[1, 1]], [[1], [1]]])), tmp_path)
+    (drawing,) = (svg for svg in page.named("svg") if svg.get("id") == "hierarchy")
+    box = page.named("rect")[-1]
+    assert float((drawing["viewbox"] or "").split()[3]) < 3 * float(box["height"] or "")
+
+
 def test_an_image_is_drawn_as_one(tmp_path: Path) -> None:
     dag = LayeredDAG.from_masks([np.eye(2, 6, 1) + np.eye(2, 6, 4), np.ones((1, 2))])  # pixels 1, 2, 4 and 5 are read
     page = written(detect_modules(dag), tmp_path, image_shape=(2, 3))

@@ -103,6 +103,8 @@ def picture(
     name_widths = np.array([_text_width(name, _NAME) for name in names])
     height, angles = layout.arrange(dag, rows, name_widths, width=width, height=None)
     xy, pitch = layout.places(dag, rows)
+    if not rows[-1]:  # a hierarchy of one level: no space for a second one
+        height = max(box.y + box.height / 2 for row in rows for box in row) + 4 * layout.EDGE
     frame = None
     if image_shape is not None:
         cell = min(0.5 * width / image_shape[1], _IMAGE_HEIGHT / image_shape[0])

@@ -88,10 +88,13 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         n_read += numbers.nbytes
         return numbers
 
-    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    return {
-        name: Tensor(name=name, shape=shape, itemsize=8, rows=partial(rows, name)) for name, shape in shapes.items()
-    }
+    tensors = {}
+    for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+        part = file.get_slice(name)
+        if not re.fullmatch(r"BOOL|BF16|F(16|32|64)|[UI](8|16|32|64)", part.get_dtype()):
+            raise ValueError(f"{name!r} must hold real numbers of 8 to 64 bits (got {part.get_dtype()})")
+        tensors[name] = Tensor(name=name, shape=tuple(part.get_shape()), itemsize=8, rows=partial(rows, name))
+    return tensors
 
 
 SAFETENSORS = tensor_reader(

@@ -107,22 +107,21 @@ class Operations:
         elif len(either.shape) < 3 or groups < 1 or either.shape[0] % groups:
             raise NotSupported(f"its weights of shape {either.shape} are no kernels in {groups} groups")
         edges = pruned(name, either, mask=kept, threshold=0.0 if given is None else self.threshold)
-        n_out, n_in = edges.shape
-        rows, columns, weights = _rows(edges), edges.indices.astype(np.int64), edges.data * factor
-        marks = set()
+        edges.data *= factor
+        (n_out, n_in), marks = edges.shape, set()
         if groups is not None:
-            columns += rows // (n_out // groups) * n_in
+            columns = edges.indices + _rows(edges) // (n_out // groups) * n_in
             n_in *= groups
+            edges = csr_array((edges.data, columns, edges.indptr), shape=(n_out, n_in))
             marks |= {"convolution"} if math.prod(either.shape[2:]) > 1 else set()
         self.sized(value, n_in)
         size = value.size
         if value.flat and n_in > size and n_in % size == 0:
             marks |= {"flattened maps"}
-            edges = csr_array((weights**2, (rows, columns // (n_in // size))), shape=(n_out, size))
+            columns = edges.indices.astype(np.int64) // (n_in // size)
+            edges = csr_array((edges.data**2, (_rows(edges), columns)), shape=(n_out, size))
             edges.data = np.sqrt(edges.data)
-        elif n_in == size:
-            edges = csr_array((weights, columns, edges.indptr), shape=(n_out, size))
-        else:
+        elif n_in != size:
             raise ValueError(f"layer {name!r} must read {size} values, what the layer before it gives (got {n_in})")
         biases = np.zeros(n_out) if bias is None else vector(f"the bias of {name!r}", bias, length=n_out)
         sums = self._sums(value, edges, biases, dense_edges=n_out * size // (groups or 1), marks=marks)

@@ -419,7 +419,7 @@ def test_units_are_named_after_the_cluster_that_they_have_most_edges_with() -> N
     assert graph.named_after(clusters, 1, 2).tolist() == [0, 1, 2, 2]
 
 
-def with_costs(layer: LayerDescription, edges: IntArray, dag: LayeredDAG, clusters: IntArray) -> int:
+def with_costs(layer: LayerDescription, edges: IntArray, clusters: IntArray) -> int:
     """What the kernels count of a layer's description, at its costs: for each pair of clusters and for their sizes."""
     sizes = np.bincount(clusters)
     total = -sum(math.lgamma(size + 1) for size in sizes.tolist()) * kernels.NAT
@@ -448,7 +448,7 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
     for level in range(3):
         layer = LayerDescription(graph, clusters, level)
         n_clusters, own = len(layer.sizes), layer.clusters
-        now = with_costs(layer, edges, dag, own)
+        now = with_costs(layer, edges, own)
         every = np.arange(len(own))
         lengths = search_kernels.pair_lengths(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
         facts = (layer.units.start, own, graph.pointers, graph.neighbours, layer.other_clusters, layer.sizes)
@@ -457,7 +457,7 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
         facts += (layer.degrees, layer.costs, layer.one_cluster_less)  # type: ignore[assignment]
         changes = np.zeros((len(own), n_clusters))
         for unit, cluster in itertools.product(range(len(own)), range(n_clusters)):
-            changes[unit, cluster] = with_costs(layer, edges, dag, np.where(every == unit, cluster, own)) - now
+            changes[unit, cluster] = with_costs(layer, edges, np.where(every == unit, cluster, own)) - now
         # Only clusters are tried that have edges with a cluster with which the unit has some.
         linked = np.zeros((len(own), len(layer.other_sizes)), dtype=np.int64)
         units, others = np.nonzero(edges[layer.units])
@@ -472,7 +472,7 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
         n_moves += np.count_nonzero(change)
         changes = np.zeros((n_clusters, n_clusters))
         for one, two in itertools.permutations(range(n_clusters), 2):
-            changes[one, two] = with_costs(layer, edges, dag, np.where(own == two, one, own)) - now
+            changes[one, two] = with_costs(layer, edges, np.where(own == two, one, own)) - now
         arguments = (layer.sizes, layer.other_sizes, layer.pairs, layer.degrees, layer.costs, layer.one_cluster_less)
         for function in (search_kernels.best_merges.dispatcher, search_kernels.best_merges.python):
             one, two, change = function(*arguments)

@@ -558,3 +558,14 @@ def test_memory_is_estimated_from_above() -> None:
     assert search._bytes_needed(dag, 1) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**2)
     assert search._bytes_needed(dag, 2) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**4)
     assert search._bytes_needed(dag, 9) == search._bytes_needed(dag, 2)
+
+
+def test_one_cluster_less_changes_the_number_of_partitions_and_of_pairs() -> None:
+    dag, clusters = skipping_network(0)
+    for level in range(3):
+        layer = LayerDescription(TwoWayGraph.of(dag), clusters, level)
+        n_units, n_clusters = len(layer.clusters), len(layer.sizes)
+        nats = log_choose(n_units - 1, n_clusters - 2) - log_choose(n_units - 1, n_clusters - 1)
+        # Each pair of clusters that isn't linked takes log (1 + linked / others): e to the minus link cost.
+        nats -= sum(math.log1p(math.exp(-link)) for link in layer.costs.link.tolist())
+        assert layer.one_cluster_less / kernels.NAT == pytest.approx(nats, abs=1e-4)

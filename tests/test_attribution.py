@@ -451,7 +451,7 @@ def test_a_tree_is_cut_where_modularity_is_largest(resolution: float) -> None:
 def test_kinds_are_told_apart_by_layer_position_weights_and_neighbours() -> None:
     def kinds(edges: list[list[int]], weights: list[float], positions: list[int]) -> list[int]:
         dag = LayeredDAG.from_edges(edges, layer=[0, 0, 1, 1, 2], weights=weights, positions=np.array(positions))
-        return canonical_kinds(dag).tolist()
+        return [int(kind) for kind in canonical_kinds(dag)]
 
     edges = [[0, 2], [1, 3], [2, 4], [3, 4]]
     same = kinds(edges, [1.0, 1.0, 1.0, 1.0], [0] * 5)

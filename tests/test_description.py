@@ -437,7 +437,8 @@ def with_costs(layer: LayerDescription, edges: IntArray, clusters: IntArray) -> 
             float((layer.degrees.degree[units, slot] * rates).sum()),
             kernels.cost_at.python(layer.costs, other),
         )
-    return round(total)
+    length: int = round(total)
+    return length
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -451,10 +452,17 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
         now = with_costs(layer, edges, own)
         every = np.arange(len(own))
         lengths = search_kernels.pair_lengths(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
-        facts = (layer.units.start, own, graph.pointers, graph.neighbours, layer.other_clusters, layer.sizes)
-        facts += (layer.other_sizes, layer.pairs, lengths)  # type: ignore[assignment]
+        facts: tuple[Any, ...] = (
+            layer.units.start,
+            own,
+            graph.pointers,
+            graph.neighbours,
+            layer.other_clusters,
+            layer.sizes,
+        )
+        facts += (layer.other_sizes, layer.pairs, lengths)
         facts += search_kernels.blocks_by_other(layer.pairs, len(layer.other_sizes))
-        facts += (layer.degrees, layer.costs, layer.one_cluster_less)  # type: ignore[assignment]
+        facts += (layer.degrees, layer.costs, layer.one_cluster_less)
         changes = np.zeros((len(own), n_clusters))
         for unit, cluster in itertools.product(range(len(own)), range(n_clusters)):
             changes[unit, cluster] = with_costs(layer, edges, np.where(every == unit, cluster, own)) - now
@@ -469,17 +477,17 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
             clear = best < second - 20  # else two clusters are equally good, or rounding decides
             assert change[clear] == pytest.approx(best[clear], abs=20)
             assert change == pytest.approx(changes[every, target], abs=20)
-        n_moves += np.count_nonzero(change)
+        n_moves += int(np.count_nonzero(change))
         changes = np.zeros((n_clusters, n_clusters))
         for one, two in itertools.permutations(range(n_clusters), 2):
             changes[one, two] = with_costs(layer, edges, np.where(own == two, one, own)) - now
         arguments = (layer.sizes, layer.other_sizes, layer.pairs, layer.degrees, layer.costs, layer.one_cluster_less)
         for function in (search_kernels.best_merges.dispatcher, search_kernels.best_merges.python):
-            one, two, change = function(*arguments)
-            assert change == pytest.approx(changes[one, two], abs=20)
-            assert sorted({*one.tolist()}) == np.flatnonzero(changes.min(axis=1) < 0).tolist()
-            assert change == pytest.approx(changes.min(axis=1)[one], abs=20)
-        n_merges += len(one)
+            ones, twos, change = function(*arguments)
+            assert change == pytest.approx(changes[ones, twos], abs=20)
+            assert sorted({*ones.tolist()}) == np.flatnonzero(changes.min(axis=1) < 0).tolist()
+            assert change == pytest.approx(changes.min(axis=1)[ones], abs=20)
+        n_merges += len(change)
     assert n_moves
     assert n_merges
 

@@ -268,8 +268,9 @@ def test_more_than_five_paths_per_pair_ask_for_influence() -> None:
     # With one input and one output influence shows no more than wiring, which is then taken.
     six = "wiring: edges keep to modules better than influence does"
     assert detect_modules(fanned(6)).settings["features"] == six
-    for asked in ({"hops": 1}, {"clustering": "published"}):
-        found = detect_modules(fanned(6), **asked)  # type: ignore[arg-type]
+    options: list[dict[str, Any]] = [{"hops": 1}, {"clustering": "published"}]
+    for asked in options:
+        found = detect_modules(fanned(6), **asked)
         assert found.settings["features"] == "wiring: a clustering or hops were asked for"
     assert detect_modules(fanned(6), hops=2).settings["features"] == six
     assert detect_modules(fanned(6), features="wiring").settings["features"] == "wiring: asked for"
@@ -341,9 +342,10 @@ def test_modules_and_hierarchies_say_what_they_are() -> None:
 def test_labels_are_a_module_for_each_unit(labels: list[int]) -> None:
     dag, right = LayeredDAG.from_masks([np.ones((2, 2))]), np.array([-1, 0, 0, 3])
     ModuleHierarchy(dag=dag, labels=right, cluster_labels=right)
-    for names in ({"labels": np.array(labels), "cluster_labels": right}, {"labels": right, "cluster_labels": labels}):
-        with pytest.raises(ValueError, match=r"labels` must "):
-            ModuleHierarchy(dag=dag, **{name: np.array(values) for name, values in names.items()})
+    with pytest.raises(ValueError, match=r"`labels` must "):
+        ModuleHierarchy(dag=dag, labels=np.array(labels), cluster_labels=right)
+    with pytest.raises(ValueError, match=r"`cluster_labels` must "):
+        ModuleHierarchy(dag=dag, labels=right, cluster_labels=np.array(labels))
 
 
 def test_one_module_shares_no_units() -> None:
@@ -356,7 +358,8 @@ def test_one_module_shares_no_units() -> None:
 def test_levels_follow_chains_of_any_length_and_cycles_share_one() -> None:
     def levels(links: list[tuple[int, int]], n_modules: int) -> list[int]:
         source, target = np.array(sorted(links), dtype=np.int64).reshape(-1, 2).T
-        return ModuleGraph(n_modules=n_modules, source=source, target=target, n_edges=source * 0 + 1).levels().tolist()
+        graph = ModuleGraph(n_modules=n_modules, source=source, target=target, n_edges=source * 0 + 1)
+        return [int(level) for level in graph.levels()]
 
     assert levels([], 2) == [0, 0]
     assert levels([(0, 1), (1, 2), (2, 3), (0, 3)], 5) == [0, 1, 2, 3, 0]

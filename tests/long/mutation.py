@@ -318,7 +318,8 @@ class Tests:
 
         names = dict(item.dtest.globs) if isinstance(item, DoctestItem) else {}
         start = time.process_time()
-        tracer: Any = enter if lines is not None else None
+        no_tracer: Any = None
+        tracer = enter if lines is not None else no_tracer
         threading.settrace(tracer)
         sys.settrace(tracer)
         signal.signal(signal.SIGPROF, _stop)
@@ -327,8 +328,8 @@ class Tests:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            sys.settrace(no_tracer)
+            threading.settrace(no_tracer)
         if isinstance(item, DoctestItem):
             item.dtest.globs.update(names)  # which it has lost
         seconds = time.process_time() - start
@@ -458,7 +459,8 @@ def judge(name: str, *, most: int, seed: int, lines: list[int], say: Callable[[s
     if name.endswith("_kernels"):
         import numba
 
-        numba.config.DISABLE_JIT = True  # plain Python takes less time than compiling
+        config: Any = numba.config
+        config.DISABLE_JIT = True  # plain Python takes less time than compiling
     found = list(mutants(source))
     if lines:
         found = [mutant for mutant in found if mutant.line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, load_network, significance
-from modgraph.cluster.attributed import attributed_modules, canonical_kinds, likeness
+from modgraph.arrays import FloatArray
+from modgraph.cluster.attributed import (
+    _best_partition,
+    _profile_cosines,
+    _tree,
+    attributed_modules,
+    canonical_kinds,
+    likeness,
+)
 from modgraph.io import save_supernodes
 from modgraph.io.hierarchy import load_hierarchy, save_hierarchy
 from modgraph.labels import by_first_unit
@@ -336,3 +345,134 @@ def test_texts_and_drawn_groups_are_not_used(tmp_path: Path) -> None:
         del entry["clerp"]
     stripped = detect_modules(load_network(write(tmp_path, content)))
     assert stripped.labels.tolist() == detect_modules(load_network(path)).labels.tolist()
+
+
+# The steps, written down plainly
+
+
+def three_layers(seed: int) -> LayeredDAG:
+    """Twelve units in four layers with edges between any two of them, also past a layer."""
+    rng = np.random.default_rng(seed)
+    layer = np.repeat(np.arange(4), [3, 4, 3, 2])
+    pairs = np.argwhere(layer[:, None] < layer)
+    pairs = pairs[rng.random(len(pairs)) < 0.7]
+    return LayeredDAG.from_edges(
+        pairs, layer=layer, weights=rng.normal(size=len(pairs)), positions=rng.integers(0, 2, len(layer))
+    )
+
+
+def sums_over_paths(dag: LayeredDAG, *, signed: bool) -> FloatArray:
+    """What each unit (row) adds to each other (column) over all paths; of itself 1."""
+    assert dag.weights is not None
+    weights = np.zeros((dag.n_units, dag.n_units))
+    weights[dag.sources, dag.targets] = dag.weights
+    entering = np.abs(weights).sum(axis=0)
+    weights = weights / np.where(entering > 0, entering, 1)
+    step = weights if signed else np.abs(weights)
+    total = power = np.eye(dag.n_units)
+    for _ in range(dag.n_layers):
+        power = power @ step
+        total = total + power
+    return total
+
+
+def cosine(one: FloatArray, two: FloatArray) -> float:
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float(one @ two) / lengths if lengths > 0 else 0.0
+
+
+def forms_of(dag: LayeredDAG) -> list[FloatArray]:
+    signed = sums_over_paths(dag, signed=True)
+    return [signed, np.sign(signed) * np.sqrt(np.abs(signed)), sums_over_paths(dag, signed=False)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_profiles_are_sums_over_all_paths(seed: int) -> None:
+    dag = three_layers(seed)
+    order = np.argsort(canonical_kinds(dag), kind="stable")
+    units = order[(dag.layer[order] > 0) & (dag.layer[order] < 3)]
+    found = _profile_cosines(dag, order, units)
+    for form, incoming, outgoing in zip(forms_of(dag), *found, strict=True):
+        others = form - np.eye(dag.n_units)
+        for (i, one), (j, two) in itertools.product(enumerate(units), repeat=2):
+            assert incoming[i, j] == pytest.approx(cosine(others[:, one], others[:, two]), abs=1e-9)
+            assert outgoing[i, j] == pytest.approx(cosine(form[one], form[two]), abs=1e-9)
+
+
+def test_likeness_is_the_mean_cosine_within_modules_beyond_that_of_all_pairs() -> None:
+    dag = three_layers(0)
+    labels = np.array([0, 1, 2, 3, 3, 4, 4, 3, 4, 4, 5, 6])
+    inside = np.flatnonzero((dag.layer > 0) & (dag.layer < 3))
+    alike = np.zeros((dag.n_units, dag.n_units))
+    for form, (one, two) in itertools.product(forms_of(dag), itertools.permutations(inside, 2)):
+        others = form - np.eye(dag.n_units)
+        alike[one, two] += cosine(others[:, one], others[:, two]) / 6 + cosine(form[one], form[two]) / 6
+    mean = alike.sum() / (7 * 6)
+    value, marks = likeness(dag, labels)
+    excess = {}
+    for module in (3, 4):
+        units = inside[labels[inside] == module]
+        excess[module] = alike[np.ix_(units, units)].sum() - len(units) * (len(units) - 1) * mean
+        assert marks[module] == pytest.approx(excess[module] / np.sqrt(len(units) * (len(units) - 1)), abs=1e-7)
+    assert marks[[0, 1, 2, 5, 6]].tolist() == [0.0] * 5
+    assert value == pytest.approx(sum(excess.values()) / (3 * 2 + 4 * 3), abs=1e-7)
+
+
+@pytest.mark.parametrize("resolution", [0.5, 1.0, 2.0])
+def test_a_tree_is_cut_where_modularity_is_largest(resolution: float) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        weights = rng.random((7, 7)) ** 3
+        weights += weights.T
+        tree = _tree(weights / weights.max())
+        branches = [[leaf] for leaf in range(7)]
+        for one, two in tree[:, :2].astype(int):
+            branches.append(branches[one] + branches[two])
+        off = weights - np.diag(np.diag(weights))
+
+        def quality(parts: list[list[int]], off: FloatArray = off) -> float:
+            inner = sum(off[np.ix_(part, part)].sum() for part in parts) / off.sum()
+            return float(inner - resolution * sum((off[part].sum() / off.sum()) ** 2 for part in parts))
+
+        def cuts(branch: int, tree: FloatArray = tree, branches: list[list[int]] = branches) -> list[list[list[int]]]:
+            whole = [[branches[branch]]]
+            if branch < 7:
+                return whole
+            one, two = tree[branch - 7, :2].astype(int).tolist()
+            return whole + [[*a, *b] for a, b in itertools.product(cuts(one), cuts(two))]
+
+        best = max(cuts(len(branches) - 1), key=quality)
+        found = _best_partition(tree, weights, resolution=resolution)
+        assert sorted(sorted(part) for part in best) == sorted(
+            np.flatnonzero(found == label).tolist() for label in np.unique(found)
+        )
+
+
+def test_kinds_are_told_apart_by_layer_position_weights_and_neighbours() -> None:
+    def kinds(edges: list[list[int]], weights: list[float], positions: list[int]) -> list[int]:
+        dag = LayeredDAG.from_edges(edges, layer=[0, 0, 1, 1, 2], weights=weights, positions=np.array(positions))
+        return [int(kind) for kind in canonical_kinds(dag)]
+
+    edges = [[0, 2], [1, 3], [2, 4], [3, 4]]
+    same = kinds(edges, [1.0, 1.0, 1.0, 1.0], [0] * 5)
+    assert same[0] == same[1] != same[2] == same[3] != same[4]
+    for weights, positions in (
+        ([1.0, 1.0, 1.0, 2.0], [0] * 5),
+        ([2.0, 1.0, 1.0, 1.0], [0] * 5),
+        ([1.0] * 4, [0, 1, 0, 0, 0]),
+        ([1.0] * 4, [0, 0, 1, 0, 0]),
+    ):
+        assert len({*kinds(edges, weights, positions)}) == 5
+
+
+def test_a_shared_position_and_a_near_layer_decide_between_equal_influences() -> None:
+    # Four features that read the same token and write the same output: two at either position.
+    edges = [[0, feature] for feature in (1, 2, 3, 4)] + [[feature, 5] for feature in (1, 2, 3, 4)]
+    weights = [1.0, 1.1, 1.0, 1.1, 1.0, 1.0, 1.1, 1.1]
+    dag = LayeredDAG.from_edges(
+        edges, layer=[0, 1, 1, 1, 1, 2], weights=weights, positions=np.array([0, 0, 1, 1, 0, 0])
+    )
+    assert attributed_modules(dag, cuts=[1.0]).tolist() == [0, 1, 2, 2, 1, 3]
+    # Two in either of two layers, at one position.
+    dag = LayeredDAG.from_edges(edges, layer=[0, 1, 1, 2, 2, 3], weights=weights, positions=np.zeros(6, dtype=int))
+    assert attributed_modules(dag, cuts=[1.0]).tolist() == [0, 1, 1, 2, 2, 3]

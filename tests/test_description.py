@@ -469,7 +469,7 @@ def test_units_are_named_after_the_cluster_that_they_have_most_edges_with() -> N
     assert graph.named_after(clusters, 1, 2).tolist() == [0, 1, 2, 2]
 
 
-def with_costs(layer: LayerDescription, edges: IntArray, dag: LayeredDAG, clusters: IntArray) -> int:
+def with_costs(layer: LayerDescription, edges: IntArray, clusters: IntArray) -> int:
     """What the kernels count of a layer's description, at its costs: for each pair of clusters and for their sizes."""
     sizes = np.bincount(clusters)
     total = -sum(math.lgamma(size + 1) for size in sizes.tolist()) * kernels.NAT
@@ -487,7 +487,8 @@ def with_costs(layer: LayerDescription, edges: IntArray, dag: LayeredDAG, cluste
             float((layer.degrees.degree[units, slot] * rates).sum()),
             kernels.cost_at.python(layer.costs, other),
         )
-    return round(total)
+    length: int = round(total)
+    return length
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -498,16 +499,23 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
     for level in range(3):
         layer = LayerDescription(graph, clusters, level)
         n_clusters, own = len(layer.sizes), layer.clusters
-        now = with_costs(layer, edges, dag, own)
+        now = with_costs(layer, edges, own)
         every = np.arange(len(own))
         lengths = search_kernels.pair_lengths(layer.pairs, layer.sizes, layer.other_sizes, layer.costs)
-        facts = (layer.units.start, own, graph.pointers, graph.neighbours, layer.other_clusters, layer.sizes)
-        facts += (layer.other_sizes, layer.pairs, lengths)  # type: ignore[assignment]
+        facts: tuple[Any, ...] = (
+            layer.units.start,
+            own,
+            graph.pointers,
+            graph.neighbours,
+            layer.other_clusters,
+            layer.sizes,
+        )
+        facts += (layer.other_sizes, layer.pairs, lengths)
         facts += search_kernels.blocks_by_other(layer.pairs, len(layer.other_sizes))
-        facts += (layer.degrees, layer.costs, layer.one_cluster_less)  # type: ignore[assignment]
+        facts += (layer.degrees, layer.costs, layer.one_cluster_less)
         changes = np.zeros((len(own), n_clusters))
         for unit, cluster in itertools.product(range(len(own)), range(n_clusters)):
-            changes[unit, cluster] = with_costs(layer, edges, dag, np.where(every == unit, cluster, own)) - now
+            changes[unit, cluster] = with_costs(layer, edges, np.where(every == unit, cluster, own)) - now
         # Only clusters are tried that have edges with a cluster with which the unit has some.
         linked = np.zeros((len(own), len(layer.other_sizes)), dtype=np.int64)
         units, others = np.nonzero(edges[layer.units])
@@ -519,17 +527,17 @@ def test_best_moves_and_merges_are_those_of_trying_all(seed: int) -> None:
             clear = best < second - 20  # else two clusters are equally good, or rounding decides
             assert change[clear] == pytest.approx(best[clear], abs=20)
             assert change == pytest.approx(changes[every, target], abs=20)
-        n_moves += np.count_nonzero(change)
+        n_moves += int(np.count_nonzero(change))
         changes = np.zeros((n_clusters, n_clusters))
         for one, two in itertools.permutations(range(n_clusters), 2):
-            changes[one, two] = with_costs(layer, edges, dag, np.where(own == two, one, own)) - now
+            changes[one, two] = with_costs(layer, edges, np.where(own == two, one, own)) - now
         arguments = (layer.sizes, layer.other_sizes, layer.pairs, layer.degrees, layer.costs, layer.one_cluster_less)
         for function in (search_kernels.best_merges.dispatcher, search_kernels.best_merges.python):
-            one, two, change = function(*arguments)
-            assert change == pytest.approx(changes[one, two], abs=20)
-            assert sorted({*one.tolist()}) == np.flatnonzero(changes.min(axis=1) < 0).tolist()
-            assert change == pytest.approx(changes.min(axis=1)[one], abs=20)
-        n_merges += len(one)
+            ones, twos, change = function(*arguments)
+            assert change == pytest.approx(changes[ones, twos], abs=20)
+            assert sorted({*ones.tolist()}) == np.flatnonzero(changes.min(axis=1) < 0).tolist()
+            assert change == pytest.approx(changes.min(axis=1)[ones], abs=20)
+        n_merges += len(change)
     assert n_moves
     assert n_merges
 
@@ -608,3 +616,14 @@ def test_memory_is_estimated_from_above() -> None:
     assert search._bytes_needed(dag, 1) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**2)
     assert search._bytes_needed(dag, 2) == pytest.approx(76 * 16 + 600 * 10 + 24 * 4 * 3.2**4)
     assert search._bytes_needed(dag, 9) == search._bytes_needed(dag, 2)
+
+
+def test_one_cluster_less_changes_the_number_of_partitions_and_of_pairs() -> None:
+    dag, clusters = skipping_network(0)
+    for level in range(3):
+        layer = LayerDescription(TwoWayGraph.of(dag), clusters, level)
+        n_units, n_clusters = len(layer.clusters), len(layer.sizes)
+        nats = log_choose(n_units - 1, n_clusters - 2) - log_choose(n_units - 1, n_clusters - 1)
+        # Each pair of clusters that isn't linked takes log (1 + linked / others): e to the minus link cost.
+        nats -= sum(math.log1p(math.exp(-link)) for link in layer.costs.link.tolist())
+        assert layer.one_cluster_less / kernels.NAT == pytest.approx(nats, abs=1e-4)

@@ -2,6 +2,7 @@ import functools
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -15,7 +16,9 @@ from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.cluster import published_linkage
 from modgraph.cluster.methods import SMALL_GRAPH
 from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
+from modgraph.labels import by_first_unit
 from modgraph.merge import merge_clusters
+from modgraph.modules import ModuleGraph
 from tests.refit import refit_modules
 from tests.strategies import dags, permuted
 
@@ -249,6 +252,133 @@ def test_influence_is_not_measured_between_too_many_inputs_and_outputs(monkeypat
     assert "paths join" in detect_modules(dag).settings["features"]
     monkeypatch.setattr("modgraph.modules.LARGEST", 3)
     assert "too many pairs" in detect_modules(dag).settings["features"]
+
+
+# What decides between wiring, influence and attributes
+
+
+def fanned(n_paths: int) -> LayeredDAG:
+    """One input and one output, joined by so many paths of two edges."""
+    masks = [np.ones((n_paths, 1)), np.ones((1, n_paths))]
+    return LayeredDAG.from_masks(masks, weights=masks, activations=["relu", "identity"])
+
+
+def test_more_than_five_paths_per_pair_ask_for_influence() -> None:
+    assert detect_modules(fanned(5)).settings["features"] == "wiring: 5 paths join an input and an output on average"
+    # With one input and one output influence shows no more than wiring, which is then taken.
+    six = "wiring: edges keep to modules better than influence does"
+    assert detect_modules(fanned(6)).settings["features"] == six
+    options: list[dict[str, Any]] = [{"hops": 1}, {"clustering": "published"}]
+    for asked in options:
+        found = detect_modules(fanned(6), **asked)
+        assert found.settings["features"] == "wiring: a clustering or hops were asked for"
+    assert detect_modules(fanned(6), hops=2).settings["features"] == six
+    assert detect_modules(fanned(6), features="wiring").settings["features"] == "wiring: asked for"
+    assert detect_modules(fanned(2), features="influence").settings["features"].startswith("influence: asked for; ")
+
+
+def test_attributes_are_used_where_the_graph_has_weights_and_positions() -> None:
+    edges, layer = [[0, 2], [0, 3], [1, 3], [2, 4], [3, 4]], [0, 0, 1, 1, 2]
+
+    def used(*, weights: bool = True, positions: bool = True, **options: Any) -> str:
+        dag = LayeredDAG.from_edges(
+            edges,
+            layer=layer,
+            weights=np.arange(1.0, 6.0) if weights else None,
+            positions=np.zeros(5, dtype=int) if positions else None,
+        )
+        return str(detect_modules(dag, **options).settings["features"])
+
+    assert used() == "attributes: the graph has weights and token positions"
+    assert used(features="attributes") == "attributes: asked for"
+    assert used(weights=False) == "wiring: the network has no weights"
+    for options in ({"positions": False}, {"features": "wiring"}, {"hops": 1}, {"clustering": "published"}):
+        assert used(**options).startswith("wiring: ")
+
+
+def test_clusters_by_influence_are_the_parts_of_modules_in_each_layer() -> None:
+    blocks = np.kron(np.eye(2), np.ones((4, 6)))
+    masks = [blocks, np.kron(np.eye(2), np.ones((3, 4)))]
+    masks[1][5] = 0  # an output that reads nothing
+    dag = LayeredDAG.from_masks(
+        masks, weights=[mask * (1 + np.arange(mask.size).reshape(mask.shape)) for mask in masks]
+    )
+    found = detect_modules(dag, features="influence")
+    assert found.labels[-1] == found.cluster_labels[-1] == -1
+    kept = found.labels >= 0
+    parts = dag.layer * found.n_modules + found.labels
+    assert found.cluster_labels[kept].tolist() == by_first_unit(parts[kept]).tolist()
+    assert (found.cluster_labels == -1).tolist() == (found.labels == -1).tolist()
+    assert found.membership.shape == (dag.n_units, found.n_modules)
+
+
+def test_data_are_those_of_all_inputs_and_only_kept_ones_count() -> None:
+    rng = np.random.default_rng(0)
+    masks = [np.kron(np.eye(2), np.ones((4, 5))), np.kron(np.eye(2), np.ones((3, 4)))]
+    masks[0][:, 0] = 0  # an input that nothing reads
+    weights = [mask * rng.normal(size=mask.shape) for mask in masks]
+    dag = LayeredDAG.from_masks(masks, weights=weights, activations=["relu", "identity"])
+    data = rng.normal(size=(20, 10))
+    other = data.copy()
+    other[:, 0] = 99
+    one, two = (detect_modules(dag, features="influence", data=rows) for rows in (data, other))
+    assert one.labels.tolist() == two.labels.tolist()
+    assert one.labels[0] == -1
+    for wrong in (data[:, 1:], data[0]):
+        with pytest.raises(ValueError, match=r"`data` must have shape \(n_samples, 10\)"):
+            detect_modules(dag, features="influence", data=wrong)
+    assert detect_modules(dag, features="wiring", data=data[0]).settings["features"] == "wiring: asked for"
+
+
+def test_modules_and_hierarchies_say_what_they_are() -> None:
+    found = detect_modules(two_strands())
+    assert repr(found.modules[1]) == "Module(1: 5 units in layers [0, 1, 2], level 0, 2 inputs → 1 output)"
+    assert repr(found.graph) == "ModuleGraph(2 modules, 0 links)"
+    assert repr(found) == "ModuleHierarchy(2 modules, 10 of 10 units)"
+    assert [module.id for module in found.modules] == [0, 1]
+
+
+@pytest.mark.parametrize("labels", [[-2, 0, 0, 0], [0, 0, 0, 4], [0, 0, 0]])
+def test_labels_are_a_module_for_each_unit(labels: list[int]) -> None:
+    dag, right = LayeredDAG.from_masks([np.ones((2, 2))]), np.array([-1, 0, 0, 3])
+    ModuleHierarchy(dag=dag, labels=right, cluster_labels=right)
+    with pytest.raises(ValueError, match=r"`labels` must "):
+        ModuleHierarchy(dag=dag, labels=np.array(labels), cluster_labels=right)
+    with pytest.raises(ValueError, match=r"`cluster_labels` must "):
+        ModuleHierarchy(dag=dag, labels=right, cluster_labels=np.array(labels))
+
+
+def test_one_module_shares_no_units() -> None:
+    dag = LayeredDAG.from_masks([np.ones((1, 2))])
+    labels = np.zeros(3, dtype=int)
+    found = ModuleHierarchy(dag=dag, labels=labels, cluster_labels=labels, shares=np.ones((3, 1)))
+    assert found.shared.tolist() == [False] * 3
+
+
+def test_levels_follow_chains_of_any_length_and_cycles_share_one() -> None:
+    def levels(links: list[tuple[int, int]], n_modules: int) -> list[int]:
+        source, target = np.array(sorted(links), dtype=np.int64).reshape(-1, 2).T
+        graph = ModuleGraph(n_modules=n_modules, source=source, target=target, n_edges=source * 0 + 1)
+        return [int(level) for level in graph.levels()]
+
+    assert levels([], 2) == [0, 0]
+    assert levels([(0, 1), (1, 2), (2, 3), (0, 3)], 5) == [0, 1, 2, 3, 0]
+    assert levels([(3, 2), (2, 1), (1, 0)], 4) == [3, 2, 1, 0]
+    assert levels([(0, 1), (1, 2), (2, 1), (2, 3)], 4) == [0, 1, 1, 2]
+
+
+def test_a_layer_without_units_or_with_one_needs_no_clustering() -> None:
+    # Layer 1 is empty without the unit that nothing enters, and layer 2 has one unit.
+    dag = LayeredDAG.from_edges([[0, 3], [1, 3], [3, 4], [3, 5]], layer=[0, 0, 1, 2, 3, 3])
+    asked = []
+
+    def look(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return np.zeros(len(rows), dtype=int)
+
+    found = detect_modules(dag, clustering=look)
+    assert asked == [2]
+    assert found.cluster_labels.tolist() == [0, 0, -1, 1, 2, 3]
 
 
 # Other clusterings, and bad input

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from modgraph import LayeredDAG
 from modgraph.cluster import sparse
-from modgraph.cluster.sparse import LayerTree, layer_tree
+from modgraph.cluster.sparse import LayerTree, layer_tree, similarity_graph
 from modgraph.cluster.tree import MergeTree
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability
@@ -177,3 +177,145 @@ def test_full_rows_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(packed.tree.n_steps + 1):
         labels = (found.tree.cut(step)[found.row_of] for found in (packed, lists) if found.tree is not None)
         assert adjusted_rand_score(next(labels), next(labels)) == 1.0
+
+
+# The graph of similar rows, and the limits of its size
+
+
+def test_similar_units_are_those_with_a_column_in_common() -> None:
+    dag, _ = planted_modules([20, 15, 20], n_modules=3, fan_out=2, rewired=0.2, random_state=0)
+    for direction in ("outwards", "inwards", "both"):
+        for hops in (1, 2):
+            found = similarity_graph(dag, 1, hops=hops, direction=direction)
+            rows = np.zeros((15, dag.n_units), dtype=bool)
+            for way in ("outwards", "inwards") if direction == "both" else (direction,):
+                rows |= reachability(dag, 1, hops=hops, direction=way).toarray()
+            rows[np.arange(15), dag.layer_starts[1] + np.arange(15)] = False
+            units = rows.astype(int)
+            distinct = [units[found.row_of == row][0] for row in range(len(found.copies))]
+            assert found.copies.tolist() == np.bincount(found.row_of).tolist()
+            assert len(np.unique(distinct, axis=0)) == len(distinct)
+            assert (np.array(distinct)[found.row_of] == units).all()
+            cosine = {
+                (one, two): distinct[one] @ distinct[two] / np.sqrt(distinct[one].sum() * distinct[two].sum())
+                for one in range(len(distinct))
+                for two in range(one + 1, len(distinct))
+                if distinct[one] @ distinct[two]
+            }
+            assert not found.capped
+            assert sorted(map(tuple, found.pairs.tolist())) == sorted(cosine)
+            for pair, value in zip(found.pairs.tolist(), found.cosine.tolist(), strict=True):
+                assert value == pytest.approx(cosine[pair[0], pair[1]], abs=1e-8)
+
+
+def four_rows() -> csr_array:
+    """Four rows of three columns, which 2, 3 and 1 of them have: 2² + 3² + 1² steps find 4 pairs, each twice."""
+    return csr_array(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 0], [0, 1, 0]], dtype=bool))
+
+
+def test_as_many_steps_and_pairs_as_the_limit_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(**limits: float) -> bool:
+        for name in ("STEPS_PER_ROW", "PAIRS_PER_ROW", "FREE_STEPS"):
+            monkeypatch.setattr(sparse, name, limits.get(name, 0))
+        return sparse._similarities(four_rows(), np.ones(4, dtype=int)) is not None
+
+    assert found(STEPS_PER_ROW=14 / 4, PAIRS_PER_ROW=8 / 4)
+    assert not found(STEPS_PER_ROW=13 / 4, PAIRS_PER_ROW=8 / 4)
+    assert not found(STEPS_PER_ROW=14 / 4, PAIRS_PER_ROW=7 / 4)
+    assert found(FREE_STEPS=14)
+    assert not found(FREE_STEPS=13)
+    assert found(FREE_STEPS=13, STEPS_PER_ROW=14 / 4)
+
+
+def test_similarities_are_summed_over_copies() -> None:
+    found = sparse._similarities(four_rows(), np.array([1, 2, 3, 4]))
+    assert found is not None
+    starts, others, similarity, one = found
+    rows, copies = four_rows().toarray().astype(int), np.array([1, 2, 3, 4])
+    assert starts.tolist() == [0, 3, 4, 6, 8]
+    for row in range(4):
+        for place in range(starts[row], starts[row + 1]):
+            other = others[place]
+            cosine = rows[row] @ rows[other] / np.sqrt(rows[row].sum() * rows[other].sum())
+            assert similarity[place] / one == pytest.approx(cosine * copies[row] * copies[other], abs=1e-7)
+
+
+def test_sparser_rows_are_tried_until_they_are_affordable() -> None:
+    one_hop = csr_array(np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 0, 1, 1]], dtype=bool))
+    more = csr_array(np.ones((4, 4), dtype=bool))
+
+    def affordable(most: int) -> tuple[list[list[bool]], int, int]:
+        rows, used, left_out = sparse._affordable([one_hop, more], lambda rows: rows if rows.nnz <= most else None)
+        return rows.toarray().tolist(), used, left_out
+
+    assert affordable(16) == (more.toarray().tolist(), 2, 0)
+    assert affordable(15) == (one_hop.toarray().tolist(), 1, 0)
+    # The first column, which three units have; then the last two, which two have; then all.
+    assert affordable(7) == (one_hop.toarray()[:, 1:].tolist(), 1, 1)
+    assert affordable(4) == (one_hop.toarray()[:, 1:2].tolist(), 1, 3)
+    assert affordable(0) == ([[], [], [], []], 1, 4)
+
+
+def test_rows_end_where_nothing_new_is_reached_or_too_much() -> None:
+    chain = LayeredDAG.from_masks([np.eye(3), np.eye(3), np.eye(3)])
+    rows, complete = sparse._within([chain.adjacency], 0, 3, hops=9, skips_layers=False)
+    assert [row.nnz for row in rows] == [3, 6, 9]
+    assert complete
+    assert [row.nnz for row in sparse._within([chain.adjacency], 0, 3, hops=2, skips_layers=False)[0]] == [3, 6]
+    # By a skipping edge unit 0 reaches unit 2 in one hop, and in two.
+    skipping = LayeredDAG.from_edges([[0, 1], [1, 2], [0, 2], [2, 3]], layer=[0, 1, 2, 3])
+    rows, complete = sparse._within([skipping.adjacency], 0, 1, hops=9, skips_layers=True)
+    assert [row.nnz for row in rows] == [2, 3]
+    assert complete
+
+
+def test_rows_that_fill_up_are_not_followed_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = LayeredDAG.from_masks([np.ones((4, 4))] * 3)
+    monkeypatch.setattr(sparse, "FULL_ENTRIES", 15)  # 16 entries, all that its 4 rows and 4 columns have
+    assert [row.nnz for row in sparse._within([dense.adjacency], 0, 4, hops=3, skips_layers=False)[0]] == [16]
+    assert not sparse._within([dense.adjacency], 0, 4, hops=3, skips_layers=False)[1]
+    monkeypatch.setattr(sparse, "FULL_ENTRIES", 16)
+    assert len(sparse._within([dense.adjacency], 0, 4, hops=3, skips_layers=False)[0]) == 2
+    monkeypatch.setattr(sparse, "FULL_ENTRIES", 15)
+    monkeypatch.setattr(sparse, "FULL_SHARE", 1.0)
+    assert len(sparse._within([dense.adjacency], 0, 4, hops=3, skips_layers=False)[0]) == 3
+
+
+def test_packed_rows_are_limited_by_memory_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = LayeredDAG.from_masks([np.eye(8), np.eye(8)])
+    steps = [chain.adjacency, chain.adjacency.T.tocsr()]
+    needed = 2 * 24 * 24 // 8
+    monkeypatch.setattr(sparse, "PACKED_BYTES", needed)
+    found = sparse._packed_tree(steps, 8, 16, hops=2)
+    assert found is not None
+    assert len({*found[1].tolist()}) == 8
+    monkeypatch.setattr(sparse, "PACKED_BYTES", needed - 1)
+    assert sparse._packed_tree(steps, 8, 16, hops=2) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 8)
+    assert sparse._packed_tree(steps, 8, 16, hops=2) is not None
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 7)
+    assert sparse._packed_tree(steps, 8, 16, hops=2) is None
+
+
+def test_many_distinct_rows_are_joined_on_the_sparse_graph_or_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = csr_array(np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [0, 1, 0]], dtype=bool))
+    monkeypatch.setattr(sparse, "DENSE_ROWS", 4)
+    dense = sparse._tree(rows)
+    monkeypatch.setattr(sparse, "DENSE_ROWS", 3)
+    thin = sparse._tree(rows)
+    assert dense is not None
+    assert thin is not None
+    assert dense[0] is not None
+    assert thin[0] is not None
+    assert len(dense[0].closest) > 0 == len(thin[0].closest)
+    same_tree(dense[0], thin[0])
+    for name in ("FREE_STEPS", "STEPS_PER_ROW", "PAIRS_PER_ROW"):
+        monkeypatch.setattr(sparse, name, 0)
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 4)
+    again = sparse._tree(rows)
+    assert again is not None
+    assert again[0] is not None
+    assert len(again[0].closest) > 0
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 3)
+    assert sparse._tree(rows) is None

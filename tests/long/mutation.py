@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import copy
 import functools
 import gc
 import importlib
@@ -44,7 +43,8 @@ from _pytest.doctest import DoctestItem
 from hypothesis import Phase, settings
 
 ROOT = Path(__file__).parents[2]
-QUICK_INFLUENCE = [
+# The quick tests of two files, in which others take long.
+INFLUENCE = [
     f"tests/test_by_influence.py::test_{name}"
     for name in (
         "outputs_that_read_two_modules_are_a_module_above_them[0]",
@@ -54,29 +54,87 @@ QUICK_INFLUENCE = [
         "an_output_without_influence_is_in_no_module",
         "influence_needs_weights",
         "small_and_strange_networks_have_an_answer",
+        "co_clusters_take_the_number_that_stands_out",
+        "normalising_keeps_path_sums",
+        "a_basis_holds_its_energy_in_as_few_dimensions_as_it_can",
+        "the_best_modularity_is_nearly_that_of_trying_all_partitions",
+        "rows_and_columns_without_influence_do_not_count",
+        "the_modularity_is_compared_with_that_of_shuffled_networks",
+        "p_values_count_the_networks_that_stand_out_as_much",
+        "two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear",
+        "outputs_that_read_several_groups_are_groups_of_their_own",
+        "paths_are_counted_per_pair_of_an_input_and_an_output",
+        "wiring_is_modular_where_edges_keep_to_groups",
+        "hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative",
+        "a_module_reads_what_differs_between_its_outputs_and_writes_what_its_inputs_send",
+        "units_are_ordered_by_their_weights",
+    )
+]
+DEGREES = [
+    f"tests/test_description.py::test_{name}"
+    for name in (
+        "expected_edges_add_up_to_the_degrees_and_stay_below_one",
+        "expected_edges_have_the_least_biased_form",
+        "equal_degrees_leave_the_description_without_correction",
+        "a_graph_knows_its_neighbours_and_degrees_by_layer",
+    )
+]
+DESCRIPTION = [
+    *DEGREES,
+    *(
+        f"tests/test_description.py::test_{name}"
+        for name in (
+            "log_choose_is_what_it_says",
+            "log_choose_keeps_its_digits_where_factorials_lose_them",
+            "length_equals_the_formula",
+            "trivial_partition_takes_the_number_of_graphs",
+            "the_chosen_pairs_are_mostly_the_best_of_all_sets",
+            "cluster_bits_are_the_divergence_from_equal_density",
+            "a_unit_moves_to_its_best_cluster_but_not_where_two_are_equally_good",
+            "best_moves_and_merges_are_those_of_trying_all",
+            "array_operations_give_what_compiled_loops_give[1]",
+            "units_are_named_after_the_cluster_that_they_have_most_edges_with",
+        )
+    ),
+]
+SEARCH = [
+    f"tests/test_description.py::test_{name}"
+    for name in (
+        "what_is_found_is_no_longer_than_trivial_and_no_cluster_spans_layers",
+        "held_layers_keep_their_clusters",
+        "small_layers_are_decided_one_by_one",
+        "large_layers_are_decided_together",
+        "layers_of_ten_units_are_described",
+        "what_does_not_fit_into_memory_is_refused",
+        "unit_order_does_not_matter",
+        "units_are_rearranged_where_their_sets_differ",
+        "the_better_half_of_the_changes_is_tried_next",
+        "trees_are_cut_into_at_most_so_many_clusters",
+        "the_best_of_given_partitions_is_taken_in_each_layer",
+        "memory_is_estimated_from_above",
     )
 ]
 # Room: its file, and the tests that must notice.
 ROOMS = {
-    "modules": ("modgraph/modules.py", ["tests/test_modules.py", *QUICK_INFLUENCE]),
+    "modules": ("modgraph/modules.py", ["tests/test_modules.py", *INFLUENCE[:7]]),
     "merge": ("modgraph/merge.py", ["tests/test_modules.py"]),
     "reach": ("modgraph/reach.py", ["tests/test_reach.py"]),
     "choose": ("modgraph/cluster/choose.py", ["tests/test_cluster.py"]),
     "rows": ("modgraph/cluster/rows.py", ["tests/test_cluster.py"]),
     "tree": ("modgraph/cluster/tree.py", ["tests/test_cluster.py"]),
-    "methods": ("modgraph/cluster/methods.py", ["tests/test_modules.py", "tests/test_description.py"]),
-    "description": ("modgraph/cluster/description.py", ["tests/test_description.py"]),
-    "plain": ("modgraph/cluster/description_plain.py", ["tests/test_description.py"]),
-    "search": ("modgraph/cluster/description_search.py", ["tests/test_description.py"]),
+    "methods": ("modgraph/cluster/methods.py", ["tests/test_modules.py", *SEARCH[2:5]]),
+    "description": ("modgraph/cluster/description.py", DESCRIPTION),
+    "plain": ("modgraph/cluster/description_plain.py", DESCRIPTION),
+    "search": ("modgraph/cluster/description_search.py", SEARCH),
     "sparse": ("modgraph/cluster/sparse.py", ["tests/test_sparse_linkage.py"]),
     "leiden": ("modgraph/cluster/leiden.py", ["tests/test_leiden.py"]),
-    "degrees": ("modgraph/cluster/degrees.py", ["tests/test_description.py"]),
-    "coclusters": ("modgraph/cluster/coclusters.py", ["tests/test_by_influence.py"]),
-    "by_influence": ("modgraph/cluster/by_influence.py", ["tests/test_by_influence.py"]),
+    "degrees": ("modgraph/cluster/degrees.py", DEGREES),
+    "coclusters": ("modgraph/cluster/coclusters.py", INFLUENCE),
+    "by_influence": ("modgraph/cluster/by_influence.py", INFLUENCE),
     "attributed": ("modgraph/cluster/attributed.py", ["tests/test_attribution.py"]),
     "tree_kernels": ("modgraph/cluster/tree_kernels.py", ["tests/test_cluster.py"]),
-    "description_kernels": ("modgraph/cluster/description_kernels.py", ["tests/test_description.py"]),
-    "search_kernels": ("modgraph/cluster/description_search_kernels.py", ["tests/test_description.py"]),
+    "description_kernels": ("modgraph/cluster/description_kernels.py", DESCRIPTION),
+    "search_kernels": ("modgraph/cluster/description_search_kernels.py", DESCRIPTION),
     "sparse_kernels": ("modgraph/cluster/sparse_kernels.py", ["tests/test_sparse_linkage.py"]),
     "score": ("modgraph/score.py", ["tests/test_score.py"]),
     "prune": ("modgraph/sculpt/prune.py", ["tests/test_sculpt_prune.py"]),
@@ -107,7 +165,14 @@ SLOW = (
     "does_not_matter_with_modules", "modules_agree_with_people", "real_graphs", "drawn_groups_are_not_used",
 )  # fmt: skip
 # Libraries are imported before pytest could rewrite their assertions, which it says.
-OPTIONS = ["-qx", "-pno:cacheprovider", "-pno:xdist", "-mnot slow", f"-knot ({' or '.join(SLOW)})", "-Wignore::pytest.PytestAssertRewriteWarning"]
+OPTIONS = [
+    "-qx",
+    "-pno:cacheprovider",
+    "-pno:xdist",
+    "-mnot slow",
+    f"-knot ({' or '.join(SLOW)})",
+    "-Wignore::pytest.PytestAssertRewriteWarning",
+]
 
 
 class Room(NamedTuple):
@@ -119,12 +184,12 @@ class Room(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """A change in the code: its line, what changes, the changed code, and the lines of its statement."""
+    """A change in the code: its line, what changes, the lines of its statement, and how to write the changed code."""
 
     line: int
     change: str
-    code: str
     statement: range | None  # None: runs when the module is imported
+    code: Callable[[], str]
 
 
 def mutants(source: str) -> Iterator[Mutant]:
@@ -134,22 +199,28 @@ def mutants(source: str) -> Iterator[Mutant]:
     fields = (getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns"))
     skipped = {id(node) for field in fields if isinstance(field, ast.AST) for node in ast.walk(field)}
     statement_of = {id(node): statement for node, statement in _statements(tree, None)}
-    for number, original in enumerate(ast.walk(tree)):
-        if id(original) in skipped:
+    for node in ast.walk(tree):
+        if id(node) in skipped:
             continue
-        for part in range(len(original.ops) if isinstance(original, ast.Compare) else 1):
-            changed = copy.deepcopy(tree)
-            node = list(ast.walk(changed))[number]
-            if isinstance(node, ast.Constant) and type(node.value) is int:
-                node.value += 1
-            elif isinstance(node, ast.Compare) and type(node.ops[part]) in SWAPS:
-                node.ops[part] = SWAPS[type(node.ops[part])]()  # type: ignore[call-overload]
-            elif isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in SWAPS:
-                node.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
-            else:
-                continue
-            change = f"{ast.unparse(original)} -> {ast.unparse(node)}, column {node.end_col_offset}"
-            yield Mutant(node.lineno, change, ast.unparse(changed), statement_of[id(original)])
+        changes: list[tuple[Any, Any, Any]] = []  # what to set: an attribute or item of an object, and its new value
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            changes = [(node.__dict__, "value", node.value + 1)]
+        elif isinstance(node, ast.Compare):
+            changes = [(node.ops, at, SWAPS[type(op)]()) for at, op in enumerate(node.ops) if type(op) in SWAPS]
+        elif isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in SWAPS:
+            changes = [(node.__dict__, "op", SWAPS[type(node.op)]())]
+        for where, key, value in changes:
+
+            def written(part: ast.AST, where: Any = where, key: Any = key, value: Any = value) -> str:
+                before = where[key]
+                where[key] = value
+                text = ast.unparse(part)
+                where[key] = before
+                return text
+
+            change = f"{ast.unparse(node)} -> {written(node)}, column {node.end_col_offset}"  # type: ignore[attr-defined]
+            line: int = node.lineno  # type: ignore[attr-defined]
+            yield Mutant(line, change, statement_of[id(node)], functools.partial(written, tree))
 
 
 def _statements(
@@ -214,19 +285,17 @@ class Tests:
             if self.failed:
                 self.say(f"{self.failed} fails without a mutant")
                 return True
-        same = Mutant(0, "", Path(self.room.file).read_text("utf-8"), range(sys.maxsize))
+        same = Mutant(0, "", range(sys.maxsize), lambda: (ROOT / self.room.file).read_text("utf-8"))
         if not self.survives(self.chosen(session.items, same), same):
             self.say(f"{+self.kills} fails after a change that changes nothing")
             return True
         self.counts = Counter(killed=0, survives=0, equivalent=0)
+        self.say(f"{self.room.file}: {sum(self.seconds.values()):.0f} s for the tests without a mutant")
         for mutant, name in self.mutants:
             if name in self.room.equivalent:
                 self.counts["equivalent"] += 1
                 continue
             items = self.chosen(session.items, mutant)
-            if os.environ.get("MUT_TIMES"):
-                u = resource.getrusage(resource.RUSAGE_CHILDREN)
-                self.say(f"  {mutant.line} {u.ru_utime + u.ru_stime:.1f} own {time.process_time():.1f} {sum(self.seconds[i.nodeid] for i in items):.1f} s in {len(items)} tests")
             survives = not items or self.survives(items, mutant)
             self.counts["survives" if survives else "killed"] += 1
             if survives:
@@ -249,7 +318,8 @@ class Tests:
 
         names = dict(item.dtest.globs) if isinstance(item, DoctestItem) else {}
         start = time.process_time()
-        tracer: Any = enter if lines is not None else None
+        no_tracer: Any = None
+        tracer = enter if lines is not None else no_tracer
         threading.settrace(tracer)
         sys.settrace(tracer)
         signal.signal(signal.SIGPROF, _stop)
@@ -258,8 +328,8 @@ class Tests:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            sys.settrace(no_tracer)
+            threading.settrace(no_tracer)
         if isinstance(item, DoctestItem):
             item.dtest.globs.update(names)  # which it has lost
         seconds = time.process_time() - start
@@ -297,12 +367,12 @@ class Tests:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         if mutant.statement is None:
             # It changes what happens when the room is imported: import all anew.
-            Path(self.room.file).write_text(mutant.code, "utf-8")
+            Path(self.room.file).write_text(mutant.code(), "utf-8")
             forget(self.room.file)
             order = Order([item.nodeid for item in items])
             failed = order.failed if pytest.main([*OPTIONS, *self.room.tests], plugins=[order]) else ""
         else:
-            put_in_place(mutant.code, self.room.file)
+            put_in_place(mutant.code(), self.room.file)
             for item in items:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 if self.failed:
@@ -389,7 +459,8 @@ def judge(name: str, *, most: int, seed: int, lines: list[int], say: Callable[[s
     if name.endswith("_kernels"):
         import numba
 
-        numba.config.DISABLE_JIT = True  # plain Python takes less time than compiling
+        config: Any = numba.config
+        config.DISABLE_JIT = True  # plain Python takes less time than compiling
     found = list(mutants(source))
     if lines:
         found = [mutant for mutant in found if mutant.line in lines]

@@ -90,22 +90,23 @@ def degree_model(one: IntArray, two: IntArray) -> DegreeModel:
     n_edges = int(one.sum())
     keeps_one, keeps_two = is_over_dispersed(one, len(two)), is_over_dispersed(two, len(one))
     if not (keeps_one and keeps_two):
+        chance = n_edges / (len(one) * len(two))
         if keeps_one:
-            two, rate = np.ones_like(two), 1 / len(two)
+            two, chance = np.ones_like(two), 1 / len(two)  # for each edge of a unit
         elif keeps_two:
-            one, rate = np.ones_like(one), 1 / len(one)
+            one, chance = np.ones_like(one), 1 / len(one)
         else:
-            one, two, rate = np.ones_like(one), np.ones_like(two), n_edges / (len(one) * len(two))
-        return DegreeModel(one, two, np.zeros_like(one), np.zeros_like(two), np.array([[rate]]))
+            one, two = np.ones_like(one), np.ones_like(two)
+        return DegreeModel(one, two, np.zeros_like(one), np.zeros_like(two), np.array([[chance]]))
     if int(one.max()) * int(two.max()) <= SPARSE * n_edges:
         return DegreeModel(one, two, np.zeros_like(one), np.zeros_like(two), np.array([[1 / n_edges]]))
     class_one, class_two = _classes(one, len(two)), _classes(two, len(one))
     size_one, size_two = np.bincount(class_one), np.bincount(class_two)
     mean_one = np.bincount(class_one, one) / size_one
     mean_two = np.bincount(class_two, two) / size_two
-    chance = _fitted(mean_one, mean_two, size_one=size_one, size_two=size_two)
+    fitted = _fitted(mean_one, mean_two, size_one=size_one, size_two=size_two)
     degrees = np.outer(mean_one, mean_two)
-    rate = np.divide(chance, degrees, out=np.zeros_like(chance), where=degrees > 0)
+    rate = np.divide(fitted, degrees, out=np.zeros_like(fitted), where=degrees > 0)
     return DegreeModel(one, two, class_one, class_two, rate)
 
 

@@ -32,6 +32,9 @@ PLAIN_SECONDS = 5.0
 PLAIN_UNITS = 64
 """Units of a layer from which on functions are always compiled."""
 
+THREAD_EDGES = 1 << 16
+"""Edges of a network from which on several of its layers are worked on at once."""
+
 _plain_since: ContextVar[float | None] = ContextVar("plain_since", default=None)
 _plain_spent = 0.0
 

@@ -56,15 +56,13 @@ from scipy.sparse import csr_array
 from modgraph.arrays import FloatArray, IndexArray, IntArray
 from modgraph.cluster import description_kernels as kernels
 from modgraph.cluster.degrees import degree_model
-from modgraph.compiled import in_threads, plain
+from modgraph.compiled import THREAD_EDGES, in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit
 
 # Fewest units of a layer that is decided by description. On the 832 published networks, whose hidden layers have 2 to 8
 # units, the description is behind the published rule (`tests/long/against_louvain.py --smallest 4`).
 SMALLEST_LAYER = 10
-# Fewest edges of a network whose layers are described in several threads.
-THREAD_EDGES = 1 << 16
 
 
 def description_length(dag: LayeredDAG, labels: IntArray) -> float:
@@ -193,10 +191,12 @@ class TwoWayGraph:
         """Return the length of the whole description, in 2⁻²⁰ nat."""
 
         def part(level: int) -> int:
-            return LayerDescription(self, clusters, level, entering=False).length
+            length: int = LayerDescription(self, clusters, level, entering=False).length
+            return length
 
         levels = [level for level, units in enumerate(self.layers) if units.start < units.stop]
-        return sum(in_threads(part, levels, at_once=None if self.dag.n_edges >= THREAD_EDGES else 1))
+        parts: list[int] = in_threads(part, levels, at_once=None if self.dag.n_edges >= THREAD_EDGES else 1)
+        return sum(parts)
 
     def named_after(self, clusters: IntArray, level: int, other: int) -> IntArray:
         """Relabel each unit of a layer by the cluster of another layer that it has most edges with.

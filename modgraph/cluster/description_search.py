@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import operator
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,8 @@ from modgraph.cluster import (
 from modgraph.cluster import description_search_kernels as kernels
 from modgraph.cluster.description import LayerDescription, TwoWayGraph, in_bits
 from modgraph.cluster.description_kernels import BlockPairs
-from modgraph.cluster.sparse import PAIRS_PER_ROW, LayerTree, layer_trees
-from modgraph.compiled import PLAIN_UNITS, in_threads, plain
+from modgraph.cluster.sparse import LAYERS_AT_ONCE, PAIRS_PER_ROW, LayerTree, layer_trees
+from modgraph.compiled import PLAIN_UNITS, THREAD_EDGES, in_threads, plain
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit, joined
 
@@ -195,6 +196,8 @@ def _bytes_needed(dag: LayeredDAG, hops: int) -> float:
     """Estimate the memory of `shortest_description`, in bytes, from above."""
     degree = 2 * dag.n_edges / dag.n_units
     pairs = max(dag.layer_sizes) * min(PAIRS_PER_ROW, degree ** (2 * min(hops, 2)))
+    if dag.n_edges >= THREAD_EDGES:
+        pairs *= min(LAYERS_AT_ONCE, os.cpu_count() or 1, dag.n_layers)
     return EDGE_BYTES * dag.n_edges + UNIT_BYTES * dag.n_units + PAIR_BYTES * pairs
 
 

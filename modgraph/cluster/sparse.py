@@ -25,7 +25,7 @@ from modgraph.cluster.sparse_kernels import (
     similar_rows,
 )
 from modgraph.cluster.tree import MergeTree, tied_tree
-from modgraph.compiled import in_threads
+from modgraph.compiled import THREAD_EDGES, in_threads
 from modgraph.dag import LayeredDAG
 
 # Most distinct rows whose tree is grown on the full matrix of distances.
@@ -52,9 +52,8 @@ DENSE_ENTRIES = 1 << 24
 DENSE_STEPS = 64
 # Rows are looked at in this many parts to see whether they cost too much, before all of them are made.
 TRIED_PARTS = 8
-# Layers whose trees are grown at once, at most: each takes memory. Only in networks of this many edges or more.
+# Layers whose trees are grown at once, at most: each takes memory.
 LAYERS_AT_ONCE = 4
-THREAD_EDGES = 1 << 16
 
 
 Found = TypeVar("Found")
@@ -356,7 +355,8 @@ def _row_sums(rows: csr_array) -> NDArray[np.uint64]:
     mixer = np.random.default_rng(0).integers(1 << 64, size=rows.shape[1], dtype=np.uint64)
     # Sums wrap around, and so do differences of them.
     running = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixer[rows.indices], dtype=np.uint64)])
-    return running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+    sums: NDArray[np.uint64] = running[rows.indptr[1:]] - running[rows.indptr[:-1]]
+    return sums
 
 
 def _overlaps(rows: csr_array) -> IntArray:
@@ -366,9 +366,10 @@ def _overlaps(rows: csr_array) -> IntArray:
     entries = rows.shape[0] * len(used)
     if entries <= DENSE_ENTRIES and rows.shape[0] * entries <= DENSE_STEPS * (frequency**2).sum():
         dense = rows[:, used].toarray().astype(np.float32)  # whole numbers below 2²⁴ are exact
-        return (dense @ dense.T).astype(np.int64)
-    counts = rows.astype(np.int64)
-    overlap: IntArray = (counts @ counts.T).toarray()
+        overlap: IntArray = (dense @ dense.T).astype(np.int64)
+    else:
+        counts = rows.astype(np.int64)
+        overlap = (counts @ counts.T).toarray()
     return overlap
 
 

@@ -178,8 +178,10 @@ class Engine:
                 return search.run == 1
         return not search.schedule.running.any()
 
-    def start(self, phase: Phase | None, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
-        """Return the state before the first round of a phase; each network is repeated for each step of the phase."""
+    def next_phase(self, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
+        """Return the state before the first round of the next phase; each network is repeated for each of its steps."""
+        assert search.phase is not None
+        phase = NEXT_PHASE[search.phase]
         networks, sizes, schedule = search.networks, search.networks.stack.sizes, search.schedule
         if phase is not None and phase in steps_of:
             n_networks, steps = len(networks.seeds), steps_of[phase]

@@ -23,7 +23,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
 from modgraph.sculpt.contradictions import least_contradicting
-from modgraph.sculpt.engine import NEXT_PHASE, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.engine import Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criteria
 from modgraph.sculpt.rounds import Round
 from modgraph.sculpt.stack import arrays_of, on_paths
@@ -162,7 +162,7 @@ class SculptResult:
             while search.phase is not None:
                 while not engine.is_over(search):
                     search = engine.advance(search, note=note)
-                search = engine.start(NEXT_PHASE[search.phase], search, steps_of)
+                search = engine.next_phase(search, steps_of)
         return tuple(rounds)
 
     def __repr__(self) -> str:
@@ -274,7 +274,7 @@ def sculpt(
                     progress(done_before[phase] + int((~search.schedule.running).sum()), total)
             if progress is not None and phase in ("dense", "edges"):
                 progress(done_dense if phase == "dense" else total, total)
-            search = engine.start(NEXT_PHASE[phase], search, steps_of)
+            search = engine.next_phase(search, steps_of)
     networks = search.networks
     steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
     candidates = _unstacked(networks, engine, steps * n_seeds)

@@ -5,8 +5,7 @@ What it does is defined per network and computed as one batch: on a CPU with the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,7 @@ from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, train
 from modgraph.sculpt.objective import BITS
 from modgraph.sculpt.prune import PUBLISHED, UNUSED, Criteria, Schedule, percentile_cut, prune_units, scored
-from modgraph.sculpt.stack import StackedMLP, n_dense_edges, on_paths
+from modgraph.sculpt.stack import StackedMLP, initial_stack, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
 
@@ -73,9 +72,9 @@ class Search:
     run: int = 0  # number of rounds of this phase so far
     schedule: Schedule = UNUSED  # in the phases "units" and "edges"
     network_steps: int = 0  # optimiser steps × networks so far
-    log: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    # A row for each training run of a network: number of its phase, its row, the target, edges, accuracy, whether
-    # accepted, seconds of the round, and the units of every layer without those on no path.
+
+
+Note = Callable[[Search, Population, BoolArray], object]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -132,19 +131,23 @@ class Engine:
         keep = scores > percentile_cut(scores, targets)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
 
-    def advance(self, search: Search) -> Search:
+    def first(self, sizes: Sequence[int], seeds: Sequence[int]) -> Search:
+        """Return the state before the first round, with a dense network for each seed."""
+        stack = initial_stack(sizes, seeds=seeds, device=self.task.inputs.device)
+        return Search(networks=Population(stack=stack, seeds=np.array(seeds), correct=np.full(len(seeds), -1)))
+
+    def advance(self, search: Search, *, note: Note | None = None) -> Search:
         """Do one round of the phase: train all networks that take part in it, and write the results into the search.
 
         A dense network takes part until it is accepted; it is trained from where it is. A network that is being pruned
-        keeps its last accepted state.
+        keeps its last accepted state. `note` gets the state before, the trained networks, and which are accepted.
         """
         phase, population, schedule = search.phase, search.networks, search.schedule
         assert phase is not None
         prunes = phase in ("units", "edges")
         part = schedule.running if prunes else self.accepted(population) == (phase == "again")
-        rows, log = np.flatnonzero(part), search.log
+        rows = np.flatnonzero(part)
         if rows.size:
-            start = time.perf_counter()
             before = population.select(rows)
             if prunes:
                 keys = [(int(seed), PHASES[phase], search.run, 1) for seed in before.seeds]
@@ -154,12 +157,8 @@ class Engine:
             passed = self.accepted(trained)
             written = passed | (phase == "dense")
             population.write(rows[written], trained.select(np.flatnonzero(written)))
-            sizes = torch.stack([units.sum(1) for units in on_paths(trained.stack.masks)], dim=1)  # (n, layers)
-            targets = schedule.targets[rows] if prunes else np.zeros(rows.size)
-            facts = [rows, targets, trained.stack.n_edges.cpu(), self.accuracy(trained), passed]
-            seconds = np.full(rows.size, time.perf_counter() - start)
-            runs = np.column_stack([np.full(rows.size, PHASES[phase]), *facts, seconds, sizes.cpu()])
-            log = np.concatenate([log, runs]) if log.size else runs
+            if note is not None:
+                note(search, trained, passed)
             accepted = np.zeros_like(part)
             accepted[rows] = passed
             schedule = schedule.after(accepted) if prunes else schedule
@@ -167,7 +166,6 @@ class Engine:
             search,
             run=search.run + 1,
             schedule=schedule,
-            log=log,
             network_steps=search.network_steps + self.settings.steps(self.task.n_samples) * rows.size,
         )
 
@@ -180,8 +178,10 @@ class Engine:
                 return search.run == 1
         return not search.schedule.running.any()
 
-    def start(self, phase: Phase | None, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
-        """Return the state before the first round of a phase; each network is repeated for each step of the phase."""
+    def next_phase(self, search: Search, steps_of: Mapping[str, FloatArray]) -> Search:
+        """Return the state before the first round of the next phase; each network is repeated for each of its steps."""
+        assert search.phase is not None
+        phase = NEXT_PHASE[search.phase]
         networks, sizes, schedule = search.networks, search.networks.stack.sizes, search.schedule
         if phase is not None and phase in steps_of:
             n_networks, steps = len(networks.seeds), steps_of[phase]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,16 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from modgraph.arrays import FloatArray
+from modgraph.arrays import BoolArray, FloatArray
 from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
 from modgraph.sculpt.contradictions import least_contradicting
-from modgraph.sculpt.engine import NEXT_PHASE, PHASES, Engine, Population, Search, one_thread_per_operation
+from modgraph.sculpt.engine import Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criteria
 from modgraph.sculpt.rounds import Round
-from modgraph.sculpt.stack import arrays_of, initial_stack
+from modgraph.sculpt.stack import arrays_of, on_paths
 from modgraph.sculpt.state import Checkpoint, fingerprint
 from modgraph.sculpt.tasks import HasTruthTable, as_task
 from modgraph.sculpt.train import TrainSettings
@@ -117,11 +118,10 @@ class SculptResult:
     candidates: tuple[SculptedNetwork, ...]
     consensus: Consensus[SculptedNetwork] | None
     network_steps: int
-    _log: FloatArray  # see `Search`
-    _epochs: int  # of every training run
+    _engine: Engine
 
     def rounds(self, network: SculptedNetwork) -> tuple[Round, ...]:
-        """Return every training run of a network and of those it was made from.
+        """Train a candidate again, by itself, and return every training run.
 
         Parameters
         ----------
@@ -131,31 +131,39 @@ class SculptResult:
         Returns
         -------
         tuple of Round
-            As in `WideResult`; `seconds` are those of all networks that were trained side by side.
+            As in `WideResult`. The last accepted one has the edges and the accuracy of `network`: on a CPU its results
+            don't depend on the networks beside it.
         """
-        n_settings = len(self.candidates) // len(self.networks)
-        n_edge_steps = sum((c.seed, c.unit_step) == (network.seed, network.unit_step) for c in self.candidates)
-        row = next(at for at, candidate in enumerate(self.candidates) if candidate is network)
-        row_in = {"dense": row // n_settings, "units": row // n_edge_steps, "again": row // n_edge_steps, "edges": row}
-        phases, rows = self._log[:, :2].T
-        mine = np.logical_or.reduce([(phases == PHASES[phase]) & (rows == at) for phase, at in row_in.items()])
-        names, n_dense = [*PHASES], sum(mask.size for mask in network.masks)
-        return tuple(
-            Round(
-                phase=names[int(phase) - 1],
-                target=target,
-                sizes=tuple(int(size) for size in sizes),
-                edges=int(edges),
+        engine, rounds, n_dense = self._engine, list[Round](), sum(mask.size for mask in network.masks)
+        start = time.perf_counter()
+
+        def note(search: Search, trained: Population, accepted: BoolArray) -> None:
+            assert search.phase is not None
+            edges = int(trained.stack.n_edges[0])
+            done = Round(
+                phase=search.phase,
+                target=float(search.schedule.targets[0]) if search.phase in ("units", "edges") else 0.0,
+                sizes=tuple(int(units.sum()) for units in on_paths(trained.stack.masks)),
+                edges=edges,
                 density=edges / n_dense,
-                epochs=self._epochs,
+                epochs=engine.settings.epochs,
                 metric=network.metric,
-                validation=accuracy,
+                validation=float(engine.accuracy(trained)[0]),
                 test=math.nan,
-                accepted=bool(accepted),
-                seconds=seconds,
+                accepted=bool(accepted[0]),
+                seconds=time.perf_counter() - start - sum(done.seconds for done in rounds),
             )
-            for phase, _, target, edges, accuracy, accepted, seconds, *sizes in self._log[mine].tolist()
-        )
+            rounds.append(done)
+
+        steps_of = {"units": np.array([network.unit_step]), "edges": np.array([network.edge_step])}
+        sizes = (network.masks[0].shape[1], *(len(mask) for mask in network.masks))
+        with one_thread_per_operation():
+            search = engine.first(sizes, [network.seed])
+            while search.phase is not None:
+                while not engine.is_over(search):
+                    search = engine.advance(search, note=note)
+                search = engine.next_phase(search, steps_of)
+        return tuple(rounds)
 
     def __repr__(self) -> str:
         accepted = sum(network.accepted for network in self.networks)
@@ -256,11 +264,7 @@ def sculpt(
     with one_thread_per_operation() as threads:
         engine = Engine(task=task, settings=settings, threads=threads, criteria=criteria)
         saved = Checkpoint(path=checkpoint, asked=asked, device=device)
-        search: Search | None = saved.load()
-        if search is None:
-            stack = initial_stack(sizes, seeds=trials, device=device)
-            seed_of, correct = np.array(trials, dtype=np.int64), np.full(n_seeds, -1, dtype=np.int64)
-            search = Search(networks=Population(stack=stack, seeds=seed_of, correct=correct))
+        search: Search = saved.load() or engine.first(sizes, trials)
         while search.phase is not None:
             phase = search.phase
             while not engine.is_over(search):
@@ -270,7 +274,7 @@ def sculpt(
                     progress(done_before[phase] + int((~search.schedule.running).sum()), total)
             if progress is not None and phase in ("dense", "edges"):
                 progress(done_dense if phase == "dense" else total, total)
-            search = engine.start(NEXT_PHASE[phase], search, steps_of)
+            search = engine.next_phase(search, steps_of)
     networks = search.networks
     steps = [(p_u, p_e) for p_u in unit.tolist() for p_e in edge.tolist()]
     candidates = _unstacked(networks, engine, steps * n_seeds)
@@ -285,8 +289,7 @@ def sculpt(
         candidates=tuple(candidates),
         consensus=consensus(voters),
         network_steps=search.network_steps,
-        _log=search.log,
-        _epochs=settings.epochs,
+        _engine=engine,
     )
 
 

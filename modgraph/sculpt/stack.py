@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from modgraph.arrays import read_only
@@ -152,7 +151,7 @@ def on_paths(masks: Sequence[Tensor]) -> list[Tensor]:
     return units
 
 
-def arrays_of(stack: StackedMLP) -> list[dict[str, tuple[NDArray[Any], ...]]]:
+def arrays_of(stack: StackedMLP) -> list[dict[str, Any]]:
     """Return the read-only `masks`, `weights` and `biases` of each network; they share the memory of the stack."""
     layers = {name: [read_only(layer.cpu().numpy()) for layer in getattr(stack, name)] for name in ARRAYS}
     return [{name: tuple(layer[row] for layer in layers[name]) for name in ARRAYS} for row in range(stack.n_networks)]

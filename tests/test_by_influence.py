@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
@@ -23,7 +24,7 @@ from modgraph.cluster.by_influence import (
     paths_per_pair,
     wiring_modularity,
 )
-from modgraph.cluster.coclusters import _readers, _valley, best_groups, best_modularity, co_clusters
+from modgraph.cluster.coclusters import _readers, _tree, _valley, best_groups, best_modularity, co_clusters
 from modgraph.io import load_hierarchy, save_hierarchy
 from tests.strategies import permuted
 
@@ -376,6 +377,16 @@ def test_p_values_count_the_networks_that_stand_out_as_much() -> None:
     assert found.n_groups == 1
     assert co_clusters(blocks, even).p_value == pytest.approx(1 / 8)
     assert co_clusters(blocks, even).n_groups == 2
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
+def test_the_first_groups_are_those_of_wards_tree(shape: tuple[int, int]) -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(shape[1]), size=shape[0])
+    mean = shares.mean(axis=0)
+    points = (shares - mean) / np.sqrt(mean) / shape[0]
+    # Rows, or columns where they are fewer.
+    expected = scipy.cluster.hierarchy.linkage(points if shape[0] < shape[1] else points.T, "ward")
+    assert _tree(shares) == pytest.approx(expected)
 
 
 def test_two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear() -> None:

@@ -171,6 +171,7 @@ def test_full_rows_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     lists = layer_tree(dag, 0, hops=3)
     assert not packed.capped
+    assert packed.left_out == 0
     assert packed.hops == lists.hops == 3
     assert packed.tree is not None
     assert lists.tree is not None

@@ -60,6 +60,7 @@ INFLUENCE = [
         "the_best_modularity_is_nearly_that_of_trying_all_partitions",
         "rows_and_columns_without_influence_do_not_count",
         "the_modularity_is_compared_with_that_of_shuffled_networks",
+        "the_first_groups_are_those_of_wards_tree",
         "p_values_count_the_networks_that_stand_out_as_much",
         "two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear",
         "outputs_that_read_several_groups_are_groups_of_their_own",

@@ -331,7 +331,7 @@ def test_the_best_modularity_is_nearly_that_of_trying_all_partitions(shape: tupl
 
 
 def test_rows_and_columns_without_influence_do_not_count() -> None:
-    blocks: FloatArray = np.kron(np.eye(2), np.ones((4, 8)))
+    blocks = np.kron(np.eye(2), np.ones((4, 8))).astype(np.float64)
     wide = np.zeros((10, 18))
     wide[1:9, 1:17] = blocks
     assert best_modularity(wide) == best_modularity(blocks) == (0.5, 1.0)
@@ -368,7 +368,7 @@ def test_the_modularity_is_compared_with_that_of_shuffled_networks() -> None:
 
 
 def test_p_values_count_the_networks_that_stand_out_as_much() -> None:
-    blocks: FloatArray = np.kron(np.eye(2), np.ones((4, 4))) + 0.1
+    blocks = np.kron(np.eye(2), np.ones((4, 4))).astype(np.float64) + 0.1
     rng = np.random.default_rng(0)
     even = [rng.permutation(blocks.ravel()).reshape(8, 8) for _ in range(7)]
     order = np.arange(8) % 2 * 4 + np.arange(8) // 2
@@ -406,13 +406,16 @@ def test_outputs_that_read_several_groups_are_groups_of_their_own() -> None:
     shares = np.array([one] * 3 + [two] * 3 + [both, both, [1, 1, 1, 0.8, 0.9, 0.9]])
     shares /= shares.sum(axis=1, keepdims=True)
     own, inputs = np.array([0] * 3 + [1] * 3 + [0, 0, 0]), np.array([0, 0, 0, 1, 1, 1])
-    group, reads = _readers(shares, own, inputs, 2)
+    group, reads = _readers([shares], own, inputs, 2)
     assert group.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert reads.tolist() == [[True, False], [False, True], [True, True]]
     # Two such outputs are too few to tell.
-    group, reads = _readers(shares[:-1], own[:-1], inputs, 2)
+    group, reads = _readers([shares[:-1]], own[:-1], inputs, 2)
     assert group.tolist() == own[:-1].tolist()
     assert reads.tolist() == [[True, False], [False, True]]
+    # Measured twice, the mean counts: in the second, the last three read one group.
+    group, _ = _readers([shares, np.concatenate([shares[:6], shares[:3]])], own, inputs, 2)
+    assert group.tolist() == own.tolist()
 
 
 # Graphs and weights

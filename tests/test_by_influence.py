@@ -331,7 +331,7 @@ def test_the_best_modularity_is_nearly_that_of_trying_all_partitions(shape: tupl
 
 
 def test_rows_and_columns_without_influence_do_not_count() -> None:
-    blocks: FloatArray = np.kron(np.eye(2), np.ones((4, 8)))
+    blocks = np.kron(np.eye(2), np.ones((4, 8))).astype(np.float64)
     wide = np.zeros((10, 18))
     wide[1:9, 1:17] = blocks
     assert best_modularity(wide) == best_modularity(blocks) == (0.5, 1.0)
@@ -368,7 +368,7 @@ def test_the_modularity_is_compared_with_that_of_shuffled_networks() -> None:
 
 
 def test_p_values_count_the_networks_that_stand_out_as_much() -> None:
-    blocks: FloatArray = np.kron(np.eye(2), np.ones((4, 4))) + 0.1
+    blocks = np.kron(np.eye(2), np.ones((4, 4))).astype(np.float64) + 0.1
     rng = np.random.default_rng(0)
     even = [rng.permutation(blocks.ravel()).reshape(8, 8) for _ in range(7)]
     order = np.arange(8) % 2 * 4 + np.arange(8) // 2

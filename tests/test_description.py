@@ -627,3 +627,12 @@ def test_one_cluster_less_changes_the_number_of_partitions_and_of_pairs() -> Non
         # Each pair of clusters that isn't linked takes log (1 + linked / others): e to the minus link cost.
         nats -= sum(math.log1p(math.exp(-link)) for link in layer.costs.link.tolist())
         assert layer.one_cluster_less / kernels.NAT == pytest.approx(nats, abs=1e-4)
+
+
+@pytest.mark.parametrize(("sizes", "n_modules"), [([24] * 3, 3), ([24, 48, 24], 4)])
+def test_what_is_found_is_no_longer_than_what_was_planted(sizes: list[int], n_modules: int) -> None:
+    for seed, rewired in enumerate((0.05, 0.15)):
+        dag, module = planted_modules(sizes, n_modules=n_modules, fan_out=4, rewired=rewired, random_state=seed)
+        trimmed = dag.trim()
+        planted = description_length(trimmed, module[trimmed.unit_index])
+        assert shortest_description(trimmed, hops=2).bits <= planted + 0.01

@@ -18,6 +18,7 @@ from modgraph.sculpt.prune import (
     edge_score,
     percentile_cut,
     prune_units,
+    scored,
     unit_score,
 )
 from modgraph.sculpt.stack import initial_stack
@@ -170,3 +171,39 @@ def test_a_target_of_a_hundred_is_rejected_untrained() -> None:
     schedule = schedule.after(np.array([True]))  # 100 again: 25 → clamped to 30 → target 80
     assert schedule.targets.tolist() == [80.0]
     assert not schedule.after(np.array([True])).running.any()
+
+
+def test_taylor_scores_are_first_order_changes_of_the_mean_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modgraph.sculpt.prune.CHUNK", 8)  # of 21 samples: two full chunks and a part of one
+    stack = pruned_stack(5)
+    inputs = torch.randn(21, 3)
+    targets = torch.randint(0, 2, (21, 2)).to(torch.float32)
+    task, keys = Task(inputs=inputs, targets=targets), [(0,)] * stack.n_networks
+    units, edges = (scored(phase, "taylor", stack, task, keys=keys) for phase in ("units", "edges"))
+    for b in range(stack.n_networks):
+        weights = [weight[b].detach().clone().requires_grad_() for weight in stack.weights]
+        hidden, h = [], inputs
+        for weight, bias in zip(weights[:-1], stack.biases[:-1], strict=True):
+            h = torch.relu(h @ weight.T + bias[b])
+            hidden.append(h)
+        out = torch.sigmoid(h @ weights[-1].T + stack.biases[-1][b])
+        loss = torch.nn.functional.binary_cross_entropy(out, targets)
+        slopes = torch.autograd.grad(loss, [*weights, *hidden])
+        expected = [(weight * slope).abs().detach().flatten() for weight, slope in zip(weights, slopes, strict=False)]
+        torch.testing.assert_close(edges[b].sort().values, torch.cat(expected).sort().values)
+        changes = [(a * slope).sum(0).abs() for a, slope in zip(hidden, slopes[len(weights) :], strict=True)]
+        torch.testing.assert_close(units[b], torch.cat(changes).detach())
+
+
+def test_published_scores_and_those_of_a_callable_are_taken_as_they_are() -> None:
+    stack = pruned_stack(5)
+    task = Task(inputs=torch.randn(9, 3), targets=torch.randint(0, 2, (9, 2)).to(torch.float32))
+    keys = [(0,)] * stack.n_networks
+    assert torch.equal(scored("units", "published", stack, task, keys=keys), unit_score(stack, task))
+    assert torch.equal(scored("edges", "published", stack, task, keys=keys), edge_score(stack))
+    edges = edge_score(stack)
+    found = scored("edges", lambda *_: torch.ones_like(edges), stack, task, keys=keys)
+    assert torch.equal(found, (edges > 0).to(found.dtype))  # pruned ones get 0
+    for bad in (torch.full_like(edges, float("nan")), -torch.ones_like(edges), edges[:, 1:], edges + float("inf")):
+        with pytest.raises(ValueError, match="the scores of edges must be finite numbers ≥ 0 of shape"):
+            scored("edges", lambda *_, bad=bad: bad, stack, task, keys=keys)

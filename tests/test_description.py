@@ -244,6 +244,7 @@ def test_large_layers_are_decided_together() -> None:
     labels, description = described_linkage(dag, hops=2, small=by_published_rule)
     assert description is not None
     assert len(np.unique(labels[-4:])) == 4
+    assert len(np.unique(labels)) == 12  # layers share none
     for level in (0, 1):
         assert adjusted_rand_score(labels[dag.layer == level], truth[dag.layer == level]) == 1.0
 
@@ -629,3 +630,11 @@ def test_a_misplaced_unit_moves_and_halves_are_joined() -> None:
     assert adjusted_rand_score(joined.clusters, module[dag.layer == 1]) == 1
     assert waiting.tolist() == (dag.layer != 1).tolist()
     assert found._joined(joined, waiting) is joined
+
+
+def test_a_layer_without_units_is_not_decided() -> None:
+    # Nothing enters unit 2, the only one of its layer.
+    dag = LayeredDAG.from_edges([[0, 3], [1, 3], [3, 4]], layer=[0, 0, 1, 2, 3]).trim()
+    labels, description = described_linkage(dag, hops=2, small=by_published_rule)
+    assert labels.tolist() == [0, 0, 1, 2]
+    assert description is None

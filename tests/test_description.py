@@ -292,6 +292,7 @@ def test_large_layers_are_decided_together() -> None:
     labels, description = described_linkage(dag, hops=2, small=by_published_rule)
     assert description is not None
     assert len(np.unique(labels[-4:])) == 4
+    assert len(np.unique(labels)) == 12  # layers share none
     for level in (0, 1):
         assert adjusted_rand_score(labels[dag.layer == level], truth[dag.layer == level]) == 1.0
 
@@ -636,3 +637,54 @@ def test_what_is_found_is_no_longer_than_what_was_planted(sizes: list[int], n_mo
         trimmed = dag.trim()
         planted = description_length(trimmed, module[trimmed.unit_index])
         assert shortest_description(trimmed, hops=2).bits <= planted + 0.01
+
+
+def search_of(labels: IntArray, dag: LayeredDAG) -> tuple[search._Search, IntArray]:
+    graph = TwoWayGraph.of(dag)
+    clusters = np.concatenate([by_first_unit(labels[units]) for units in graph.layers])
+    return search._Search(graph, [0, 1, 2], hops=2), clusters
+
+
+def test_a_layer_is_replaced_where_another_partition_is_shorter() -> None:
+    dag, module = planted_modules([24, 24, 24], n_modules=3, fan_out=5, random_state=0)
+    for wrong in (np.zeros(72, dtype=int), np.arange(72) % 3):
+        found, clusters = search_of(np.where(dag.layer == 1, wrong, module), dag)
+        waiting = np.zeros(72, dtype=bool)
+        better, gained = found._replace(clusters, 1, waiting)
+        assert adjusted_rand_score(better[dag.layer == 1], module[dag.layer == 1]) == 1
+        assert gained == found.graph.length(clusters) - found.graph.length(better) > 0
+        assert (better == clusters)[dag.layer != 1].all()
+        assert waiting[dag.layer != 1].all()  # all units that have edges with units of the layer
+        assert not waiting[dag.layer == 1].any()
+        waiting[:] = False
+        assert found._replace(better, 1, waiting)[1] == 0
+        assert not waiting.any()
+
+
+def test_a_misplaced_unit_moves_and_halves_are_joined() -> None:
+    dag, module = planted_modules([24, 24, 24], n_modules=3, fan_out=5, random_state=0)
+    moved = module.copy()
+    moved[30] = (module[30] + 1) % 3
+    found, clusters = search_of(moved, dag)
+    waiting = np.ones(72, dtype=bool)
+    layer = found._moved(LayerDescription(found.graph, clusters, 1), waiting)
+    assert adjusted_rand_score(layer.clusters, module[dag.layer == 1]) == 1
+    neighbours = edge_matrix(dag)[30].astype(bool)
+    assert waiting[neighbours].all()
+    assert waiting[24:48].sum() == 1
+    halves = np.where(dag.layer == 1, 2 * module + np.arange(72) % 2, module)
+    found, clusters = search_of(halves, dag)
+    layer = LayerDescription(found.graph, clusters, 1)
+    waiting[:] = False
+    joined = found._joined(layer, waiting)
+    assert adjusted_rand_score(joined.clusters, module[dag.layer == 1]) == 1
+    assert waiting.tolist() == (dag.layer != 1).tolist()
+    assert found._joined(joined, waiting) is joined
+
+
+def test_a_layer_without_units_is_not_decided() -> None:
+    # Nothing enters unit 2, the only one of its layer.
+    dag = LayeredDAG.from_edges([[0, 3], [1, 3], [3, 4]], layer=[0, 0, 1, 2, 3]).trim()
+    labels, description = described_linkage(dag, hops=2, small=by_published_rule)
+    assert labels.tolist() == [0, 0, 1, 2]
+    assert description is None

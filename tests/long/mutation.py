@@ -114,6 +114,9 @@ SEARCH = [
         "the_best_of_given_partitions_is_taken_in_each_layer",
         "memory_is_estimated_from_above",
         "what_is_found_is_no_longer_than_what_was_planted",
+        "a_layer_is_replaced_where_another_partition_is_shorter",
+        "a_misplaced_unit_moves_and_halves_are_joined",
+        "a_layer_without_units_is_not_decided",
     )
 ]
 # Room: its file, and the tests that must notice.

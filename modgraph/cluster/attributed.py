@@ -167,7 +167,7 @@ def _clusters(
 def canonical_kinds(dag: LayeredDAG) -> IntArray:
     """Give each unit a number for all that tells it apart: layer, position, weights and, round by round, neighbours.
 
-    The numbers, shape (n_units,), don't depend on the order of the units (see `modgraph.labels.refined`).
+    The numbers, shape (n_units,), don't depend on the order of the units (see ``modgraph.labels.refined``).
     """
     positions = np.zeros(dag.n_units, dtype=np.int64) if dag.positions is None else dag.positions
     facts = [*zip(dag.layer.tolist(), positions.tolist(), strict=True)]

@@ -10,8 +10,9 @@ DEMO := $(VENV)/.demo
 demo: $(DEMO)
 	$(BIN)/python examples/exemplars.py --out out
 
+# Two processes, so one thread in each for torch and BLAS.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 # Which lines the tests run. Functions compiled by numba are not traced and count as not run.
 coverage: $(READY)

@@ -17,9 +17,9 @@ Walther and Hastie, Journal of the Royal Statistical Society B 63, 411, 2001). G
 is larger than in every shuffled network and Q is at least half as large again as theirs; otherwise there is one group.
 
 **Who reads several.** An output may read more than one input group. The shares of its influence that come from each
-group tell. In mean Jacobians over drawn inputs no cancelling hides a group, but noise adds up; in signed sums it
-cancels. So the second largest share, divided by the largest, is taken from both, and their mean counts. Outputs are of
-two kinds where it falls into two clearly separate ranges.
+group tell. In mean Jacobians over drawn inputs, influence can't cancel, so no group is hidden; but noise adds up. In
+signed sums, noise cancels. So the second largest share is divided by the largest in both, and the mean of the two
+ratios counts. Outputs are of two kinds where this mean falls into two clearly separate ranges.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def co_clusters(
     shuffled : sequence of such arrays
         The same for networks with shuffled weights; at least one.
     reading : ndarray of float, of the same shape, optional
-        More influence, from which it is decided, together with the first, which outputs read several input groups.
+        A second measurement. Both together decide which outputs read several input groups.
 
     Returns
     -------

@@ -273,7 +273,7 @@ def _within(
 
 
 def _surely_costly(reached: csr_array, frontiers: Sequence[csr_array], steps: Sequence[csr_array]) -> bool:
-    """Say whether one hop more makes too many rows similar, as far as half of the rows show it."""
+    """Say whether half of the rows already show that one hop more makes too many rows similar."""
     n_rows, n_columns = reached.shape
     if n_rows <= DENSE_LIMIT:
         return False

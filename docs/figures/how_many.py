@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from sketch import BLUE, ORANGE, RED, panels
 
+from modgraph.cluster.by_description import shortest_description
 from modgraph.cluster.description import description_length
-from modgraph.cluster.description_search import shortest_description
 from modgraph.cluster.tree import published_tree
 from modgraph.planted import planted_modules
 from modgraph.reach import reachability

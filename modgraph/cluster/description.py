@@ -38,7 +38,7 @@ The description has no such limit, and one cluster a layer is a valid answer: it
 random network with the same degrees. But each partition costs bits that only edges pay back, and tiny layers have too
 few: there the published tests decide (`SMALLEST_LAYER`).
 
-`modgraph.cluster.description_search` finds the partition with the shortest description.
+`modgraph.cluster.by_description` finds the partition with the shortest description.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.checks import check_positive, require
-from modgraph.cluster.description_search import shortest_combination
+from modgraph.cluster.by_description import shortest_combination
 from modgraph.cluster.sparse import SimilarityGraph, similarity_graph
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from modgraph.arrays import IntArray, read_only
+from modgraph.cluster.by_description import described_linkage
 from modgraph.cluster.description import SMALLEST_LAYER
-from modgraph.cluster.description_search import described_linkage
 from modgraph.cluster.rows import Clustering, published_linkage, tied_linkage
 from modgraph.dag import LayeredDAG
 from modgraph.labels import by_first_unit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from modgraph.cluster.description_search import shortest_description
+from modgraph.cluster.by_description import shortest_description
 from modgraph.cluster.leiden import leiden
 from modgraph.cluster.sparse import layer_tree
 from modgraph.planted import planted_modules

@@ -30,7 +30,7 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from modgraph import LayeredDAG, detect_modules, influence, load_network, paths, save_network, significance
 from modgraph.arrays import IntArray, read_only
 from modgraph.cluster.blockmodel import blockmodel
-from modgraph.cluster.description_search import shortest_description
+from modgraph.cluster.by_description import shortest_description
 from modgraph.cluster.leiden import leiden
 from modgraph.cluster.sparse import layer_tree
 from modgraph.planted import planted_modules

@@ -2,6 +2,7 @@
 
     python -m tests.long.evidence noise --networks 200        # of each of five families; plain default and p-values
     python -m tests.long.evidence power --networks 10         # planted modules, a share of the edges rewired
+    python -m tests.long.evidence small --networks 10         # small planted modules: AMI of what is found
     python -m tests.long.evidence published --every 16        # exemplars of the paper: share significant
     python -m tests.long.evidence confidence --networks 10    # modules with confidence ≥ 0.9 that are real
     python -m tests.long.evidence cost                        # detection with and without evidence, 500 units
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import adjusted_mutual_info_score
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, paths, significance
 from modgraph.arrays import BoolArray, IntArray
@@ -154,6 +156,28 @@ def power(store: Store, *, networks: int, first_seed: int, nulls: int) -> None:
             print(f"{family}, {rewired:.0%} rewired: significant {np.mean(found):.0%} of {len(found)}", flush=True)
 
 
+def small(store: Store, *, networks: int, first_seed: int) -> None:
+    for n_layers, fan_out in itertools.product((3, 4), (3, 4)):
+        found = []
+        for seed in range(first_seed, first_seed + networks):
+
+            def measure(seed: int = seed, n_layers: int = n_layers, fan_out: int = fan_out) -> float:
+                dag, truth = planted_modules(
+                    [48] * n_layers, n_modules=4, fan_out=fan_out, rewired=0.2, random_state=seed
+                )
+                labels = detect_modules(dag).cluster_labels
+                inner = [(dag.layer == at) & (labels >= 0) for at in range(n_layers - 1)]
+                return float(np.mean([adjusted_mutual_info_score(truth[units], labels[units]) for units in inner]))
+
+            found.append(store.get(f"small {n_layers} {fan_out} {seed}", measure))
+        error = np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
+        print(
+            f"4 modules of 12 in {n_layers} layers, fan-out {fan_out}, a fifth rewired: AMI of the clusters before the "
+            f"outputs {np.mean(found):.2f} ± {error:.2f}, {len(found)} networks",
+            flush=True,
+        )
+
+
 def published(store: Store, *, every: int, nulls: int) -> None:
     smallest: dict[str, int] = {}
     for function in EXEMPLARS:
@@ -261,7 +285,7 @@ def count_paths() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["noise", "power", "published", "confidence", "cost", "paths"])
+    parser.add_argument("what", choices=["noise", "power", "small", "published", "confidence", "cost", "paths"])
     parser.add_argument("--networks", type=int, default=200, help="of each kind")
     parser.add_argument("--first-seed", type=int, default=100_000)
     parser.add_argument("--nulls", type=int, default=19, help="null networks for each; 0: the plain default alone")
@@ -274,6 +298,8 @@ def main() -> None:
         noise(store, **seeds)
     elif chosen.what == "power":
         power(store, **seeds)
+    elif chosen.what == "small":
+        small(store, networks=chosen.networks, first_seed=chosen.first_seed)
     elif chosen.what == "confidence":
         confidence(store, **seeds)
     elif chosen.what == "published":

@@ -78,8 +78,7 @@ def test_a_temporary_folder_that_others_can_write_is_not_used(room: Path) -> Non
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("length", [0, 20])
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize(("suffix", "length"), [("nbi", 20), ("nbc", 0)])
 def test_damaged_cache_files_are_replaced(room: Path, suffix: str, length: int) -> None:
     run(room)
     [file] = (room / "__pycache__").glob(f"*.{suffix}")

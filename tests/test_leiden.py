@@ -34,7 +34,7 @@ def test_any_network_gets_clusters_within_layers_the_same_for_the_same_seed(
     assert ((whole >= 0) == dag.on_path()).all()
 
 
-@pytest.mark.parametrize(("sizes", "n_modules"), [([80] * 6, 4), ([300, 60] * 3, 6)])
+@pytest.mark.parametrize(("sizes", "n_modules"), [([80] * 4, 4), ([150, 60] * 2, 6)])
 def test_planted_modules_are_found(sizes: list[int], n_modules: int) -> None:
     dag, labels = planted_modules(sizes, n_modules=n_modules, rewired=0.1, random_state=0)
     trimmed = dag.trim()

@@ -91,6 +91,7 @@ def test_permuting_units_changes_nothing(dag: LayeredDAG, hops: int | None, seed
         assert adjusted_rand_score(one, two) == 1.0
 
 
+@settings(max_examples=60)
 @given(dags(), st.sampled_from([0.3, 0.6, 0.9, 1.0]), st.sampled_from(METHODS))
 def test_modules_are_unions_of_clusters(dag: LayeredDAG, threshold: float, clustering: str) -> None:
     found = detect_modules(dag, merge_threshold=threshold, clustering=clustering)

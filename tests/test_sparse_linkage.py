@@ -30,7 +30,7 @@ def same_tree(one: MergeTree, two: MergeTree) -> None:
         assert next(pairs) == next(pairs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(2, 60),
     st.integers(2, 30),

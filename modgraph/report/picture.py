@@ -134,7 +134,8 @@ def picture(
         kind = f"name {'top' if side > 0 else 'bottom'}{' turned' * (angles[side > 0] == 90)}"
         texts.append(_text(kind, names[unit], x, y, height, unit=unit))
     # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
-    look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
+    widths = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
+    look = [*zip(labels[dag.sources].tolist(), widths, negative_edges(dag).tolist(), strict=True)]
     number = {key: at for at, key in enumerate(dict.fromkeys(look))}
     curves: list[list[str]] = [[] for _ in number]
     for key, points in zip(look, layout.waypoints(dag, rows, xy), strict=True):
@@ -187,39 +188,26 @@ def overview(
     modules: Sequence[str],
     most_units: int,
     most_edges: int,
-    second: IntArray | None = None,
-    image_shape: tuple[int, int] | None = None,
-    **more: Any,
+    **looks: Any,
 ) -> tuple[Picture, LayeredDAG, IntArray, Sequence[str]] | None:
     """Draw a network whole, or if it is large a dot for the units of a module in a layer; None if that is too large.
 
     Returns the picture, the graph it shows, and the module and the name of each dot.
     """
     if dag.n_units <= most_units and dag.n_edges <= most_edges:
-        more |= {"second": second, "image_shape": image_shape}
-        return picture(dag, labels, names=names, modules=modules, **more), dag, labels, names
+        return picture(dag, labels, names=names, modules=modules, **looks), dag, labels, names
     clusters, of, count = cluster_graph(dag, labels)
     if clusters.n_units > most_units:
         return None
     names = [f"{counted(n, 'unit')} of {modules[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-    return dotted(clusters, of, count, modules=modules, **more), clusters, of, names
+    looks |= {"second": None, "image_shape": None}
+    return dotted(clusters, of, count, modules=modules, **looks), clusters, of, names
 
 
 def dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
     """Draw dots that stand for `count` units each, without names, which their boxes have."""
-    return picture(dag, labels, names=[""] * dag.n_units, sizes=dot_sizes(count), **more)
-
-
-def dot_sizes(count: IntArray) -> FloatArray:
-    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
-    sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
-    return sizes
-
-
-def _widths(dag: LayeredDAG) -> list[float]:
-    """Return the relative width of each edge: 0.5, 1 or 1.5."""
-    widths: list[float] = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
-    return widths
+    sizes = np.sqrt(np.maximum(count / count.max(), 0.06))  # the area grows with `count`; none is too small to see
+    return picture(dag, labels, names=[""] * dag.n_units, sizes=sizes, **more)
 
 
 def _px(inches: float) -> float:

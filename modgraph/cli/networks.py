@@ -133,7 +133,8 @@ def score(options: HierarchyOptions, target: Target) -> Answer:
     """
     from modgraph.score import score as score_modules
 
-    result = score_modules(options.hierarchy(), published(target))
+    graph = published(target)
+    result = score_modules(options.hierarchy(), graph)
     names = ("inputs", "hidden", "outputs", "exact", "functional", "ari", "ami", "n_modules", "expected_modules")
     facts = {"target": target} | {name: getattr(result, name) for name in names}
     lines = [f"  module {one.module}: {one.sub_function} ({one.similarity:.2f})" for one in result.matching]

@@ -44,7 +44,7 @@ def template(
         lstrip_blocks=True,
         keep_trailing_newline=not escape,
     )
-    environment.filters.update(filters)
+    environment.filters.update({"px": _px, **filters})
     return environment.get_template(name)
 
 
@@ -59,6 +59,7 @@ class Picture:
 
     width: int
     height: int
+    top: float  # inches from the lower end to the upper
     frame: tuple[float, float, float, float] | None  # left, top, width, height of an image in place of the first layer
     edge_width: float
     edge_opacity: float
@@ -68,8 +69,11 @@ class Picture:
     # each edge begins with an "M", and they are in the order of the graph's edges.
     edges: list[dict[str, Any]]
     path_of_edge: list[int]  # for each edge of the graph the number of its path in `edges`
-    boxes: list[dict[str, Any]]
-    dots: list[dict[str, Any]]
+    boxes: list[layout.Box]
+    weak: Sequence[bool]  # of the modules
+    dots: list[
+        tuple[int, int, int, FloatArray, float]
+    ]  # unit, its module, its second or −1, place and radius in pixels
     texts: list[dict[str, Any]]
 
 
@@ -144,6 +148,7 @@ def picture(
     return Picture(
         width=round(_INCH * width),
         height=round(_INCH * height),
+        top=height,
         frame=frame,
         edge_width=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
         edge_opacity=round(layout.opacity(dag.n_edges), 2),
@@ -154,28 +159,9 @@ def picture(
             for (module, width, negative), parts in zip(number, curves, strict=True)
         ],
         path_of_edge=[number[key] for key in look],
-        boxes=[
-            {
-                "module": box.module,
-                "weak": marks.weak[box.module],
-                "x": _px(box.left),
-                "y": _px(height - box.bottom - box.height),
-                "width": _px(box.width),
-                "height": _px(box.height),
-            }
-            for box in all_boxes
-        ],
-        dots=[
-            {
-                "unit": unit,
-                "module": int(labels[unit]),
-                "second": int(second[unit]),
-                "x": _px(xy[unit, 0]),
-                "y": _px(height - xy[unit, 1]),
-                "r": round(across[unit] / 2, 2),
-            }
-            for unit in order_of_dots
-        ],
+        boxes=all_boxes,
+        weak=marks.weak,
+        dots=[(unit, labels[unit], second[unit], xy[unit], round(across[unit] / 2, 2)) for unit in order_of_dots],
         texts=texts,
     )
 

@@ -16,19 +16,9 @@ from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
-from modgraph.marks import (
-    Marks,
-    colours,
-    edge_strength,
-    explain,
-    marks,
-    module_names,
-    negative_edges,
-    second_modules,
-    target_names,
-)
+from modgraph.marks import Marks, colours, edge_strength, explain, marks, module_names, negative_edges, trimmed
 from modgraph.modules import ModuleHierarchy, check_found
-from modgraph.names import counted, layer_names, short, unit_names
+from modgraph.names import counted, layer_names, short
 from modgraph.pixels import pixel_colours, squares
 from modgraph.verify import Verification
 
@@ -161,15 +151,12 @@ def _place(
     size: tuple[float, float] | None,
 ) -> _Drawing:
     """Place the trimmed network in a figure of this size, by default as large as it needs."""
-    kept = found.labels >= 0
-    dag, labels = found.dag.subgraph(kept), found.labels[kept]
-    second = second_modules(found)[kept]
-    names = np.array(unit_names(found.dag, **target_names(target)))[kept].tolist()
+    dag, labels, second, names = trimmed(found, target)
     n_pixels = n_edges = np.ones(0, dtype=np.int64)
     if image_shape is not None:
         layout.check_image_shape(found.dag, image_shape)
         n_inputs = dag.layer_sizes[0]
-        columns = np.flatnonzero(kept)[:n_inputs] % image_shape[1]
+        columns = np.flatnonzero(found.labels >= 0)[:n_inputs] % image_shape[1]
         dag, labels, n_pixels, n_edges = layout.merge_inputs(dag, labels, columns)
         names = dag.layer_sizes[0] * [""] + names[n_inputs:]
         second = np.full(dag.n_units, -1)

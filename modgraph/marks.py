@@ -13,7 +13,7 @@ from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.functions import FunctionGraph
 from modgraph.modules import ModuleHierarchy
-from modgraph.names import counted
+from modgraph.names import counted, unit_names
 from modgraph.score import score
 from modgraph.verify import Verification
 
@@ -59,11 +59,6 @@ def module_names(found: ModuleHierarchy, target: FunctionGraph | None, given: Se
         if match.similarity > 0:
             names[match.module] = match.sub_function + "?" * (match.similarity < 1)
     return names if given is None else list(given)
-
-
-def target_names(target: FunctionGraph | None) -> dict[str, Sequence[str]]:
-    """Return the arguments by which `modgraph.names.unit_names` names inputs and outputs after a target."""
-    return {} if target is None else {"inputs": target.inputs, "outputs": target.outputs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +113,20 @@ def second_modules(found: ModuleHierarchy) -> IntArray:
         shares[np.arange(shared.size), found.labels[shared]] = -1
         second[shared] = shares.argmax(axis=1)
     return second
+
+
+def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> list[str]:
+    """Name all units, inputs and outputs after the target if there is one."""
+    return unit_names(found.dag, **({} if target is None else {"inputs": target.inputs, "outputs": target.outputs}))
+
+
+def trimmed(
+    found: ModuleHierarchy, target: FunctionGraph | None = None
+) -> tuple[LayeredDAG, IntArray, IntArray, list[str]]:
+    """Return the trimmed network, and the module, the second module (else −1) and the name of each of its units."""
+    kept = found.labels >= 0
+    names = np.array(names_of(found, target), dtype=object)[kept].tolist()
+    return found.dag.subgraph(kept), found.labels[kept], second_modules(found)[kept], names
 
 
 def edge_strength(dag: LayeredDAG) -> FloatArray:

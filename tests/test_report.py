@@ -140,7 +140,8 @@ def test_the_same_hierarchy_gives_the_same_file(tmp_path: Path) -> None:
     texts = set()
     for number in range(2):
         report(HIERARCHIES["many modules"], tmp_path / f"{number}.html")
-        texts.add((tmp_path / f"{number}.html").read_bytes())
+        text = (tmp_path / f"{number}.html").read_text(encoding="utf-8")
+        texts.add(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", text))  # the minute may change in between
     assert len(texts) == 1
 
 

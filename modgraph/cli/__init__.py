@@ -19,22 +19,14 @@ except ImportError as error:
     raise ImportError(missing("typer", purpose="the command", extra="cli")) from error
 
 from modgraph import compiled
-from modgraph.cli import experiments, modules, show
+from modgraph.cli.experiments import reproduce, sculpt
+from modgraph.cli.networks import compare, convert, detect, draw, evidence, info, report, score, verify
 from modgraph.cli.options import command
 from modgraph.cli.output import GIVEN, Answer, prepare_streams
 
 COMMANDS: dict[str, Callable[..., Answer]] = {
-    "info": show.info,
-    "detect": modules.detect,
-    "score": modules.score,
-    "evidence": modules.evidence,
-    "verify": modules.verify,
-    "compare": modules.compare,
-    "draw": show.draw,
-    "report": show.report,
-    "convert": show.convert,
-    "sculpt": experiments.sculpt,
-    "reproduce": experiments.reproduce,
+    function.__name__: function
+    for function in (info, detect, score, evidence, verify, compare, draw, report, convert, sculpt, reproduce)
 }
 
 app = typer.Typer(

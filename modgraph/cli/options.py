@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -22,7 +22,7 @@ from modgraph.cli.output import Answer, print_notes, working
 from modgraph.cluster import METHODS
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
-from modgraph.functions import FunctionGraph, published, published_names
+from modgraph.functions import published_names
 from modgraph.io.hierarchy import HIERARCHY, load_hierarchy
 from modgraph.io.load import load_network, reader_of
 from modgraph.modules import FEATURES, ModuleHierarchy, detect_modules
@@ -101,15 +101,11 @@ class NetworkOptions:
 
     def network(self) -> LayeredDAG:
         """Read the network and print its notes."""
-        names = None if self.block is None else self.block.split(",")
+        given = {field.name: getattr(self, field.name) for field in fields(NetworkOptions)}
+        if self.block is not None and "," in self.block:
+            given["block"] = self.block.split(",")
         with working(f"reading {self.file}"):
-            dag = load_network(
-                self.file,
-                threshold=self.threshold,
-                masks=self.masks,
-                block=names[0] if names is not None and len(names) == 1 else names,
-                trust_pickle=self.trust_pickle,
-            )
+            dag = load_network(given.pop("file"), **given)
         print_notes(dag)
         return dag
 
@@ -129,23 +125,12 @@ class HierarchyOptions(NetworkOptions):
         check_clusterings([self.clustering], option="--clustering")
         dag = self.network()
         with working("finding modules"):
-            return detect_modules(
-                dag,
-                features=self.features,
-                clustering=self.clustering,
-                hops=self.hops,
-                merge_threshold=self.merge_threshold,
-                random_state=self.seed,
-            )
+            names = ("features", "clustering", "hops", "merge_threshold")
+            return detect_modules(dag, random_state=self.seed, **{name: getattr(self, name) for name in names})
 
     def hierarchy(self) -> ModuleHierarchy:
         """Read a saved hierarchy as it is, or detect the modules of a network."""
         return load_hierarchy(self.file) if reader_of(self.file) is HIERARCHY else self.detected()
-
-
-def target_graph(name: str | None) -> FunctionGraph | None:
-    """Look up a published function; None if there is no name."""
-    return None if name is None else published(name)
 
 
 def parse_image_shape(text: str | None) -> tuple[int, int] | None:
@@ -188,15 +173,19 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     options: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
-        if name in groups:
-            types = get_type_hints(groups[name], include_extras=True)
-            for field in fields(groups[name]):
-                default = inspect.Parameter.empty if field.default is MISSING else field.default
-                options.append(_option(field.name, types[field.name], default))
-        else:
-            options.append(_option(name, hints[name], parameter.default))
-    options += [_option("as_json", Json, False), _option("debug", Debug, False)]
-    spoken = ARGUMENT_NAMES | {option.name: _spoken(option) for option in options}
+        # The parameters of a dataclass are its fields, as options are.
+        whole, types = groups.get(name), hints
+        if whole is not None:
+            types = get_type_hints(whole, include_extras=True)
+        parts = [parameter] if whole is None else inspect.signature(whole).parameters.values()
+        options += [part.replace(annotation=types[part.name], kind=part.KEYWORD_ONLY) for part in parts]
+    for name, annotation in (("as_json", Json), ("debug", Debug)):
+        options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=False))
+    spoken = dict(ARGUMENT_NAMES)
+    for option in options:  # as on the command line: --hops, or FILE for an argument
+        (declared,) = option.annotation.__metadata__
+        is_argument = isinstance(declared, ArgumentInfo)
+        spoken[option.name] = str(declared.metavar) if is_argument else f"--{option.name.replace('_', '-')}"
 
     @functools.wraps(function)
     def run(*, as_json: bool, debug: bool, **values: Any) -> None:  # noqa: ARG001 (`main` looks at --debug)
@@ -222,15 +211,3 @@ def speaking_of(names: Mapping[str, str]) -> Iterator[None]:
     except ValueError as error:
         message = re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", str(error))
         raise ValueError(message) from error
-
-
-def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _spoken(option: inspect.Parameter) -> str:
-    """Write an option as on the command line: --hops, or FILE for an argument."""
-    (declared,) = option.annotation.__metadata__
-    if isinstance(declared, ArgumentInfo):
-        return str(declared.metavar)
-    return f"--{option.name.replace('_', '-')}"

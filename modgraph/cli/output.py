@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import typer
 
 from modgraph.dag import LayeredDAG
+from modgraph.io.hierarchy import plain
 
 GIVEN: list[str] = []
 """The arguments of the command, as given."""
@@ -32,7 +33,7 @@ class Answer(NamedTuple):
                 raise ValueError("`--json` and the picture can't both go to standard output")
             # Non-ASCII characters are escaped where the output isn't UTF-8.
             is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-            typer.echo(json.dumps(self.document, ensure_ascii=not is_utf8))
+            typer.echo(json.dumps(self.document, default=plain, ensure_ascii=not is_utf8))
             return
         for line in self.lines:
             typer.echo(line, nl=isinstance(line, str))

@@ -8,13 +8,11 @@ from __future__ import annotations
 import io
 import math
 import re
-import zipfile
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from modgraph.checks import require
@@ -31,26 +29,26 @@ from modgraph.io.tensor import Tensor, number_type
 
 def _npz(path: Path) -> dict[str, Tensor]:
     """Read the headers of all arrays; the numbers are read when they are asked for."""
-    archive = zipfile.ZipFile(io.BytesIO(path.read_bytes()))  # no open file that somebody would have to close
+    arrays: Any = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)  # no open file to close
     tensors: dict[str, Tensor] = {}
 
     @lru_cache(maxsize=2)  # a weight and its mask
     def array(name: str) -> NDArray[Any]:
         spend(math.prod(tensors[name].shape) * tensors[name].itemsize, repr(name))
-        with archive.open(f"{name}.npy") as file:
-            numbers: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+        numbers: NDArray[Any] = arrays[f"{name}.npy"]
         return numbers
 
-    def rows(name: str, first: int, end: int) -> NDArray[Any]:
-        return array(name)[first:end] if tensors[name].shape else array(name)
+    def part(name: str, index: Any) -> NDArray[Any]:
+        chosen: NDArray[Any] = array(name)[index]
+        return chosen
 
-    for member in checked_members(archive):
+    for member in checked_members(arrays.zip):
         name = member.filename.removesuffix(".npy")
         if name == member.filename:
             raise ValueError(f"the archive must hold .npy files only (got {name!r})")
-        with archive.open(member) as file:
+        with arrays.zip.open(member) as file:
             shape, dtype = read_header(file, name, size=member.file_size)
-        tensors[name] = Tensor(name=name, shape=shape, itemsize=dtype.itemsize, rows=partial(rows, name))
+        tensors[name] = Tensor(name=name, shape=shape, itemsize=dtype.itemsize, part=partial(part, name))
     return tensors
 
 
@@ -79,21 +77,20 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
     file, n_read = opened(), 0
 
-    def rows(name: str, first: int, end: int) -> NDArray[Any]:
+    def part(name: str, index: Any) -> NDArray[Any]:
         nonlocal file, n_read
         if n_read > _MOST_MAPPED:
             file, n_read = opened(), 0
-        part = file.get_slice(name)
-        numbers: NDArray[Any] = part[first:end] if part.get_shape() else file.get_tensor(name)
+        numbers: NDArray[Any] = file.get_slice(name)[index]
         n_read += numbers.nbytes
         return numbers
 
     tensors = {}
     for name in file.keys():  # noqa: SIM118 (the file is no mapping)
-        part = file.get_slice(name)
-        if not re.fullmatch(r"BOOL|BF16|F(16|32|64)|[UI](8|16|32|64)", part.get_dtype()):
-            raise ValueError(f"{name!r} must hold real numbers of 8 to 64 bits (got {part.get_dtype()})")
-        tensors[name] = Tensor(name=name, shape=tuple(part.get_shape()), itemsize=8, rows=partial(rows, name))
+        about = file.get_slice(name)
+        if not re.fullmatch(r"BOOL|BF16|F(16|32|64)|[UI](8|16|32|64)", about.get_dtype()):
+            raise ValueError(f"{name!r} must hold real numbers of 8 to 64 bits (got {about.get_dtype()})")
+        tensors[name] = Tensor(name=name, shape=tuple(about.get_shape()), itemsize=8, part=partial(part, name))
     return tensors
 
 

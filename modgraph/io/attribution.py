@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from modgraph.names import counted
 EMBEDDING = "embedding"
 LOGIT = "logit"
 FIRST, LAST = -math.inf, math.inf  # where embeddings and logits stand in the order of the layers
+_LARGEST = sys.float_info.max  # weight
 _ENDS = {FIRST: "embeddings", LAST: "logits"}
 
 
@@ -45,10 +47,7 @@ def _read(request: Request) -> LayeredDAG:
     """
     document = _document(request.path)
     nodes, links = document["nodes"], document["links"]
-    ids: list[str] = [
-        _field(node, "node_id", f"node {at}", good=lambda value: isinstance(value, str), wanted="a text")
-        for at, node in enumerate(nodes)
-    ]
+    ids: list[str] = _column(nodes, "node_id", good=lambda value: isinstance(value, str), wanted="a text")
     number = {name: at for at, name in enumerate(ids)}
     if len(number) < len(ids):
         twice = next(name for at, name in enumerate(ids) if number[name] != at)
@@ -58,25 +57,15 @@ def _read(request: Request) -> LayeredDAG:
         raise ValueError(f"nodes must lie in at least two layers (got {levels.size})")
     order = np.argsort(layer, kind="stable")
     layer, unit = layer[order], np.argsort(order)
-    positions = [
-        _field(node, "ctx_idx", f"node {at}", good=_is_position, wanted="a whole number")
-        for at, node in enumerate(nodes)
-    ]
-
-    def is_node(name: Any) -> bool:
-        return isinstance(name, str) and name in number
-
-    weights: list[float] = [
-        _field(link, "weight", f"link {at}", good=_is_finite, wanted="a finite number") for at, link in enumerate(links)
-    ]
-    sources, targets = (
-        [
-            number[_field(link, end, f"link {at}", good=is_node, wanted="the id of a node")]
-            for at, link in enumerate(links)
-        ]
-        for end in ("source", "target")
+    is_node, is_finite, is_position = (
+        lambda value: isinstance(value, str) and value in number,
+        lambda value: isinstance(value, int | float) and abs(value) <= _LARGEST,
+        lambda value: value is None or (isinstance(value, int) and abs(value) < 1 << 31),
     )
-    ends, weight = unit[np.array([sources, targets], dtype=np.int64).T], np.array(weights, dtype=np.float64)
+    positions = _column(nodes, "ctx_idx", good=is_position, wanted="a whole number")
+    weight = np.array(_column(links, "weight", good=is_finite, wanted="a finite number"), dtype=np.float64)
+    names = [_column(links, end, good=is_node, wanted="the id of a node") for end in ("source", "target")]
+    ends = unit[np.array([[number[name] for name in column] for column in names], dtype=np.int64).T]
     forwards = layer[ends[:, 0]] < layer[ends[:, 1]]
     pairs, which = np.unique(ends[forwards], axis=0, return_inverse=True)
     sums = np.bincount(which.reshape(-1), weight[forwards], minlength=len(pairs)).astype(np.float64)
@@ -144,7 +133,9 @@ def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, sou
     unknown = next((name for name in names if name not in nodes), None)
     if not names or unknown is not None:
         raise ValueError(f"`source` must hold every node of `found` (got {os.fspath(source)!r} without {unknown!r})")
-    key = _id_key(document)
+    settings = document.get("qParams")
+    settings = settings if isinstance(settings, dict) else {}
+    key = _id_key(document, settings)
     leaving = np.bincount(
         dag.sources, None if dag.weights is None else np.abs(dag.weights), minlength=dag.n_units
     ).tolist()
@@ -160,8 +151,7 @@ def save_supernodes(found: ModuleHierarchy, path: str | os.PathLike[str], *, sou
                 spoken[text.strip()] += leaving[unit]
         label = max(spoken, key=lambda text: (spoken[text], text)) if spoken else _described(dag, module.units.tolist())
         groups.append([label, *(str(node.get(key, node["node_id"])) for node in members)])
-    settings = document.get("qParams")
-    document["qParams"] = {**(settings if isinstance(settings, dict) else {}), "supernodes": groups}
+    document["qParams"] = {**settings, "supernodes": groups}
     write_whole(path, json.dumps(document, ensure_ascii=False))
 
 
@@ -174,12 +164,10 @@ def _described(dag: LayeredDAG, units: list[int]) -> str:
     return ", ".join(f"{word} {at[0]}" if len(at) == 1 else f"{word}s {at[0]}–{at[-1]}" for word, at in where)
 
 
-def _id_key(document: dict[str, Any]) -> str:
+def _id_key(document: dict[str, Any], settings: dict[str, Any]) -> str:
     """Tell which ids the groups of a file are made of."""
     nodes = document["nodes"]
     known = {key: {node[key] for node in nodes if isinstance(node.get(key), str)} for key in ("node_id", "jsNodeId")}
-    settings = document.get("qParams")
-    settings = settings if isinstance(settings, dict) else {}
     used: set[Any] = set()
     for name in ("pinnedIds", "supernodes"):
         for entry in settings[name] if isinstance(settings.get(name), list) else []:
@@ -211,12 +199,14 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     return whole
 
 
-def _field(entry: dict[str, Any], name: str, what: str, *, good: Callable[[Any], bool], wanted: str) -> Any:
-    """Return a field of a node or a link that must be of some form."""
-    value = entry.get(name)
-    if isinstance(value, bool) or not good(value):
-        raise ValueError(f"`{name}` of {what} must be {wanted} (got {value!r})")
-    return value
+def _column(entries: list[dict[str, Any]], name: str, *, good: Callable[[Any], bool], wanted: str) -> list[Any]:
+    """Return a field, which must be of some form, of all nodes or links."""
+    for at, entry in enumerate(entries):
+        value = entry.get(name)
+        if isinstance(value, bool) or not good(value):
+            what = "node" if name in ("node_id", "ctx_idx") else "link"
+            raise ValueError(f"`{name}` of {what} {at} must be {wanted} (got {value!r})")
+    return [entry.get(name) for entry in entries]
 
 
 def _layer(node: dict[str, Any], at: int) -> float:
@@ -232,14 +222,3 @@ def _layer(node: dict[str, Any], at: int) -> float:
         return float(int(number))
     except (ValueError, OverflowError):
         raise ValueError(f"`layer` of node {at} must be 'E' or a whole number (got {value!r})") from None
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _is_position(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and abs(value) < 1 << 31)

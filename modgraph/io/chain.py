@@ -100,7 +100,10 @@ def _numbered(tensors: Tensors, request: Request) -> LayeredDAG:
             raise ValueError(f"there must be an array 'weight{at}' or 'mask{at}'")
         links.append(Link(name=f"mask{at}" if weight is None else f"weight{at}", weight=weight, mask=mask, bias=bias))
     dag = _chained(with_masks(links, request.masks), threshold=request.threshold)
-    texts = {name: [str(text) for text in tensors[name].array().reshape(-1)] for name in _TEXTS if name in tensors}
+    # "weight0" is the name of an array, not of a layer: layers have names only if a text says so.
+    texts: dict[str, Any] = {
+        name: [str(text) for text in tensors[name].array().reshape(-1)] for name in _TEXTS if name in tensors
+    }
     return LayeredDAG.from_sorted_edges(
         dag.sources,
         dag.targets,
@@ -109,10 +112,7 @@ def _numbered(tensors: Tensors, request: Request) -> LayeredDAG:
         dense_edges=dag.dense_edges,
         weights=None if any(link.weight is None for link in links) else dag.weights,
         biases=None if all(link.bias is None for link in links) else dag.biases,
-        activations=texts.get("activations"),
-        unit_names=texts.get("unit_names"),
-        layer_names=texts.get("layer_names"),  # "weight0" is the name of an array, not of a layer
-        notes=texts.get("notes", ()),
+        **texts,
     )
 
 

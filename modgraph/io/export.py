@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from modgraph.arrays import IntArray
 from modgraph.checks import require
 from modgraph.dag import LayeredDAG
 from modgraph.files import replacing
@@ -30,36 +30,27 @@ if TYPE_CHECKING:
 
 Graph = ModuleHierarchy | LayeredDAG
 
+_FORMULA = ("=", "+", "-", "@")  # starts of texts that a spreadsheet would compute
 _MOST_DENSE = 1 << 30  # entries of a dense matrix in `save_network`
 
 
-def _units(graph: Graph) -> dict[str, list[Any]]:
-    """List what is known of the units, column by column; of a hierarchy, those that trimming kept."""
-    dag, units = _kept(graph)
-    table: dict[str, list[Any]] = {
-        "unit": units.tolist(),
-        "name": np.array(unit_names(dag), dtype=object)[units].tolist(),
-        "layer": dag.layer[units].tolist(),
-    }
+def _tables(graph: Graph) -> tuple[LayeredDAG, dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return the graph as given, and columns of what is known of its units and edges; trimming keeps some of both."""
+    dag = graph.dag if isinstance(graph, ModuleHierarchy) else graph
+    kept = graph.labels >= 0 if isinstance(graph, ModuleHierarchy) else np.ones(dag.n_units, dtype=np.bool_)
+    names = np.array(unit_names(dag), dtype=object)
+    units: dict[str, NDArray[Any]] = {"unit": np.arange(dag.n_units), "name": names, "layer": dag.layer}
     if isinstance(graph, ModuleHierarchy):
-        table |= {"module": graph.labels[units].tolist(), "cluster": graph.cluster_labels[units].tolist()}
-    if dag.positions is not None:
-        table["position"] = dag.positions[units].tolist()
-    if dag.biases is not None:
-        table["bias"] = dag.biases[units].tolist()
-    if dag.activations is not None:
-        table["activation"] = [clean(name) for name in dag.activations[units].tolist()]
-    return table
-
-
-def _edges(graph: Graph) -> dict[str, list[Any]]:
-    """List sources, targets, and weights where known; of a hierarchy, between units that trimming kept."""
-    dag, units = _kept(graph)
-    both = np.isin(dag.edges, units).all(axis=1)
-    table: dict[str, list[Any]] = {"source": dag.sources[both].tolist(), "target": dag.targets[both].tolist()}
-    if dag.weights is not None:
-        table["weight"] = dag.weights[both].tolist()
-    return table
+        units |= {"module": graph.labels, "cluster": graph.cluster_labels}
+    known = {"position": dag.positions, "bias": dag.biases, "activation": dag.activations}
+    units |= {name: column for name, column in known.items() if column is not None}
+    edges: dict[str, NDArray[Any]] = {"source": dag.sources, "target": dag.targets}
+    edges |= {} if dag.weights is None else {"weight": dag.weights}
+    both = kept[dag.sources] & kept[dag.targets]
+    columns = {name: column[kept].tolist() for name, column in units.items()}
+    if "activation" in columns:
+        columns["activation"] = [clean(name) for name in columns["activation"]]
+    return dag, columns, {name: column[both].tolist() for name, column in edges.items()}
 
 
 def to_networkx(graph: Graph) -> networkx.DiGraph:
@@ -82,14 +73,12 @@ def to_networkx(graph: Graph) -> networkx.DiGraph:
         If networkx is not installed.
     """
     nx = require("networkx", purpose="this", extra="graphs")
-    dag, _ = _kept(graph)
+    dag, units, edges = _tables(graph)
     result = nx.DiGraph(dense_edges=int(dag.dense_edges))
-    units = _units(graph)
     numbers = units.pop("unit")
     units["subset"] = units["layer"]
     rows = (dict(zip(units, values, strict=True)) for values in zip(*units.values(), strict=True))
     result.add_nodes_from(zip(numbers, rows, strict=True))
-    edges = _edges(graph)
     result.add_edges_from(zip(edges["source"], edges["target"], strict=True))
     if "weight" in edges:
         result.add_weighted_edges_from(zip(*edges.values(), strict=True))
@@ -114,23 +103,15 @@ def to_igraph(graph: Graph) -> igraph.Graph:
         If igraph is not installed.
     """
     igraph = require("igraph", purpose="this", extra="graphs")
-    dag, kept = _kept(graph)
-    edges = _edges(graph)
+    dag, units, edges = _tables(graph)
     return igraph.Graph(
-        n=kept.size,
-        edges=np.searchsorted(kept, [edges["source"], edges["target"]]).T.tolist(),
+        n=len(units["unit"]),
+        edges=np.searchsorted(units["unit"], [edges["source"], edges["target"]]).T.tolist(),
         directed=True,
         graph_attrs={"dense_edges": int(dag.dense_edges)},
-        vertex_attrs=_units(graph),
+        vertex_attrs=units,
         edge_attrs={"weight": edges["weight"]} if "weight" in edges else {},
     )
-
-
-def _kept(graph: Graph) -> tuple[LayeredDAG, IntArray]:
-    """Return the graph as given, and the units that count."""
-    if isinstance(graph, ModuleHierarchy):
-        return graph.dag, np.flatnonzero(graph.labels >= 0)
-    return graph, np.arange(graph.n_units)
 
 
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -214,16 +195,14 @@ def _node_link(graph: Graph, path: Path) -> None:
 
 
 def _csv(graph: Graph, path: Path) -> None:
-    for table, place in ((_edges(graph), path), (_units(graph), path.with_suffix(".units.csv"))):
+    _, units, edges = _tables(graph)
+    for table, place in ((edges, path), (units, path.with_suffix(".units.csv"))):
         with place.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(table)
-            writer.writerows([_cell(value) for value in row] for row in zip(*table.values(), strict=True))
-
-
-def _cell(value: Any) -> Any:
-    """Mark a text that a spreadsheet would take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+            for row in zip(*table.values(), strict=True):
+                is_formula = [isinstance(cell, str) and cell.startswith(_FORMULA) for cell in row]
+                writer.writerow([f"'{cell}" if one else cell for cell, one in zip(row, is_formula, strict=True)])
 
 
 _WRITERS: dict[str, Callable[[Graph, Path], None]] = {

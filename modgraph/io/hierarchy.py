@@ -52,7 +52,7 @@ def save_hierarchy(found: ModuleHierarchy, path: str | os.PathLike[str]) -> None
         "links": found.links,
         "modules": [module_record(module) for module in found.modules],
     }
-    write_whole(path, json.dumps(document, default=_plain))
+    write_whole(path, json.dumps(document, default=plain))
 
 
 def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
@@ -96,15 +96,8 @@ def load_hierarchy(path: str | os.PathLike[str]) -> ModuleHierarchy:
 
 
 def module_record(module: Module) -> dict[str, Any]:
-    """Describe a module in types that JSON knows."""
-    return {
-        "id": module.id,
-        "level": module.level,
-        "layers": list(module.layers),
-        "units": module.units.tolist(),
-        "inputs": module.inputs.tolist(),
-        "outputs": module.outputs.tolist(),
-    }
+    """Describe a module; `plain` makes JSON of it."""
+    return {name: getattr(module, name) for name in ("id", "level", "layers", "units", "inputs", "outputs")}
 
 
 def _dag(graph: dict[str, Any]) -> LayeredDAG:
@@ -145,7 +138,7 @@ def _ints(values: Any, *, length: int | None = None) -> Any:
     return read_only(np.array(values, dtype=np.int64))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn NumPy's numbers and arrays, and mappings of other kinds, into what JSON knows."""
     if isinstance(value, Mapping):
         return dict(value)

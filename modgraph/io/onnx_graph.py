@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -173,14 +175,13 @@ class _Graph:
 
     def prefixes(self) -> list[str]:
         """List the parts that node names and weights speak of, from the outermost in."""
-        found: dict[str, int] = {}
+        found: Counter[str] = Counter()
         for node in self.graph.node:
             weights = [name for name in node.input if name in self.stored and name.endswith(".weight")]
-            for name in [_dotted(one) for one in ([node.name] if "/" in node.name else []) + weights]:
-                steps = name.split(".")[:-1]
-                for depth in range(1, len(steps) + 1):
-                    found.setdefault(".".join(steps[:depth]), 0)
-                    found[".".join(steps[:depth])] += node.op_type in _WEIGHTS
+            for name in ([node.name] if "/" in node.name else []) + weights:
+                steps = _dotted(name).split(".")[:-1]
+                for prefix in itertools.accumulate(steps, "{}.{}".format):
+                    found[prefix] += node.op_type in _WEIGHTS
         return sorted((name for name, count in found.items() if count > 1), key=lambda name: name.count("."))[:200]
 
     def runs(self) -> Iterator[str]:
@@ -345,10 +346,5 @@ def _ints(numbers: Any) -> Any:
 def _attributes(node: Any) -> dict[str, Any]:
     from onnx import helper
 
-    found = {}
-    for attribute in node.attribute:
-        value = helper.get_attribute_value(attribute)
-        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        is_list = not isinstance(value, str | int | float) and hasattr(value, "__iter__")
-        found[attribute.name] = list(value) if is_list else value
-    return found
+    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {name: one.decode("utf-8", "replace") if isinstance(one, bytes) else one for name, one in found.items()}

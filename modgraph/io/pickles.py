@@ -16,13 +16,14 @@ from modgraph.dag import LayeredDAG
 from modgraph.io import chain
 from modgraph.io.estimator import from_estimator
 from modgraph.io.limits import checked_members
-from modgraph.io.request import NEEDS_TRUST, Blocks, File, Reader, Request, readable
+from modgraph.io.request import NEEDS_TRUST, Blocks, Reader, Request, readable
 from modgraph.io.state import flattened
 from modgraph.io.tensor import Tensor, from_torch
 from modgraph.io.torch_graph import from_module
 
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5))
+_PICKLE_SUFFIXES = (".joblib", ".pkl", ".pickle")
 _NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state dict
 
 
@@ -40,11 +41,6 @@ def _read(content: Any, request: Request) -> LayeredDAG:
 # --- Pickles, also those of joblib: reading one may run any code ------------------------------------------------------
 
 
-def _is_pickle(file: File) -> bool:
-    """Whether a file starts as pickles do, or is called like one (joblib may compress them)."""
-    return file.start.startswith(_PICKLES) or (bool(file.start) and file.suffix in (".joblib", ".pkl", ".pickle"))
-
-
 def _unpickled(request: Request) -> LayeredDAG:
     """Build the graph of a scikit-learn or torch model, a mapping of arrays or a sequence of them."""
     if not request.trust_pickle:
@@ -60,11 +56,6 @@ def _unpickled(request: Request) -> LayeredDAG:
 
 
 # --- torch ------------------------------------------------------------------------------------------------------------
-
-
-def _is_torch(file: File) -> bool:
-    """Whether a zip archive holds a pickle as torch names it, or the file is of torch's older format."""
-    return file.start.startswith(_OLD_FORMAT) or any(f"/{name}".endswith("/data.pkl") for name in file.members)
 
 
 def _torch_blocks(request: Request) -> Blocks:
@@ -139,10 +130,17 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     return {key: from_torch(key, value) for key, value in content.items()}
 
 
-PICKLE = Reader(name="a pickle", matches=_is_pickle, read=_unpickled, takes_masks=True, takes_block=True)
+PICKLE = Reader(
+    name="a pickle",
+    # joblib may compress them.
+    matches=lambda file: file.start.startswith(_PICKLES) or (file.start != b"" and file.suffix in _PICKLE_SUFFIXES),
+    read=_unpickled,
+    takes_masks=True,
+    takes_block=True,
+)
 TORCH = Reader(
     name="a torch file",
-    matches=_is_torch,
+    matches=lambda file: file.start.startswith(_OLD_FORMAT) or any(f"/{m}".endswith("/data.pkl") for m in file.members),
     read=lambda request: _read(_content(request.path, trust_pickle=request.trust_pickle), request),
     blocks=_torch_blocks,
     tensors=_content,

@@ -23,17 +23,17 @@ BLOCK_BYTES = 1 << 24  # of a dense matrix that are looked at at once
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:
-    """A tensor whose rows are read when they are asked for: ``rows(first, end)``, shape (end − first, …)."""
+    """A tensor that is read when it is asked for: some rows by ``part(slice(first, end))``, all by ``part(...)``."""
 
     name: str
     shape: tuple[int, ...]
     itemsize: int
-    rows: Callable[[int, int], NDArray[Any]]
+    part: Callable[[Any], NDArray[Any]]
 
     def array(self) -> NDArray[Any]:
         """Read all of it."""
         spend(math.prod(self.shape) * self.itemsize, repr(self.name))
-        return self.rows(0, self.shape[0] if self.shape else 1)
+        return self.part(...)
 
 
 Tensors = Mapping[str, Tensor]
@@ -45,12 +45,7 @@ def from_array(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values
     array = np.asarray(values)
-    return Tensor(
-        name=name,
-        shape=array.shape,
-        itemsize=array.dtype.itemsize,
-        rows=lambda first, end: array[first:end] if array.ndim else array,
-    )
+    return Tensor(name=name, shape=array.shape, itemsize=array.dtype.itemsize, part=array.__getitem__)
 
 
 def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
@@ -68,12 +63,12 @@ def from_torch(name: str, tensor: torch.Tensor) -> Tensor:
         raise ValueError(f"{name!r} must hold as many values as its shape says (got {tuple(tensor.shape)})")
     wide = tensor.dtype not in (torch.float32, torch.float64, torch.float16) and tensor.dtype.is_floating_point
 
-    def rows(first: int, end: int) -> NDArray[Any]:
-        part = (tensor[first:end] if tensor.ndim else tensor).detach().cpu()
-        array: NDArray[Any] = (part.float() if wide else part).numpy()
+    def part(index: Any) -> NDArray[Any]:
+        chosen = tensor[index].detach().cpu()
+        array: NDArray[Any] = (chosen.float() if wide else chosen).numpy()
         return array
 
-    return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), rows=rows)
+    return Tensor(name=name, shape=tuple(tensor.shape), itemsize=max(tensor.element_size(), 4), part=part)
 
 
 def number_type(name: str) -> np.dtype[Any]:
@@ -104,11 +99,11 @@ def pruned(layer: str, weight: Tensor, *, mask: Tensor | None = None, threshold:
     parts = []
     for first in range(0, n_rows, step):
         end = min(first + step, n_rows)
-        block = real(name, weight.rows(first, end)).reshape(end - first, n_columns)
+        block = real(name, weight.part(slice(first, end))).reshape(end - first, n_columns)
         if threshold > 0 and block.dtype.kind != "f":
             block = block.astype(np.float64)  # the magnitude of −128 is no int8
-        given = block if mask is None else real(f"the mask of {layer!r}", mask.rows(first, end)).reshape(block.shape)
-        kept = given != 0
+        given = block if mask is None else real(f"the mask of {layer!r}", mask.part(slice(first, end)))
+        kept = given.reshape(block.shape) != 0
         if threshold > 0:
             kept &= ~(np.abs(block) <= threshold)  # keeps NaN, which is refused below
         places = np.flatnonzero(kept)

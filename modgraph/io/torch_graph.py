@@ -179,10 +179,12 @@ class _Reader:
         self.ops = Table(threshold=threshold, supported=SUPPORTED)
 
     def read(self, graph: fx.Graph) -> LayeredDAG:
+        from torch import fx
+
         known: dict[fx.Node, Any] = {}
         outputs: list[Value] = []
         for node in graph.nodes:
-            args, kwargs = _filled(node.args, known), _filled(node.kwargs, known)
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
             if node.op == "output":
                 outputs = [value for value in flat(args) if isinstance(value, Value)]
             elif node.op == "placeholder":
@@ -231,13 +233,6 @@ class _Reader:
         if called.startswith("_assert"):
             return UNKNOWN
         return self.ops.step(f"{self.prefix}{node.name}", called, args, kwargs, constant=constant)
-
-
-def _filled(nested: Any, known: dict[fx.Node, Any]) -> Any:
-    """Put what is known in the place of nodes."""
-    from torch import fx
-
-    return fx.node.map_arg(nested, lambda node: known[node])
 
 
 # --- Programs of torch.export -----------------------------------------------------------------------------------------

@@ -11,22 +11,14 @@ import numpy as np
 
 from modgraph.arrays import IntArray
 from modgraph.dag import LayeredDAG
-from modgraph.functions import FunctionGraph
 from modgraph.layout import layered
-from modgraph.marks import target_names
 from modgraph.modules import Module, ModuleGraph, ModuleHierarchy
-from modgraph.names import clean, counted, unit_names
+from modgraph.names import clean, counted
 
 _FEW: Final = 12  # most names in a cell of a table
 _MANY: Final = 60  # modules in a table without groups
 _LEAST_SHARE: Final = 0.05  # smallest share of a module in a unit that is shown
 _SETTINGS: Final = ("clustering", "hops", "merge_threshold")  # always in the table, even if not recorded
-
-
-def names_of(found: ModuleHierarchy, target: FunctionGraph | None) -> dict[int, str]:
-    """Name the units that trimming keeps, inputs and outputs after the target if there is one."""
-    names = unit_names(found.dag, **target_names(target))
-    return {unit: names[unit] for unit in np.flatnonzero(found.labels >= 0).tolist()}
 
 
 def cluster_graph(dag: LayeredDAG, labels: IntArray) -> tuple[LayeredDAG, IntArray, IntArray]:
@@ -51,12 +43,6 @@ def level_graph(modules: Sequence[Module], graph: ModuleGraph) -> tuple[LayeredD
     return layered(ends[:, np.lexsort(ends[::-1])], level[of], n_layers=max(2, int(level.max()) + 1)), of
 
 
-def links_within_levels(modules: Sequence[Module], graph: ModuleGraph) -> int:
-    """Count the edges that `level_graph` leaves out."""
-    level = np.array([module.level for module in modules])
-    return int((level[graph.source] == level[graph.target]).sum())
-
-
 def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None]:
     """Return whether each module shares no input with others of its level; None if it depends on no input."""
     users = np.zeros((max(module.level for module in modules) + 1, n_units), dtype=np.int64)
@@ -66,9 +52,9 @@ def input_separable(modules: Sequence[Module], n_units: int) -> list[bool | None
 
 
 def module_rows(
-    found: ModuleHierarchy, modules: Sequence[Module], names: dict[int, str], texts: Sequence[str]
+    found: ModuleHierarchy, modules: Sequence[Module], names: Sequence[str], texts: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows of the table of modules."""
+    """Return the rows of the table of modules; `names` are those of all units."""
     graph = found.graph
     separable = input_separable(modules, found.dag.n_units)
     readers: list[list[str]] = [[] for _ in modules]

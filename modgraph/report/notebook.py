@@ -9,7 +9,7 @@ import numpy as np
 
 from modgraph.compare import ClusteringComparison
 from modgraph.dag import LayeredDAG
-from modgraph.marks import Marks, second_modules
+from modgraph.marks import Marks, trimmed
 from modgraph.modules import Module, ModuleHierarchy
 from modgraph.names import counted, layer_names, unit_names
 from modgraph.report import facts
@@ -69,30 +69,23 @@ def _(result: LayeredDAG) -> dict[str, Any]:
 
 @_content.register
 def _(result: ModuleHierarchy) -> dict[str, Any]:
-    kept = result.labels >= 0
-    dag, labels, texts = result.dag.subgraph(kept), result.labels[kept], [f"#{m}" for m in range(result.n_modules)]
+    dag, labels, second, names = trimmed(result)
+    texts = [f"#{m}" for m in range(result.n_modules)]
     shown = overview(
         dag,
         labels,
-        names=[*facts.names_of(result, None).values()],
+        names=names,
         modules=texts,
         layers=layer_names(dag),
         marks=Marks.none(len(texts)),
         most_units=_MOST_UNITS,
         most_edges=_MOST_EDGES,
-        second=second_modules(result)[kept],
+        second=second,
     )
-    rows = [
-        [
-            texts[m.id],
-            m.units.size,
-            facts.few([str(layer) for layer in m.layers]),
-            m.level,
-            m.inputs.size,
-            m.outputs.size,
-        ]
-        for m in result.modules[:_MOST_UNITS]
-    ]
+    rows = []
+    for m in result.modules[:_MOST_UNITS]:
+        layers = facts.few([str(layer) for layer in m.layers])
+        rows.append([texts[m.id], m.units.size, layers, m.level, m.inputs.size, m.outputs.size])
     more = [f"{counted(len(texts) - _MOST_UNITS, 'module')} more"] if len(texts) > _MOST_UNITS else []
     return {
         "picture": shown and shown[0],

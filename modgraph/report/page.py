@@ -5,24 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
-from modgraph.arrays import IntArray
 from modgraph.checks import check_int
-from modgraph.dag import LayeredDAG
 from modgraph.evidence import Significance
 from modgraph.files import replacing
 from modgraph.functions import FunctionGraph
 from modgraph.layout import check_image_shape
-from modgraph.marks import explain, marks, module_names, negative_edges, second_modules
+from modgraph.marks import explain, marks, module_names, names_of, negative_edges, trimmed
 from modgraph.modules import ModuleHierarchy, check_found
 from modgraph.names import clean, layer_names
 from modgraph.report import facts
-from modgraph.report.picture import Picture, dotted, hex_colours, overview, template
+from modgraph.report.picture import dotted, hex_colours, overview, template
 from modgraph.score import score
 from modgraph.verify import Verification
 
@@ -92,19 +90,18 @@ def report(
         check_image_shape(found.dag, image_shape)
     texts = [clean(text) for text in module_names(found, target)]
     known = marks(found, evidence=evidence, verification=verification)
-    modules, names = found.modules, facts.names_of(found, target)
-    rows = facts.module_rows(found, modules, names, texts)
-    kept, layers = found.labels >= 0, layer_names(found.dag)
-    dag, labels = found.dag.subgraph(kept), found.labels[kept]
+    modules, layers = found.modules, layer_names(found.dag)
+    rows = facts.module_rows(found, modules, names_of(found, target), texts)
+    dag, labels, second, names = trimmed(found, target)
     looks: dict[str, Any] = {"modules": known.named(texts), "marks": known}
     network = overview(
         dag,
         labels,
-        names=[*names.values()],
+        names=names,
         layers=layers,
         most_units=max_units,
         most_edges=_MAX_EDGES * max_units,
-        second=second_modules(found)[kept],
+        second=second,
         image_shape=image_shape,
         **looks,
     )
@@ -116,7 +113,17 @@ def report(
         levels = [f"level {level}" for level in range(by_level.n_layers)]
         shown = dotted(by_level, of, count, layers=levels, widest=4.4, **looks)
         drawn["hierarchy"] = shown, by_level, of, [texts[module] for module in of.tolist()]
-    data: dict[str, Any] = {kind: _script_graph(*one) for kind, one in drawn.items()}
+    level = np.array([module.level for module in modules])
+    data: dict[str, Any] = {}
+    for kind, (shown, graph, of, labelled) in drawn.items():  # edges are sorted by source
+        data[kind] = {
+            "names": labelled,
+            "layers": graph.layer.tolist(),
+            "modules": of.tolist(),
+            "degrees": np.bincount(graph.sources, minlength=graph.n_units).tolist(),
+            "targets": graph.targets.tolist(),
+            "pathOfEdge": shown.path_of_edge,
+        }
     data |= {"layers": layers, "whole": whole, "shares": facts.shares(found, texts) if whole else {}}
     if title is None:
         title = "Modules of a pruned network" if target is None else f"Modules of a network trained on {target.name}"
@@ -136,7 +143,7 @@ def report(
         rows=rows,
         levels=facts.by_level(sorted(rows, key=lambda row: -row["n_units"])[:max_units]),
         n_listed=min(len(rows), max_units),
-        n_level_links=facts.links_within_levels(modules, found.graph),
+        n_level_links=int((level[found.graph.source] == level[found.graph.target]).sum()),
         target=target,
         score=None if target is None else score(found, target),
         settings=facts.origin(origin) + facts.settings(found),
@@ -148,15 +155,3 @@ def report(
     )
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def _script_graph(shown: Picture, dag: LayeredDAG, labels: IntArray, names: Sequence[str]) -> dict[str, Any]:
-    """Return a graph in the form that the script reads; edges are sorted by source."""
-    return {
-        "names": names,
-        "layers": dag.layer.tolist(),
-        "modules": labels.tolist(),
-        "degrees": np.bincount(dag.sources, minlength=dag.n_units).tolist(),
-        "targets": dag.targets.tolist(),
-        "pathOfEdge": shown.path_of_edge,
-    }

@@ -44,7 +44,7 @@ def template(
         lstrip_blocks=True,
         keep_trailing_newline=not escape,
     )
-    environment.filters.update(filters)
+    environment.filters.update({"px": _px, **filters})
     return environment.get_template(name)
 
 
@@ -59,6 +59,7 @@ class Picture:
 
     width: int
     height: int
+    top: float  # inches from the lower end to the upper
     frame: tuple[float, float, float, float] | None  # left, top, width, height of an image in place of the first layer
     edge_width: float
     edge_opacity: float
@@ -68,8 +69,11 @@ class Picture:
     # each edge begins with an "M", and they are in the order of the graph's edges.
     edges: list[dict[str, Any]]
     path_of_edge: list[int]  # for each edge of the graph the number of its path in `edges`
-    boxes: list[dict[str, Any]]
-    dots: list[dict[str, Any]]
+    boxes: list[layout.Box]
+    weak: Sequence[bool]  # of the modules
+    dots: list[
+        tuple[int, int, int, FloatArray, float]
+    ]  # unit, its module, its second or −1, place and radius in pixels
     texts: list[dict[str, Any]]
 
 
@@ -134,7 +138,8 @@ def picture(
         kind = f"name {'top' if side > 0 else 'bottom'}{' turned' * (angles[side > 0] == 90)}"
         texts.append(_text(kind, names[unit], x, y, height, unit=unit))
     # Edges of a module in three widths, solid or dashed: (module, width, negative) → number of the path.
-    look = [*zip(labels[dag.sources].tolist(), _widths(dag), negative_edges(dag).tolist(), strict=True)]
+    widths = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
+    look = [*zip(labels[dag.sources].tolist(), widths, negative_edges(dag).tolist(), strict=True)]
     number = {key: at for at, key in enumerate(dict.fromkeys(look))}
     curves: list[list[str]] = [[] for _ in number]
     for key, points in zip(look, layout.waypoints(dag, rows, xy), strict=True):
@@ -143,6 +148,7 @@ def picture(
     return Picture(
         width=round(_INCH * width),
         height=round(_INCH * height),
+        top=height,
         frame=frame,
         edge_width=round(float(np.clip(21 / np.sqrt(max(dag.n_edges, 1)), 0.5, 1.7)), 2),
         edge_opacity=round(layout.opacity(dag.n_edges), 2),
@@ -153,28 +159,9 @@ def picture(
             for (module, width, negative), parts in zip(number, curves, strict=True)
         ],
         path_of_edge=[number[key] for key in look],
-        boxes=[
-            {
-                "module": box.module,
-                "weak": marks.weak[box.module],
-                "x": _px(box.left),
-                "y": _px(height - box.bottom - box.height),
-                "width": _px(box.width),
-                "height": _px(box.height),
-            }
-            for box in all_boxes
-        ],
-        dots=[
-            {
-                "unit": unit,
-                "module": int(labels[unit]),
-                "second": int(second[unit]),
-                "x": _px(xy[unit, 0]),
-                "y": _px(height - xy[unit, 1]),
-                "r": round(across[unit] / 2, 2),
-            }
-            for unit in order_of_dots
-        ],
+        boxes=all_boxes,
+        weak=marks.weak,
+        dots=[(unit, labels[unit], second[unit], xy[unit], round(across[unit] / 2, 2)) for unit in order_of_dots],
         texts=texts,
     )
 
@@ -187,39 +174,26 @@ def overview(
     modules: Sequence[str],
     most_units: int,
     most_edges: int,
-    second: IntArray | None = None,
-    image_shape: tuple[int, int] | None = None,
-    **more: Any,
+    **looks: Any,
 ) -> tuple[Picture, LayeredDAG, IntArray, Sequence[str]] | None:
     """Draw a network whole, or if it is large a dot for the units of a module in a layer; None if that is too large.
 
     Returns the picture, the graph it shows, and the module and the name of each dot.
     """
     if dag.n_units <= most_units and dag.n_edges <= most_edges:
-        more |= {"second": second, "image_shape": image_shape}
-        return picture(dag, labels, names=names, modules=modules, **more), dag, labels, names
+        return picture(dag, labels, names=names, modules=modules, **looks), dag, labels, names
     clusters, of, count = cluster_graph(dag, labels)
     if clusters.n_units > most_units:
         return None
     names = [f"{counted(n, 'unit')} of {modules[m]}" for n, m in zip(count.tolist(), of.tolist(), strict=True)]
-    return dotted(clusters, of, count, modules=modules, **more), clusters, of, names
+    looks |= {"second": None, "image_shape": None}
+    return dotted(clusters, of, count, modules=modules, **looks), clusters, of, names
 
 
 def dotted(dag: LayeredDAG, labels: IntArray, count: IntArray, **more: Any) -> Picture:
     """Draw dots that stand for `count` units each, without names, which their boxes have."""
-    return picture(dag, labels, names=[""] * dag.n_units, sizes=dot_sizes(count), **more)
-
-
-def dot_sizes(count: IntArray) -> FloatArray:
-    """Return diameters, relative to the largest, of dots whose area grows with `count`; none is too small to see."""
-    sizes: FloatArray = np.sqrt(np.maximum(count / count.max(), 0.06))
-    return sizes
-
-
-def _widths(dag: LayeredDAG) -> list[float]:
-    """Return the relative width of each edge: 0.5, 1 or 1.5."""
-    widths: list[float] = np.clip(np.round(2 * edge_strength(dag)) / 2, 0.5, 1.5).tolist()
-    return widths
+    sizes = np.sqrt(np.maximum(count / count.max(), 0.06))  # the area grows with `count`; none is too small to see
+    return picture(dag, labels, names=[""] * dag.n_units, sizes=sizes, **more)
 
 
 def _px(inches: float) -> float:

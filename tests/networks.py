@@ -54,3 +54,9 @@ def edge_matrix(dag: LayeredDAG) -> IntArray:
     edges = np.zeros((dag.n_units, dag.n_units), dtype=np.int64)
     edges[dag.sources, dag.targets] = edges[dag.targets, dag.sources] = 1
     return edges
+
+
+def two_strands(copies: int = 1) -> LayeredDAG:
+    """Two separate strands, each 2 inputs → 2 units → 1 output, `copies` times over."""
+    block = np.kron(np.eye(2 * copies, dtype=int), np.ones((2, 2), dtype=int))
+    return LayeredDAG.from_masks([block, np.kron(np.eye(2 * copies, dtype=int), np.ones((1, 2), dtype=int))])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules, load_hierarchy, load_network, save_hierarchy
 from tests import hostile
+from tests.networks import two_strands
 from tests.strategies import dags
 
 PLAIN = st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=5) | st.none() | st.booleans()
@@ -141,3 +142,72 @@ def test_pipes_and_deep_files_get_one_sentence(tmp_path: Path) -> None:
         load_hierarchy(hostile.link_to_zeros(tmp_path))
     with pytest.raises(ValueError, match="must be a module hierarchy"):
         load_hierarchy(hostile.json_deep(tmp_path))
+
+
+@given(dags())
+def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, dag: LayeredDAG) -> None:
+    path = tmp_path_factory.mktemp("saved") / "modules.json"
+    weighted = LayeredDAG.from_edges(
+        dag.edges,
+        layer=dag.layer,
+        weights=np.linspace(-1, 1, dag.n_edges),
+        biases=np.arange(dag.n_units) / 2,
+        activations=["relu"] * dag.n_units,
+        unit_names=[f"unit {unit}" for unit in range(dag.n_units)],
+        layer_names=[f"layer {level}" for level in range(dag.n_layers)],
+    )
+    found = detect_modules(weighted, hops=2)
+    save_hierarchy(found, path)
+    again = load_hierarchy(path)
+    assert [p.name for p in path.parent.iterdir()] == ["modules.json"]
+    assert again.labels.tolist() == found.labels.tolist()
+    assert again.cluster_labels.tolist() == found.cluster_labels.tolist()
+    assert again.settings == found.settings
+    assert again.dag.edges.tolist() == dag.edges.tolist()
+    assert again.dag.weights is not None
+    assert again.dag.weights.tolist() == np.linspace(-1, 1, dag.n_edges).tolist()
+    assert repr(again.modules) == repr(found.modules)
+    for name in ("biases", "activations", "unit_names", "layer_names"):
+        assert list(getattr(again.dag, name)) == list(getattr(weighted, name))
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    path.write_text("precious")
+    bad = ModuleHierarchy(
+        dag=two_strands(), labels=np.zeros(10, int), cluster_labels=np.zeros(10, int), settings={"x": object()}
+    )
+    with pytest.raises(TypeError):
+        save_hierarchy(bad, path)
+    assert path.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["modules.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "not json", '{"format": "other"}', '{"format": "modgraph hierarchy 1"}']
+)
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"`path` must be a module hierarchy saved by modgraph .*other\.json"):
+        load_hierarchy(path)
+
+
+def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    save_hierarchy(detect_modules(two_strands()), path)
+    document = json.loads(path.read_text())
+    document["labels"][0] = 10**12
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"`labels` must be from −1 to 9 \(got 0 … 1000000000000"):
+        load_hierarchy(path)
+
+
+def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "modules.json"
+    save_hierarchy(detect_modules(two_strands()), path)
+    document = json.loads(path.read_text())
+    document["labels"] = document["labels"][:-1]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="there must be 10 labels, one a unit"):
+        load_hierarchy(path)

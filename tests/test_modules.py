@@ -1,6 +1,5 @@
 import functools
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,15 @@ from sklearn.metrics import adjusted_rand_score
 from modgraph import LayeredDAG, ModuleHierarchy, detect_modules
 from modgraph.cluster import published_linkage
 from modgraph.cluster.methods import SMALL_GRAPH
-from modgraph.io import load_hierarchy, save_hierarchy, to_igraph, to_networkx
+from modgraph.io import to_igraph, to_networkx
 from modgraph.labels import by_first_unit
 from modgraph.merge import merge_clusters
 from modgraph.modules import ModuleGraph
+from tests.networks import two_strands
 from tests.refit import refit_modules
 from tests.strategies import dags, permuted
 
 METHODS = ["linkage", "published", "leiden"]  # "blockmodel" needs graph-tool
-
-
-def two_strands(copies: int = 1) -> LayeredDAG:
-    """Two separate strands, each 2 inputs → 2 units → 1 output, `copies` times over."""
-    block = np.kron(np.eye(2 * copies, dtype=int), np.ones((2, 2), dtype=int))
-    return LayeredDAG.from_masks([block, np.kron(np.eye(2 * copies, dtype=int), np.ones((1, 2), dtype=int))])
 
 
 # What comes out
@@ -384,75 +378,6 @@ def test_a_bad_seed_is_refused() -> None:
 
 
 # Files and other libraries
-
-
-@given(dags())
-def test_saved_hierarchies_come_back(tmp_path_factory: pytest.TempPathFactory, dag: LayeredDAG) -> None:
-    path = tmp_path_factory.mktemp("saved") / "modules.json"
-    weighted = LayeredDAG.from_edges(
-        dag.edges,
-        layer=dag.layer,
-        weights=np.linspace(-1, 1, dag.n_edges),
-        biases=np.arange(dag.n_units) / 2,
-        activations=["relu"] * dag.n_units,
-        unit_names=[f"unit {unit}" for unit in range(dag.n_units)],
-        layer_names=[f"layer {level}" for level in range(dag.n_layers)],
-    )
-    found = detect_modules(weighted, hops=2)
-    save_hierarchy(found, path)
-    again = load_hierarchy(path)
-    assert [p.name for p in path.parent.iterdir()] == ["modules.json"]
-    assert again.labels.tolist() == found.labels.tolist()
-    assert again.cluster_labels.tolist() == found.cluster_labels.tolist()
-    assert again.settings == found.settings
-    assert again.dag.edges.tolist() == dag.edges.tolist()
-    assert again.dag.weights is not None
-    assert again.dag.weights.tolist() == np.linspace(-1, 1, dag.n_edges).tolist()
-    assert repr(again.modules) == repr(found.modules)
-    for name in ("biases", "activations", "unit_names", "layer_names"):
-        assert list(getattr(again.dag, name)) == list(getattr(weighted, name))
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "modules.json"
-    path.write_text("precious")
-    bad = ModuleHierarchy(
-        dag=two_strands(), labels=np.zeros(10, int), cluster_labels=np.zeros(10, int), settings={"x": object()}
-    )
-    with pytest.raises(TypeError):
-        save_hierarchy(bad, path)
-    assert path.read_text() == "precious"
-    assert [p.name for p in tmp_path.iterdir()] == ["modules.json"]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "not json", '{"format": "other"}', '{"format": "modgraph hierarchy 1"}']
-)
-def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "other.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"`path` must be a module hierarchy saved by modgraph .*other\.json"):
-        load_hierarchy(path)
-
-
-def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "modules.json"
-    save_hierarchy(detect_modules(two_strands()), path)
-    document = json.loads(path.read_text())
-    document["labels"][0] = 10**12
-    path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"`labels` must be from −1 to 9 \(got 0 … 1000000000000"):
-        load_hierarchy(path)
-
-
-def test_labels_of_the_wrong_length_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "modules.json"
-    save_hierarchy(detect_modules(two_strands()), path)
-    document = json.loads(path.read_text())
-    document["labels"] = document["labels"][:-1]
-    path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="there must be 10 labels, one a unit"):
-        load_hierarchy(path)
 
 
 @given(dags())

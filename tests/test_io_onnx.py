@@ -16,7 +16,8 @@ from torch import nn
 from modgraph.forward import forward
 from modgraph.io import from_module, list_blocks, load_network
 from tests.io_networks import assert_same, network, onnx_bytes
-from tests.test_io_torch import Gated, Heads, Residual, ResNet, filled_norm, masked
+from tests.test_io_convolutions import ResNet
+from tests.test_io_torch import Gated, Heads, Residual, filled_norm, masked
 
 
 def exported(model: nn.Module, example: torch.Tensor, folder: Path) -> Path:

@@ -16,7 +16,8 @@ from torch.nn.utils import parametrize
 
 from modgraph.io import from_module, load_network
 from tests.io_networks import assert_same, network, pruned_model, write
-from tests.test_io_torch import WRITTEN, Gated, Heads, Residual, ResNet, Written, filled_norm, masked
+from tests.test_io_convolutions import ResNet
+from tests.test_io_torch import WRITTEN, Gated, Heads, Residual, Written, filled_norm, masked
 
 
 def saved(model: nn.Module, shape: tuple[int, ...], folder: Path, *, free: bool = False) -> Path:

@@ -18,9 +18,9 @@ from modgraph.cluster.by_influence import (
     LARGEST,
     SATURATED,
     InfluenceModules,
+    influence_tells_more,
     modules_by_influence,
     paths_per_pair,
-    wiring_modularity,
 )
 from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
@@ -370,8 +370,8 @@ def detect_modules(
         data = data[:, kept[: dag.layer_sizes[0]]]
     if used == "influence":
         modules = modules_by_influence(trimmed, data=data, random_state=rng)
-        if features == "influence" or (
-            wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
+        if features == "influence" or influence_tells_more(
+            trimmed, modules.groups, threshold=merge_threshold, random_state=rng
         ):
             return _hierarchy(
                 dag,

@@ -25,6 +25,7 @@ from modgraph.cluster.by_influence import (
     wiring_modularity,
 )
 from modgraph.cluster.coclusters import _readers, _tree, _valley, best_groups, best_modularity, co_clusters
+from modgraph.influence import weight_blocks
 from modgraph.io import load_hierarchy, save_hierarchy
 from tests.strategies import permuted
 
@@ -430,14 +431,30 @@ def test_paths_are_counted_per_pair_of_an_input_and_an_output() -> None:
 
 def test_wiring_is_modular_where_edges_keep_to_groups() -> None:
     blocks = LayeredDAG.from_masks([np.kron(np.eye(3), np.ones((2, 2)))] * 2)
-    assert wiring_modularity(blocks, threshold=0.9) == pytest.approx(2 / 3)
+    modularity, inside = wiring_modularity(blocks)
+    assert modularity == pytest.approx([2 / 3] * 3)
+    assert inside == pytest.approx([1] * 3)
     # One unit of six has a third of its edges from another group, in both layers.
     crossed = np.kron(np.eye(3), np.ones((2, 2)))
     crossed[0, 2] = 1
-    dag = LayeredDAG.from_masks([crossed, crossed])
-    assert 0.5 < wiring_modularity(dag, threshold=0.94) < 0.66
-    assert wiring_modularity(dag, threshold=0.95) == 0
-    assert wiring_modularity(LayeredDAG.from_masks([np.ones((4, 4))] * 2), threshold=0.9) == 0
+    modularity, inside = wiring_modularity(LayeredDAG.from_masks([crossed, crossed]))
+    assert ((modularity > 0.5) & (modularity < 0.66)).all()
+    assert inside[1:] == pytest.approx([17 / 18] * 2)
+    assert wiring_modularity(LayeredDAG.from_masks([np.ones((4, 4))] * 2))[0].max() == 0
+
+
+def test_a_few_edges_that_are_modular_by_chance_do_not_decide_for_wiring() -> None:
+    dag, inputs, outputs = superposed(2, 0)
+    # Every output is passed on along one edge: as modular as wiring can be, but so are all networks with these degrees.
+    passed = np.diag(np.linspace(0.5, 1.5, len(outputs)))
+    weights = [*(block.T for block in weight_blocks(dag).weights.values()), passed]
+    longer = LayeredDAG.from_masks(weights, weights=weights, activations=["relu", "relu", "identity", "identity"])
+    modularity, inside = wiring_modularity(longer)
+    assert modularity[-1] == pytest.approx(1 - 1 / 8, abs=0.05)
+    assert inside[-1] == 1
+    found = detect_modules(longer)
+    assert found.settings["features"].startswith("influence: ")
+    assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
 
 
 def test_hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative() -> None:

@@ -22,7 +22,7 @@ from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.cluster.coclusters import CoClusters, best_modularity, co_clusters
 from modgraph.dag import LayeredDAG
 from modgraph.influence import Matrix, influence, path_sums, weight_blocks
-from modgraph.null import shuffle_weights
+from modgraph.null import shuffle_weights, swap_edges
 
 N_SHUFFLED = 19
 """Networks with shuffled weights to compare with: the smallest number that allows a p-value of .05."""
@@ -88,16 +88,44 @@ def paths_per_pair(dag: LayeredDAG) -> float:
     return float(count[dag.layer == dag.n_layers - 1].sum() / (sizes[0] * sizes[-1])) if sizes[0] else 0.0
 
 
-def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
-    """Return how well the wiring of a trimmed network separates modules: a modularity, 0 if edges keep to no groups.
+def influence_tells_more(
+    dag: LayeredDAG,
+    groups: CoClusters,
+    *,
+    threshold: float,
+    random_state: int | np.random.Generator | None = 0,
+) -> bool:
+    """Say whether influence separates the modules of a trimmed network better than its wiring does.
 
-    Considers the edges between each two layers, and which outputs each input reaches. Groups count where more than a
-    share `threshold` of the edges (or of the pairs) is inside them.
+    The wiring is that between each two layers, and which outputs each input reaches. It counts where groups hold more
+    than a share `threshold` of the edges (or of the pairs), with the modularity of these groups. If that is more than
+    the modularity of `groups`, but these are beyond chance, each modularity is compared after the mean over its null
+    networks is subtracted: for wiring, networks with the same degrees (`modgraph.null.swap_edges`). A few edges between
+    small layers are always modular.
+    """
+    wired, inside = wiring_modularity(dag)
+    kept = inside > threshold
+    if wired[kept].max(initial=0) < groups.modularity:
+        return True
+    if groups.n_groups == 1:
+        return False
+    rng = np.random.default_rng(random_state)
+    ordered = in_order(dag, path_order(dag))
+    swapped = [wiring_modularity(swap_edges(ordered, random_state=rng))[0] for _ in range(N_SHUFFLED)]
+    excess = (wired - np.mean(swapped, axis=0))[kept]
+    return bool(excess.max() < groups.modularity - groups.expected)
+
+
+def wiring_modularity(dag: LayeredDAG) -> tuple[FloatArray, FloatArray]:
+    """Return the modularity of what inputs reach and of the edges between each two layers, and the share inside groups.
+
+    Shapes (1 + pairs of layers,): for each, the largest modularity, and the share of edges (of pairs) in its groups.
     """
     unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
-    matrices += [_dense(block).T for (one, two), block in weight_blocks(unweighted).weights.items() if two > one]
-    return max([0.0, *(modularity for modularity, inside in map(best_modularity, matrices) if inside > threshold)])
+    matrices += [_dense(block).T for block in weight_blocks(unweighted).weights.values()]
+    modularity, inside = np.array([best_modularity(matrix) for matrix in matrices]).T
+    return modularity, inside
 
 
 def modules_by_influence(

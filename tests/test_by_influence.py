@@ -202,6 +202,15 @@ def test_jacobians_over_data_find_the_same_groups() -> None:
     found = detect_modules(dag, data=data)
     assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
     assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
+    # Inputs that are constant in the data belong to no module, and the settings say how many these are.
+    data[:, [0, 20]] = 0.5
+    some = detect_modules(dag, data=data)
+    assert np.flatnonzero(some.labels < 0).tolist() == [0, 20]
+    assert some.settings["features"].endswith("; 2 inputs without influence")
+    assert (
+        adjusted_rand_score(some.labels[: len(inputs)][some.labels[: len(inputs)] >= 0], np.delete(inputs, [0, 20]))
+        == 1
+    )
     with pytest.raises(ValueError, match=r"`data` must have shape \(n_samples, 36\) \(got \(50, 35\)\)"):
         detect_modules(dag, data=data[:, 1:])
 

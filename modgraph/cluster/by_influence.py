@@ -152,7 +152,7 @@ def modules_by_influence(
         shuffled = [to_outputs(shuffle_weights(comparable, random_state=rng)) for _ in range(N_SHUFFLED)]
     else:
         inputs = np.asarray(data, dtype=np.float64)[:, order[:n_inputs]]
-        spread = inputs.std(axis=0)
+        spread = inputs.std(axis=0) * (np.ptp(inputs, axis=0) > 0)  # exactly 0 for a constant, whatever rounding does
         observed = _jacobian(ordered, inputs) * spread
         shuffled = [_jacobian(shuffle_weights(ordered, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
     groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(ordered, rng))

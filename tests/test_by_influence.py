@@ -27,7 +27,10 @@ from modgraph.cluster.by_influence import (
 from modgraph.cluster.coclusters import _readers, _tree, _valley, best_groups, best_modularity, co_clusters
 from modgraph.influence import weight_blocks
 from modgraph.io import load_hierarchy, save_hierarchy
+from tests.networks import SHARED
 from tests.strategies import permuted
+
+CONTROLLERS = sorted((SHARED / "moth").glob("*.h5"))
 
 
 def superposed(
@@ -464,6 +467,17 @@ def test_a_few_edges_that_are_modular_by_chance_do_not_decide_for_wiring() -> No
     found = detect_modules(longer)
     assert found.settings["features"].startswith("influence: ")
     assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
+
+
+@pytest.mark.skipif(not CONTROLLERS, reason="../shared/moth is not there")
+def test_flight_controllers_are_clustered_by_influence() -> None:
+    for path in CONTROLLERS:
+        found = detect_modules(path)
+        assert found.settings["features"].startswith("influence: ")
+        # Velocities are in one module; the angles and the place to reach, which lead to forces, are in others.
+        velocities, rest = found.labels[[0, 1, 4, 5]].tolist(), found.labels[[2, 3, 6, 7]].tolist()
+        assert len(set(velocities)) == 1
+        assert velocities[0] not in rest
 
 
 def test_hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative() -> None:

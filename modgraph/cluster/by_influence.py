@@ -100,32 +100,37 @@ def influence_tells_more(
     The wiring is that between each two layers, and which outputs each input reaches. It counts where groups hold more
     than a share `threshold` of the edges (or of the pairs), with the modularity of these groups. If that is more than
     the modularity of `groups`, but these are beyond chance, each modularity is compared after the mean over its null
-    networks is subtracted: for wiring, networks with the same degrees (`modgraph.null.swap_edges`). A few edges between
+    networks is subtracted: for wiring, matrices with the same degrees (`modgraph.null.swap_edges`). A few edges between
     small layers are always modular.
     """
-    wired, inside = wiring_modularity(dag)
-    kept = inside > threshold
-    if wired[kept].max(initial=0) < groups.modularity:
+    ordered = in_order(dag, path_order(dag))
+    wired = [(matrix, q) for matrix, (q, inside) in wiring_modularity(ordered) if inside > threshold]
+    if max([0.0, *(q for _, q in wired)]) < groups.modularity:
         return True
     if groups.n_groups == 1:
         return False
     rng = np.random.default_rng(random_state)
-    ordered = in_order(dag, path_order(dag))
-    swapped = [wiring_modularity(swap_edges(ordered, random_state=rng))[0] for _ in range(N_SHUFFLED)]
-    excess = (wired - np.mean(swapped, axis=0))[kept]
-    return bool(excess.max() < groups.modularity - groups.expected)
+    for matrix, q in wired:
+        edges = LayeredDAG.from_masks([matrix])
+        swapped = [to_outputs(_unweighted(swap_edges(edges, random_state=rng))) for _ in range(N_SHUFFLED)]
+        if q - np.mean([best_modularity(one)[0] for one in swapped]) >= groups.modularity - groups.expected:
+            return False
+    return True
 
 
-def wiring_modularity(dag: LayeredDAG) -> tuple[FloatArray, FloatArray]:
-    """Return the modularity of what inputs reach and of the edges between each two layers, and the share inside groups.
+def wiring_modularity(dag: LayeredDAG) -> list[tuple[FloatArray, tuple[float, float]]]:
+    """Return matrices of zeros and ones: which outputs each input reaches, then the edges between each two layers.
 
-    Shapes (1 + pairs of layers,): for each, the largest modularity, and the share of edges (of pairs) in its groups.
+    Beside each is its largest modularity, and the share of its ones that is inside the groups (`best_modularity`).
     """
-    unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
+    unweighted = _unweighted(dag)
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
     matrices += [_dense(block).T for block in weight_blocks(unweighted).weights.values()]
-    modularity, inside = np.array([best_modularity(matrix) for matrix in matrices]).T
-    return modularity, inside
+    return [(matrix, best_modularity(matrix)) for matrix in matrices]
+
+
+def _unweighted(dag: LayeredDAG) -> LayeredDAG:
+    return dataclasses.replace(dag, weights=np.ones(dag.n_edges))
 
 
 def modules_by_influence(

@@ -132,8 +132,7 @@ class ModuleHierarchy(Shown):
     dag : LayeredDAG
         The graph as given, before trimming.
     labels : ndarray of int, shape (n_units,)
-        The module of each unit of `dag`, 0 … n_modules − 1, numbered by first unit; −1 where trimming removed it,
-        or where influence decides and the unit has none.
+        The module of each unit of `dag`, 0 … n_modules − 1 by first unit; −1: it was trimmed, or has no influence.
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
@@ -372,9 +371,7 @@ def detect_modules(
         data = data[:, kept[: dag.layer_sizes[0]]]
     if used == "influence":
         modules = modules_by_influence(trimmed, data=data, random_state=rng)
-        if features == "influence" or influence_tells_more(
-            trimmed, modules.groups, threshold=merge_threshold, random_state=rng
-        ):
+        if features == "influence" or influence_tells_more(trimmed, modules.groups, merge_threshold, rng):
             return _hierarchy(
                 dag,
                 kept,

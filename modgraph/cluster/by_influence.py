@@ -88,13 +88,7 @@ def paths_per_pair(dag: LayeredDAG) -> float:
     return float(count[dag.layer == dag.n_layers - 1].sum() / (sizes[0] * sizes[-1])) if sizes[0] else 0.0
 
 
-def influence_tells_more(
-    dag: LayeredDAG,
-    groups: CoClusters,
-    *,
-    threshold: float,
-    random_state: int | np.random.Generator | None = 0,
-) -> bool:
+def influence_tells_more(dag: LayeredDAG, groups: CoClusters, threshold: float, rng: np.random.Generator) -> bool:
     """Say whether influence separates the modules of a trimmed network better than its wiring does.
 
     The wiring is that between each two layers, and which outputs each input reaches. It counts where groups hold more
@@ -109,7 +103,6 @@ def influence_tells_more(
         return True
     if groups.n_groups == 1:
         return False
-    rng = np.random.default_rng(random_state)
     for matrix, q in wired:
         edges = LayeredDAG.from_masks([matrix])
         swapped = [to_outputs(_unweighted(swap_edges(edges, random_state=rng))) for _ in range(N_SHUFFLED)]

@@ -84,6 +84,8 @@ def given_data(network: Trained) -> Row:
         for what, chosen in (("labelled", labels >= 0), ("unshared", (labels >= 0) & ~shared)):
             row[f"{name}_{what}"] = float(chosen.mean())
             row[f"{name}_{what}_ami"] = float(adjusted_mutual_info_score(truth[chosen], labels[chosen]))
+        last = mg.subspaces(found, n_shuffled=0).layers[-1]
+        row |= {f"{name}_own": last.own, f"{name}_other": last.other}
     return row
 
 
@@ -244,6 +246,7 @@ def table(rows: list[Row], *, baselines: bool) -> None:
         for name, what in itertools.product(("paths", "data"), ("labelled", "unshared")):
             columns.append((f"{name}: {what} inputs", operator.itemgetter(f"{name}_{what}")))
             columns.append((f"{name}: AMI of {what} inputs", operator.itemgetter(f"{name}_{what}_ami")))
+        columns += [(f"data: {what}", operator.itemgetter(f"data_{what}")) for what in ("own", "other")]
     if baselines:
         for name, part in itertools.product(BASELINES, ("inputs", "outputs")):
             columns.append((f"{name}: AMI {part}", operator.itemgetter(f"{name}_{part}_ami")))

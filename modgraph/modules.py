@@ -18,9 +18,9 @@ from modgraph.cluster.by_influence import (
     LARGEST,
     SATURATED,
     InfluenceModules,
+    influence_tells_more,
     modules_by_influence,
     paths_per_pair,
-    wiring_modularity,
 )
 from modgraph.cluster.coclusters import EVEN
 from modgraph.cluster.methods import Method, by_layer
@@ -132,7 +132,7 @@ class ModuleHierarchy(Shown):
     dag : LayeredDAG
         The graph as given, before trimming.
     labels : ndarray of int, shape (n_units,)
-        The module of each unit of `dag`, 0 … n_modules − 1, numbered by first unit; −1 where trimming removed it.
+        The module of each unit of `dag`, 0 … n_modules − 1 by first unit; −1: it was trimmed, or has no influence.
     cluster_labels : ndarray of int, shape (n_units,)
         The same before clusters were merged across layers.
     settings : mapping of str to str, int or float
@@ -310,7 +310,8 @@ def detect_modules(
     merge_threshold : float, in (0, 1]
         For wiring: see `modgraph.merge.merge_clusters`.
     data : array_like of float, shape (n_samples, n_inputs), optional
-        For influence: measure it by mean Jacobians over these inputs instead of path sums; needs activations.
+        For influence: measure it by mean Jacobians over these inputs, times the spread of each input, instead of path
+        sums; needs activations. Inputs that are constant in `data` have no influence and no module (label −1).
     random_state : int, Generator or None
         For influence, "leiden" and "blockmodel".
 
@@ -370,9 +371,7 @@ def detect_modules(
         data = data[:, kept[: dag.layer_sizes[0]]]
     if used == "influence":
         modules = modules_by_influence(trimmed, data=data, random_state=rng)
-        if features == "influence" or (
-            wiring_modularity(trimmed, threshold=merge_threshold) < modules.groups.modularity
-        ):
+        if features == "influence" or influence_tells_more(trimmed, modules.groups, merge_threshold, rng):
             return _hierarchy(
                 dag,
                 kept,
@@ -407,7 +406,9 @@ def _summary(modules: InfluenceModules) -> str:
     groups = modules.groups
     found = f"{counted(groups.n_groups, 'group')} of inputs" if groups.n_groups > 1 else "no groups beyond chance"
     shuffled = f"{groups.n_shuffled} networks with shuffled weights"
-    return f"{found} (modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled})"
+    silent = int((groups.input_group < 0).sum())
+    without = f"; {counted(silent, 'input')} without influence" if silent else ""
+    return f"{found} (modularity {groups.modularity:.2f}, {groups.expected:.2f} in {shuffled}){without}"
 
 
 def _hierarchy(

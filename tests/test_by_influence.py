@@ -25,8 +25,12 @@ from modgraph.cluster.by_influence import (
     wiring_modularity,
 )
 from modgraph.cluster.coclusters import _readers, _tree, _valley, best_groups, best_modularity, co_clusters
+from modgraph.influence import weight_blocks
 from modgraph.io import load_hierarchy, save_hierarchy
+from tests.networks import SHARED
 from tests.strategies import permuted
+
+CONTROLLERS = sorted((SHARED / "moth").glob("*.h5"))
 
 
 def superposed(
@@ -201,6 +205,15 @@ def test_jacobians_over_data_find_the_same_groups() -> None:
     found = detect_modules(dag, data=data)
     assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
     assert adjusted_rand_score(found.labels[-len(outputs) :], outputs) == 1
+    # Inputs that are constant in the data belong to no module, and the settings say how many these are.
+    data[:, [0, 20]] = 0.5
+    some = detect_modules(dag, data=data)
+    assert np.flatnonzero(some.labels < 0).tolist() == [0, 20]
+    assert some.settings["features"].endswith("; 2 inputs without influence")
+    assert (
+        adjusted_rand_score(some.labels[: len(inputs)][some.labels[: len(inputs)] >= 0], np.delete(inputs, [0, 20]))
+        == 1
+    )
     with pytest.raises(ValueError, match=r"`data` must have shape \(n_samples, 36\) \(got \(50, 35\)\)"):
         detect_modules(dag, data=data[:, 1:])
 
@@ -430,14 +443,41 @@ def test_paths_are_counted_per_pair_of_an_input_and_an_output() -> None:
 
 def test_wiring_is_modular_where_edges_keep_to_groups() -> None:
     blocks = LayeredDAG.from_masks([np.kron(np.eye(3), np.ones((2, 2)))] * 2)
-    assert wiring_modularity(blocks, threshold=0.9) == pytest.approx(2 / 3)
+    found = wiring_modularity(blocks)
+    assert [matrix.tolist() for matrix, _ in found] == [np.kron(np.eye(3), np.ones((2, 2))).tolist()] * 3
+    assert [one for _, one in found] == [pytest.approx((2 / 3, 1))] * 3
     # One unit of six has a third of its edges from another group, in both layers.
     crossed = np.kron(np.eye(3), np.ones((2, 2)))
     crossed[0, 2] = 1
-    dag = LayeredDAG.from_masks([crossed, crossed])
-    assert 0.5 < wiring_modularity(dag, threshold=0.94) < 0.66
-    assert wiring_modularity(dag, threshold=0.95) == 0
-    assert wiring_modularity(LayeredDAG.from_masks([np.ones((4, 4))] * 2), threshold=0.9) == 0
+    for _, (modularity, inside) in wiring_modularity(LayeredDAG.from_masks([crossed, crossed]))[1:]:
+        assert 0.5 < modularity < 0.66
+        assert inside == pytest.approx(17 / 18)
+    assert [one for _, one in wiring_modularity(LayeredDAG.from_masks([np.ones((4, 4))] * 2))] == [(0, 1)] * 3
+
+
+def test_a_few_edges_that_are_modular_by_chance_do_not_decide_for_wiring() -> None:
+    dag, inputs, outputs = superposed(2, 0)
+    # Every output is passed on along one edge: as modular as wiring can be, but so are all networks with these degrees.
+    passed = np.diag(np.linspace(0.5, 1.5, len(outputs)))
+    weights = [*(block.T for block in weight_blocks(dag).weights.values()), passed]
+    longer = LayeredDAG.from_masks(weights, weights=weights, activations=["relu", "relu", "identity", "identity"])
+    modularity, inside = wiring_modularity(longer)[-1][1]
+    assert modularity == pytest.approx(1 - 1 / 8, abs=0.05)
+    assert inside == pytest.approx(1)
+    found = detect_modules(longer)
+    assert found.settings["features"].startswith("influence: ")
+    assert adjusted_rand_score(found.labels[: len(inputs)], inputs) == 1
+
+
+@pytest.mark.skipif(not CONTROLLERS, reason="../shared/moth is not there")
+def test_flight_controllers_are_clustered_by_influence() -> None:
+    for path in CONTROLLERS:
+        found = detect_modules(path)
+        assert found.settings["features"].startswith("influence: ")
+        # Velocities are in one module; the angles and the place to reach, which lead to forces, are in others.
+        velocities, rest = found.labels[[0, 1, 4, 5]].tolist(), found.labels[[2, 3, 6, 7]].tolist()
+        assert len(set(velocities)) == 1
+        assert velocities[0] not in rest
 
 
 def test_hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative() -> None:

@@ -22,7 +22,7 @@ from modgraph.arrays import FloatArray, IntArray, read_only
 from modgraph.cluster.coclusters import CoClusters, best_modularity, co_clusters
 from modgraph.dag import LayeredDAG
 from modgraph.influence import Matrix, influence, path_sums, weight_blocks
-from modgraph.null import shuffle_weights
+from modgraph.null import shuffle_weights, swap_edges
 
 N_SHUFFLED = 19
 """Networks with shuffled weights to compare with: the smallest number that allows a p-value of .05."""
@@ -88,16 +88,42 @@ def paths_per_pair(dag: LayeredDAG) -> float:
     return float(count[dag.layer == dag.n_layers - 1].sum() / (sizes[0] * sizes[-1])) if sizes[0] else 0.0
 
 
-def wiring_modularity(dag: LayeredDAG, *, threshold: float) -> float:
-    """Return how well the wiring of a trimmed network separates modules: a modularity, 0 if edges keep to no groups.
+def influence_tells_more(dag: LayeredDAG, groups: CoClusters, threshold: float, rng: np.random.Generator) -> bool:
+    """Say whether influence separates the modules of a trimmed network better than its wiring does.
 
-    Considers the edges between each two layers, and which outputs each input reaches. Groups count where more than a
-    share `threshold` of the edges (or of the pairs) is inside them.
+    The wiring is that between each two layers, and which outputs each input reaches. It counts where groups hold more
+    than a share `threshold` of the edges (or of the pairs), with the modularity of these groups. If that is more than
+    the modularity of `groups`, but these are beyond chance, each modularity is compared after the mean over its null
+    networks is subtracted: for wiring, matrices with the same degrees (`modgraph.null.swap_edges`). A few edges between
+    small layers are always modular.
     """
-    unweighted = dataclasses.replace(dag, weights=np.ones(dag.n_edges))
+    ordered = in_order(dag, path_order(dag))
+    wired = [(matrix, q) for matrix, (q, inside) in wiring_modularity(ordered) if inside > threshold]
+    if max([0.0, *(q for _, q in wired)]) < groups.modularity:
+        return True
+    if groups.n_groups == 1:
+        return False
+    for matrix, q in wired:
+        edges = LayeredDAG.from_masks([matrix])
+        swapped = [to_outputs(_unweighted(swap_edges(edges, random_state=rng))) for _ in range(N_SHUFFLED)]
+        if q - np.mean([best_modularity(one)[0] for one in swapped]) >= groups.modularity - groups.expected:
+            return False
+    return True
+
+
+def wiring_modularity(dag: LayeredDAG) -> list[tuple[FloatArray, tuple[float, float]]]:
+    """Return matrices of zeros and ones: which outputs each input reaches, then the edges between each two layers.
+
+    Beside each is its largest modularity, and the share of its ones that is inside the groups (`best_modularity`).
+    """
+    unweighted = _unweighted(dag)
     matrices: list[FloatArray] = [(to_outputs(unweighted) > 0).astype(np.float64)]
-    matrices += [_dense(block).T for (one, two), block in weight_blocks(unweighted).weights.items() if two > one]
-    return max([0.0, *(modularity for modularity, inside in map(best_modularity, matrices) if inside > threshold)])
+    matrices += [_dense(block).T for block in weight_blocks(unweighted).weights.values()]
+    return [(matrix, best_modularity(matrix)) for matrix in matrices]
+
+
+def _unweighted(dag: LayeredDAG) -> LayeredDAG:
+    return dataclasses.replace(dag, weights=np.ones(dag.n_edges))
 
 
 def modules_by_influence(
@@ -124,7 +150,7 @@ def modules_by_influence(
         shuffled = [to_outputs(shuffle_weights(comparable, random_state=rng)) for _ in range(N_SHUFFLED)]
     else:
         inputs = np.asarray(data, dtype=np.float64)[:, order[:n_inputs]]
-        spread = inputs.std(axis=0)
+        spread = inputs.std(axis=0) * (np.ptp(inputs, axis=0) > 0)  # exactly 0 for a constant, whatever rounding does
         observed = _jacobian(ordered, inputs) * spread
         shuffled = [_jacobian(shuffle_weights(ordered, random_state=rng), inputs) * spread for _ in range(N_SHUFFLED)]
     groups = co_clusters(observed, shuffled, reading=_drawn_jacobian(ordered, rng))

@@ -53,13 +53,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     paths = sorted(parser.parse_args().folder.glob("*.h5"))
-    found, halves, strength = {}, {}, {}
+    found, halves, strength, shared = {}, {}, {}, {}
     for path in paths:
         dag = load_network(path)
         modules = detect_modules(dag)
         sums = path_sums(dag)
         labels = modules.labels
         found[path.stem] = labels[dag.layer == 0]
+        shared[path.stem] = modules.shared[dag.layer == 0]
         strength[path.stem] = np.linalg.norm(sums, axis=1) / np.linalg.norm(sums, axis=1).max()
         loud = strength[path.stem] >= SILENT
         halves[path.stem] = np.full(len(loud), -1, dtype=np.int64)
@@ -67,20 +68,23 @@ def main() -> int:
         print(f"{path.stem}: {dag!r}, trimmed {list(dag.trim().layer_sizes)}")
         print(f"  {modules.settings['features']}")
         print(f"  inputs  {spoken(found[path.stem], INPUTS)}")
+        print(f"  shared inputs {' '.join(np.array(INPUTS)[shared[path.stem]]) or 'none'}")
         print(f"  outputs {spoken(labels[dag.layer == dag.n_layers - 1], OUTPUTS)}")
         print(f"  two groups of inputs {spoken(halves[path.stem], INPUTS)}")
         print(f"  strength {' '.join(f'{n} {s:.2f}' for n, s in zip(INPUTS, strength[path.stem], strict=True))}")
     agree = True
-    print("agreement (AMI): modules, all inputs in both | modules, inputs that carry influence | two groups")
+    print("agreement (AMI): all inputs in both | those that are not shared | those that carry influence | two groups")
     for one, two in itertools.combinations(found, 2):
         inside = (found[one] >= 0) & (found[two] >= 0)
         loud = inside & (halves[one] >= 0) & (halves[two] >= 0)
+        alone = inside & ~shared[one] & ~shared[two]
         values = [
             adjusted_mutual_info_score(found[one][inside], found[two][inside]),
+            adjusted_mutual_info_score(found[one][alone], found[two][alone]),
             adjusted_mutual_info_score(found[one][loud], found[two][loud]),
             adjusted_mutual_info_score(halves[one][loud], halves[two][loud]),
         ]
-        agree = agree and values[2] >= 0.8
+        agree = agree and values[3] >= 0.8
         print(f"  {one} and {two}: " + " | ".join(f"{value:.2f}" for value in values) + f" ({loud.sum()} inputs)")
     return int(not agree)
 

@@ -4,6 +4,7 @@
     python -m tests.long.two_tasks --data mnist             # MODGRAPH_DATA says where MNIST is
     python -m tests.long.two_tasks --tasks three four unequal levels --widths 64 --depths 2
     python -m tests.long.two_tasks --baselines              # wiring, Louvain and spectral clustering beside it
+    python -m tests.long.two_tasks --given-data             # and `data=`; inputs that are shared are left out, too
 
 Networks are trained once (`tests.long.digit_networks`) and each is measured once: both are kept in `--folder`, so that
 the command goes on where it was stopped. Then tables are printed: means over networks, with 95 % bootstrap intervals
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import operator
@@ -30,11 +32,13 @@ from sklearn.metrics import adjusted_mutual_info_score
 import modgraph as mg
 from modgraph.arrays import IntArray
 from modgraph.null import shuffle_weights
-from tests.long.digit_networks import DENSITIES, TASKS, Recipe, Trained, networks, often_on
+from tests.long.digit_networks import DENSITIES, TASKS, Recipe, Trained, held_out, networks, often_on
 
 Row = dict[str, Any]
 OFTEN = 0.01
 """Share of the images in which an input is nonzero, from which it counts as trained."""
+N_IMAGES = 200
+"""Images of each digit that no network was trained on, for `data=`."""
 FRESH_SEEDS = (100, 101, 102, 103, 104)
 CONTROLS = ("sum", "one")
 
@@ -65,6 +69,23 @@ def measure(network: Trained, *, baselines: bool) -> Row:
         for name, method in BASELINES.items():
             labels = method(dag, network)
             row |= {f"{name}_{key}": value for key, value in agreement(labels, network).items()}
+    return row
+
+
+def given_data(network: Trained) -> Row:
+    """Leave out inputs that are shared between modules, by path sums and by Jacobians over images (`data=`)."""
+    dag, truth = mg.from_module(network.module()), network.input_group
+    rng = np.random.default_rng(network.recipe.seed)
+    images = held_out(network.recipe, n_samples=N_IMAGES, rng=rng)
+    row: Row = {}
+    for name, found in (("paths", mg.detect_modules(dag)), ("data", mg.detect_modules(dag, data=images))):
+        labels = found.labels[: len(truth)]
+        shared = found.shared[: len(truth)]
+        for what, chosen in (("labelled", labels >= 0), ("unshared", (labels >= 0) & ~shared)):
+            row[f"{name}_{what}"] = float(chosen.mean())
+            row[f"{name}_{what}_ami"] = float(adjusted_mutual_info_score(truth[chosen], labels[chosen]))
+        last = mg.subspaces(found, n_shuffled=0).layers[-1]
+        row |= {f"{name}_own": last.own, f"{name}_other": last.other}
     return row
 
 
@@ -155,7 +176,9 @@ BASELINES: dict[str, Callable[[mg.LayeredDAG, Trained], IntArray]] = {
 }
 
 
-def all_rows(recipes: Iterable[Recipe], folder: Path, densities: Sequence[float], *, baselines: bool) -> list[Row]:
+def all_rows(
+    recipes: Iterable[Recipe], folder: Path, densities: Sequence[float], *, baselines: bool, with_data: bool
+) -> list[Row]:
     """Measure every network that was not measured yet; return all rows asked for."""
     store = folder / "results.jsonl"
     known: dict[str, Row] = {}
@@ -168,17 +191,20 @@ def all_rows(recipes: Iterable[Recipe], folder: Path, densities: Sequence[float]
         trained: list[Trained] | None = None
         for density in densities:
             key = f"{recipe.name}-{density}{'-baselines' * baselines}"
-            if key not in known:
-                trained = trained or networks(recipe, folder)
-                network = next(one for one in trained if one.density == density)
-                with np.errstate(all="ignore"):
-                    row = {"key": key, **dataclasses.asdict(recipe), "density": density}
-                    row |= measure(network, baselines=baselines)
-                with store.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                known[key] = row
-                print(key, row["inputs_found"], row["outputs_found"], f"{row['inputs_ami']:.2f}", flush=True)
-            rows.append(known[key])
+            parts: dict[str, Callable[[Trained], Row]] = {key: functools.partial(measure, baselines=baselines)}
+            if with_data:
+                parts[f"{recipe.name}-{density}-data"] = given_data
+            for part, method in parts.items():
+                if part not in known:
+                    trained = trained or networks(recipe, folder)
+                    network = next(one for one in trained if one.density == density)
+                    with np.errstate(all="ignore"):
+                        row = {"key": part, **dataclasses.asdict(recipe), "density": density} | method(network)
+                    with store.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+                    known[part] = row
+                    print(part, flush=True)
+            rows.append({name: value for part in parts for name, value in known[part].items()})
     return rows
 
 
@@ -216,6 +242,11 @@ def table(rows: list[Row], *, baselines: bool) -> None:
     ]
     if any(row["task"] == "levels" for row in rows):
         columns.append(("levels right", lambda row: float("nan") if row["order"] is None else row["order"]))
+    if any("data_labelled" in row for row in rows):
+        for name, what in itertools.product(("paths", "data"), ("labelled", "unshared")):
+            columns.append((f"{name}: {what} inputs", operator.itemgetter(f"{name}_{what}")))
+            columns.append((f"{name}: AMI of {what} inputs", operator.itemgetter(f"{name}_{what}_ami")))
+        columns += [(f"data: {what}", operator.itemgetter(f"data_{what}")) for what in ("own", "other")]
     if baselines:
         for name, part in itertools.product(BASELINES, ("inputs", "outputs")):
             columns.append((f"{name}: AMI {part}", operator.itemgetter(f"{name}_{part}_ami")))
@@ -243,6 +274,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", default=["ce"], choices=["ce", "bce"])
     parser.add_argument("--prune", nargs="+", default=["global"], choices=["global", "layer"])
     parser.add_argument("--baselines", action="store_true", help="other methods beside it")
+    parser.add_argument("--given-data", action="store_true", help="`data=` beside it, and shared inputs left out")
     parser.add_argument("--folder", type=Path, default=Path("out/two_tasks"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -252,7 +284,9 @@ def main() -> None:
             options.data, options.tasks, options.seeds, options.widths, options.depths, options.losses, options.prune
         )
     ]
-    rows = all_rows(recipes, options.folder, options.densities, baselines=options.baselines)
+    rows = all_rows(
+        recipes, options.folder, options.densities, baselines=options.baselines, with_data=options.given_data
+    )
     table(rows, baselines=options.baselines)
 
 

@@ -7,31 +7,36 @@ def named(file: str, *tests: str) -> list[str]:
 
 
 # The quick tests of files in which others take long.
-INFLUENCE = named(
-    "by_influence",
-    "outputs_that_read_two_modules_are_a_module_above_them[0]",
-    "jacobians_over_data_find_the_same_groups",
-    "membership_is_one_hot_where_wiring_decides",
-    "blocks_of_wiring_are_left_to_wiring",
-    "an_output_without_influence_is_in_no_module",
-    "influence_needs_weights",
-    "small_and_strange_networks_have_an_answer",
-    "co_clusters_take_the_number_that_stands_out",
-    "normalising_keeps_path_sums",
-    "a_basis_holds_its_energy_in_as_few_dimensions_as_it_can",
-    "the_best_modularity_is_nearly_that_of_trying_all_partitions",
-    "rows_and_columns_without_influence_do_not_count",
-    "the_modularity_is_compared_with_that_of_shuffled_networks",
-    "the_first_groups_are_those_of_wards_tree",
-    "p_values_count_the_networks_that_stand_out_as_much",
-    "two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear",
-    "outputs_that_read_several_groups_are_groups_of_their_own",
-    "paths_are_counted_per_pair_of_an_input_and_an_output",
-    "wiring_is_modular_where_edges_keep_to_groups",
-    "hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative",
-    "a_module_reads_what_differs_between_its_outputs_and_writes_what_its_inputs_send",
-    "units_are_ordered_by_their_weights",
-)
+INFLUENCE = [
+    *named(
+        "by_influence",
+        "outputs_that_read_two_modules_are_a_module_above_them[0]",
+        "jacobians_over_data_find_the_same_groups",
+        "membership_is_one_hot_where_wiring_decides",
+        "blocks_of_wiring_are_left_to_wiring",
+        "an_output_without_influence_is_in_no_module",
+        "influence_needs_weights",
+        "small_and_strange_networks_have_an_answer",
+        "normalising_keeps_path_sums",
+        "a_basis_holds_its_energy_in_as_few_dimensions_as_it_can",
+        "paths_are_counted_per_pair_of_an_input_and_an_output",
+        "wiring_is_modular_where_edges_keep_to_groups",
+        "hidden_units_get_incoming_weights_of_norm_1_and_a_sum_that_is_not_negative",
+        "a_module_reads_what_differs_between_its_outputs_and_writes_what_its_inputs_send",
+        "units_are_ordered_by_their_weights",
+    ),
+    *named(
+        "coclusters",
+        "co_clusters_take_the_number_that_stands_out",
+        "the_best_modularity_is_nearly_that_of_trying_all_partitions",
+        "rows_and_columns_without_influence_do_not_count",
+        "the_modularity_is_compared_with_that_of_shuffled_networks",
+        "the_first_groups_are_those_of_wards_tree",
+        "p_values_count_the_networks_that_stand_out_as_much",
+        "two_kinds_of_values_are_told_apart_only_where_a_valley_is_clear",
+        "outputs_that_read_several_groups_are_groups_of_their_own",
+    ),
+]
 DEGREES = [
     *named(
         "degrees",

@@ -23,6 +23,7 @@ from modgraph.experiments.sweep import RANDOM, Trial, sweep
 from modgraph.functions import FunctionGraph
 from modgraph.functions.decompose import PRIME, XOR
 from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.score import criteria
 from modgraph.sculpt import TrainSettings
 from modgraph.sculpt.choose import hierarchy_key
 
@@ -68,6 +69,7 @@ class FunctionResult:
     coarser: bool  # whether it has several modules, and its groups of inputs and outputs are unions of the drawn ones
     votes: float  # its share of the votes
     confidence: float  # see `modgraph.sculpt.with_confidence`
+    drawn_exact: bool  # whether `drawn_network` itself is exact
 
     @property
     def number(self) -> int:
@@ -156,7 +158,8 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
     agreed, target = agreed_on(store, trials)
     if agreed is None:
         return []
-    wired = hierarchy_key(detect_modules(drawn_network(target, hidden_layers=len(trials[0].hidden))))
+    drawn = detect_modules(drawn_network(target, hidden_layers=len(trials[0].hidden)))
+    wired = hierarchy_key(drawn)
     judged = [
         replace(one, right=one.right | {"wired": np.array([shown == wired for shown in one.shown])})
         for trial in trials
@@ -171,6 +174,7 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
         "trials": len(judged),
         "certified": found.n_modules > 1 and n_certified(found, target) == found.n_modules,
         "confidence": agreed.confidence,
+        "drawn_exact": criteria(drawn, target).exact,
         "coarser": found.n_modules > 1 and _is_coarser(found, target),
     }
     results = []
@@ -210,9 +214,12 @@ def page(results: Sequence[FunctionResult], *, command: str) -> str:
         }
         if part["exact"]:
             tables.append((title, *_confidence(part)))
+    exact = by_criterion["exact"]["all"]
+    drawn = [(shows, [one.answer for one in exact if one.drawn_exact == shows]) for shows in (True, False)]
     return write.page(
         "random",
         command=command,
+        drawn=[(shows, len(answers), sum(answers)) for shows, answers in drawn],
         results=results,
         by_criterion=by_criterion,
         n_seen=N_SEEN,

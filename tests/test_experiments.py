@@ -22,7 +22,7 @@ from modgraph import detect_modules, functions, score
 from modgraph.cli import main
 from modgraph.experiments import EXPERIMENTS, Store, StoredNetwork, Trial, published_cells, published_settings, sweep
 from modgraph.experiments.judged import JudgedTrial, agreement, judge
-from modgraph.experiments.random_functions import random_trials
+from modgraph.experiments.random_functions import drawn_network, random_trials
 from modgraph.experiments.reproduce import Rate, page, reproduce, table, trials_of
 from modgraph.experiments.selection import RULES
 from modgraph.experiments.store import pack_masks, unpack_masks
@@ -328,7 +328,39 @@ def test_quick_random_functions_write_their_page(tmp_path: Path, capsys: pytest.
     assert "answers are right" in capsys.readouterr().out
     page = (tmp_path / "random.md").read_text()
     assert "2 functions of `modgraph.functions.random`" in page
-    assert page.count("| separable |") == 3  # once for each criterion
+    assert page.count("| separable |") == 4  # once for each criterion
+    assert page.count("| seen:") == 1
+    assert "| fresh" not in page
+
+
+def test_the_network_of_a_drawn_graph() -> None:
+    """Two functions of the same bits share their units; values pass on; every unit reads what its sub-function does."""
+    target = functions.FunctionGraph(
+        name="t",
+        inputs=["a", "b", "c", "d"],
+        sub_functions=[
+            functions.SubFunction("P", ["a", "b"], function="or"),
+            functions.SubFunction("Q", ["c", "d"], function="xor"),
+            functions.SubFunction("R", ["P", "Q"], function="and"),
+            functions.SubFunction("S", ["Q", "P"], function="xor"),
+        ],
+        outputs=["R", "~S", "P"],
+    )
+    dag = drawn_network(target, hidden_layers=2)
+    dag = dag.subgraph(dag.on_path())
+    assert dag.layer_sizes == (4, 3, 3, 3)  # P, Q, Q; then P passed on, and two units of R and S
+    edges = set(zip(dag.sources.tolist(), dag.targets.tolist(), strict=True))
+    below = {(0, 4), (1, 4), (2, 5), (3, 5), (2, 6), (3, 6)}
+    above = {(4, 7), *((unit, other) for unit in (4, 5, 6) for other in (8, 9))}
+    assert edges == below | above | {(8, 10), (9, 10), (8, 11), (9, 11), (7, 12)}
+
+
+@pytest.mark.parametrize(("number", "as_expected"), [(0, True), (2, True), (49, True), (3, False), (9, False)])
+def test_a_drawn_graph_does_not_always_show_what_the_paper_expects(number: int, as_expected: bool) -> None:
+    trial = random_trials(number + 1, seeds=1)[number][0]
+    target = target_of(trial.function)
+    found = detect_modules(drawn_network(target, hidden_layers=len(trial.hidden)))
+    assert criteria(found, target).exact == as_expected
 
 
 def test_names_of_random_functions() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import product
 
 import numpy as np
@@ -21,6 +21,7 @@ from modgraph.sculpt import (
     least_contradicting,
     sculpt,
     smallest_cones,
+    with_confidence,
 )
 from modgraph.sculpt.choose import chosen_networks, hierarchy_key, n_cones
 from modgraph.sculpt.contradictions import dependence, n_contradictions
@@ -192,6 +193,28 @@ def test_an_incomplete_table_says_nothing() -> None:
     assert dependence((inputs + np.arange(16)[:, None], outputs)) is None
     trial = [network(APART), network(SPARSE)]
     assert least_contradicting([trial], function=(inputs[1:], outputs[1:])) == [trial]
+
+
+@pytest.mark.parametrize(
+    ("states", "function"),
+    [
+        (2, lambda a, b, c, d: (a ^ b) | (c & d)),
+        (3, lambda a, b, c, d: a + b == c + d),
+        (4, lambda a, b, c, d: 2 * a + b == 2 * c + d),
+        (4, lambda a, b, c, d: (a & c) ^ (b & d)),
+    ],
+)
+def test_confidence_falls_with_the_states_that_modules_pass(states: int, function: Callable[..., np.ndarray]) -> None:
+    """The modules of the network hold a, b and c, d; the votes are two of three."""
+    inputs = np.random.default_rng(0).permutation(np.array(list(product([0, 1], repeat=4))))
+    outputs = np.column_stack([function(*inputs.T), inputs[:, 0] ^ inputs[:, 1]])
+    agreed = consensus([[network(APART)], [network(APART)], [network(MIXED)]])
+    assert agreed is not None
+    assert agreed.confidence == agreed.share
+    with_table = with_confidence(agreed, function=(inputs, outputs))
+    assert with_table.confidence == pytest.approx(2 / 3 / (states - 1))
+    assert with_table.share == agreed.share
+    assert with_confidence(agreed, function=(inputs[1:], outputs[1:])).confidence == agreed.share
 
 
 @pytest.mark.parametrize("name", published_names())

@@ -14,7 +14,7 @@ from modgraph.experiments.sweep import Trial, target_of
 from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
 from modgraph.score import criteria
-from modgraph.sculpt import Consensus, consensus, least_contradicting
+from modgraph.sculpt import Consensus, consensus, least_contradicting, with_confidence
 from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
 from modgraph.sculpt.contradictions import dependence, n_contradictions
 from modgraph.verify import verify
@@ -96,7 +96,9 @@ def agreed_on(store: Store, trials: Sequence[Trial]) -> tuple[Consensus[StoredNe
     """Return what the trials of one function agree on, None if no network was accepted, and the function."""
     target = target_of(trials[0].function)
     accepted = [[one for one in store.candidates(trial.key) if one.accepted] for trial in trials]
-    return consensus(least_contradicting(accepted, function=target.truth_table())), target
+    table = target.truth_table()
+    agreed = consensus(least_contradicting(accepted, function=table))
+    return agreed and with_confidence(agreed, function=table), target
 
 
 def n_certified(found: ModuleHierarchy, target: FunctionGraph) -> int:

@@ -5,27 +5,37 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from modgraph.arrays import BoolArray
 from modgraph.checks import check_int
+from modgraph.dag import LayeredDAG
 from modgraph.experiments import write
 from modgraph.experiments.judged import agreed_on, agreement, judge, n_certified, right_share
 from modgraph.experiments.reproduce import RESULTS, settings_of
 from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import RANDOM, Trial, sweep
 from modgraph.functions import FunctionGraph
-from modgraph.modules import ModuleHierarchy
+from modgraph.functions.decompose import PRIME, XOR
+from modgraph.modules import ModuleHierarchy, detect_modules
+from modgraph.score import criteria
 from modgraph.sculpt import TrainSettings
+from modgraph.sculpt.choose import hierarchy_key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CRITERIA: Final = ("inputs", "outputs", "exact")
+CRITERIA: Final = ("inputs", "outputs", "exact", "wired")
+"""By the first three, as in the paper, the modules are compared with the function; by the last with those that
+`detect_modules` finds in `drawn_network`."""
+
+N_SEEN: Final = 56
+"""The criterion *wired* was found by looking at the first functions; the others were looked at once afterwards."""
 
 BINS: Final = (0.0, 0.5, 0.7, 0.9, 1.0)
 """Bounds of the share of the votes in the table of confidence."""
@@ -58,6 +68,47 @@ class FunctionResult:
     certified: bool  # whether it has several modules, all certified by intervention: a true decomposition
     coarser: bool  # whether it has several modules, and its groups of inputs and outputs are unions of the drawn ones
     votes: float  # its share of the votes
+    confidence: float  # see `modgraph.sculpt.with_confidence`
+    drawn_exact: bool  # whether `drawn_network` itself is exact
+
+    @property
+    def number(self) -> int:
+        """The number of the function, from 0."""
+        return int(json.loads(self.function)["random_state"])
+
+
+def drawn_network(target: FunctionGraph, *, hidden_layers: int) -> LayeredDAG:
+    """Return a network whose wiring is the graph of a random function.
+
+    A sub-function is in the hidden layer of its level; single units pass values on. An AND of literals or an OR is one
+    unit. Any other sub-function of n bits takes n units, as many as a parity needs: one for each value that the sum of
+    its bits can exceed. Sub-functions of the same bits share their units.
+    """
+    units = {name: [number] for number, name in enumerate(target.inputs)}  # of a value, in the layer below
+    levels, masks = target.levels(), list[BoolArray]()
+
+    def add_layer(read: Sequence[Sequence[int]]) -> None:
+        mask = np.zeros((len(read), masks[-1].shape[0] if masks else target.n_inputs), dtype=np.bool_)
+        for row, sources in zip(mask, read, strict=True):
+            row[list(sources)] = True
+        masks.append(mask)
+
+    for level in range(1, hidden_layers + 1):
+        read = list(units.values())  # the units that each unit of this layer reads
+        following = {name: [number] for number, name in enumerate(units)}
+        units_of_bits: dict[frozenset[str], list[int]] = {}
+        for sub in target.sub_functions:
+            if levels[sub.name] != level:
+                continue
+            gate = sub.function if isinstance(sub.function, str) else getattr(sub.function, "__name__", "")
+            following[sub.name] = shared = units_of_bits.setdefault(frozenset(sub.parents), [])
+            for _ in range(len(shared), len(sub.parents) if gate in (XOR, PRIME) else 1):
+                shared.append(len(read))
+                read.append([unit for parent in sub.parents for unit in units[parent]])
+        add_layer(read)
+        units = following
+    add_layer([units[output.removeprefix("~")] for output in target.outputs])
+    return LayeredDAG.from_masks(masks)
 
 
 def random_trials(n_functions: int, *, seeds: int, quick: bool = False) -> list[list[Trial]]:
@@ -107,7 +158,13 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
     agreed, target = agreed_on(store, trials)
     if agreed is None:
         return []
-    judged = [one for trial in trials if (one := judge(store, trial)).chosen >= 0]
+    drawn = detect_modules(drawn_network(target, hidden_layers=len(trials[0].hidden)))
+    wired = hierarchy_key(drawn)
+    judged = [
+        replace(one, right=one.right | {"wired": np.array([shown == wired for shown in one.shown])})
+        for trial in trials
+        if (one := judge(store, trial)).chosen >= 0
+    ]
     name, found = trials[0].function.removeprefix(RANDOM), agreed.hierarchy
     kind = json.loads(name)
     known = {
@@ -116,6 +173,8 @@ def results_of(store: Store, trials: Sequence[Trial]) -> list[FunctionResult]:
         "reuse": kind["reuse"],
         "trials": len(judged),
         "certified": found.n_modules > 1 and n_certified(found, target) == found.n_modules,
+        "confidence": agreed.confidence,
+        "drawn_exact": criteria(drawn, target).exact,
         "coarser": found.n_modules > 1 and _is_coarser(found, target),
     }
     results = []
@@ -144,28 +203,50 @@ def _is_coarser(found: ModuleHierarchy, target: FunctionGraph) -> bool:
 
 
 def page(results: Sequence[FunctionResult], *, command: str) -> str:
-    """Write the page (Markdown): success by kind of function, and how far the share of the votes can be trusted."""
+    """Write the page (Markdown): success by kind of function, and how far the confidence can be trusted."""
     by_criterion = {name: _groups([one for one in results if one.criterion == name]) for name in CRITERIA}
-    right = {name: np.array([one.answer for one in groups["all"]]) for name, groups in by_criterion.items()}
+    parts = {"seen": (0, N_SEEN), "fresh": (N_SEEN, None)}
+    tables = []
+    for title, (start, stop) in parts.items():
+        part = {
+            name: [one for one in groups["all"] if start <= one.number and (stop is None or one.number < stop)]
+            for name, groups in by_criterion.items()
+        }
+        if part["exact"]:
+            tables.append((title, *_confidence(part)))
     exact = by_criterion["exact"]["all"]
-    right["true"] = right["exact"] | [one.certified for one in exact]
-    right["true or coarser"] = right["true"] | [one.coarser for one in exact]
-    votes = np.array([one.votes for one in exact])
-    confidence = []
-    for low, high in pairwise(BINS):
-        inside = (low <= votes) & (votes <= high if high == BINS[-1] else votes < high)
-        shares = [some[inside].mean() if inside.any() else None for some in right.values()]
-        confidence.append((low, high, inside.sum(), shares))
-    wrong = {name: votes[~right[name]] for name in ("exact", "true", "true or coarser")}
+    drawn = [(shows, [one.answer for one in exact if one.drawn_exact == shows]) for shows in (True, False)]
     return write.page(
         "random",
         command=command,
+        drawn=[(shows, len(answers), sum(answers)) for shows, answers in drawn],
         results=results,
         by_criterion=by_criterion,
-        confidence=confidence,
+        n_seen=N_SEEN,
+        tables=tables,
         interval=lambda part, rule: _mean([getattr(one, rule) for one in part]),
-        wrong=[(name, len(some), (some < BINS[1]).sum()) for name, some in wrong.items()],
     )
+
+
+def _confidence(by_criterion: dict[str, list[FunctionResult]]) -> tuple[list[object], list[object]]:
+    """Return how many answers are right by their votes and confidence, and how many wrong ones have little of it."""
+    exact = by_criterion["exact"]
+    right = {name: np.array([one.answer for one in part]) for name, part in by_criterion.items()}
+    right["true"] = right["exact"] | [one.certified for one in exact]
+    right["coarser"] = right["true"] | [one.coarser for one in exact]
+    rows, wrong = list[object](), list[object]()
+    for measure in ("votes", "confidence"):
+        # Rounded: the sum of equal votes may be a little below 1.
+        values = np.array([getattr(one, measure) for one in exact]).round(9)
+        for low, high in pairwise(BINS):
+            inside = (low <= values) & (values <= high if high == BINS[-1] else values < high)
+            shares = {name: some[inside].mean() if inside.any() else None for name, some in right.items()}
+            rows.append((measure, low, high, inside.sum(), shares))
+        wrong += [
+            (measure, name, (~right[name]).sum(), (values[~right[name]] < BINS[1]).sum())
+            for name in ("exact", "wired", "true", "coarser")
+        ]
+    return rows, wrong
 
 
 def _groups(results: Sequence[FunctionResult]) -> dict[str, list[FunctionResult]]:

@@ -13,7 +13,7 @@ from modgraph.sculpt.choose import (
     fewest_joined_inputs,
     smallest_cones,
 )
-from modgraph.sculpt.contradictions import least_contradicting
+from modgraph.sculpt.contradictions import least_contradicting, with_confidence
 from modgraph.sculpt.digits import Digits, ImageTask, digit_pairs, load_digits8, load_mnist
 from modgraph.sculpt.estimator import SculptedMLP
 from modgraph.sculpt.fit import WideSettings
@@ -61,4 +61,5 @@ __all__ = [
     "sculpt_module",
     "sculpt_wide",
     "smallest_cones",
+    "with_confidence",
 ]

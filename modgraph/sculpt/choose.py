@@ -56,7 +56,9 @@ class Consensus(Generic[AnyCandidate]):
     network : SculptedNetwork or StoredNetwork
         The network that shows the hierarchy at the lowest cost.
     share : float
-        Its share of the votes, in (0, 1]: a measure of confidence.
+        Its share of the votes, in (0, 1].
+    confidence : float
+        The share, or less if the function speaks against it; see `modgraph.sculpt.with_confidence`.
     n_trials : int
         Trials that voted: those with an accepted network.
     n_found : int
@@ -68,6 +70,7 @@ class Consensus(Generic[AnyCandidate]):
     hierarchy: ModuleHierarchy
     network: AnyCandidate
     share: float
+    confidence: float
     n_trials: int
     n_found: int
     runners_up: tuple[tuple[ModuleHierarchy, float], ...]
@@ -136,6 +139,7 @@ def consensus(trials: Iterable[Sequence[AnyCandidate]], *, close: float = CLOSE)
         hierarchy=replace(hierarchy, settings={**hierarchy.settings, "consensus": _in_words(n_found, n_trials, share)}),
         network=best,
         share=share,
+        confidence=share,
         n_trials=n_trials,
         n_found=n_found,
         runners_up=tuple((shown_by[key][2], votes[key] / n_trials) for key in others),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.arrays import BoolArray, IntArray
-from modgraph.sculpt.choose import AnyCandidate, HierarchyKey, hierarchy_key, identity
+from modgraph.sculpt.choose import AnyCandidate, Consensus, HierarchyKey, hierarchy_key, identity
 
 
 def least_contradicting(
@@ -51,10 +51,48 @@ def least_contradicting(
     return result
 
 
+def with_confidence(
+    agreed: Consensus[AnyCandidate], *, function: tuple[ArrayLike, ArrayLike]
+) -> Consensus[AnyCandidate]:
+    """Return an agreement with the confidence that its votes and the function give it.
+
+    A sub-function of one bit has two states, so an output can tell apart two states of its inputs at most. Where
+    an output tells apart m > 2 states of the inputs of one module, at least m − 1 thresholds lie between them, and the
+    module stands for all of them: either it splits a sub-function or it joins several. The confidence is the share of
+    the votes, divided by m − 1 for the largest m.
+
+    The states are counted in the truth table, as Ashenhurst (1957) does. If that isn't complete (see
+    `least_contradicting`), the confidence is the share. Sub-functions of several bits, or of inputs that overlap, get
+    less confidence than they deserve.
+
+    Parameters
+    ----------
+    agreed : Consensus
+    function : pair of array-like
+        As in `least_contradicting`.
+
+    Returns
+    -------
+    Consensus
+    """
+    known = dependence(function)
+    if known is None:
+        return agreed
+    groups = np.array(hierarchy_key(agreed.hierarchy)[0])
+    most = 2
+    for group in np.unique(groups[groups >= 0]):
+        own = np.flatnonzero(groups == group)
+        axes = [*own, *np.flatnonzero(groups != group), len(groups)]
+        states = known.cube.transpose(axes).reshape(2 ** len(own), -1, known.cube.shape[-1])
+        most = max(most, *(len(np.unique(states[..., i], axis=0)) for i in range(states.shape[-1])))
+    return replace(agreed, confidence=agreed.share / (most - 1))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dependence:
     """What a complete truth table says about its inputs and outputs, as classes (integers from 0)."""
 
+    cube: BoolArray  # (2, …, 2, n_out): the outputs at each pattern of the inputs
     inputs: IntArray  # (n_in,): inputs of a class change the same outputs
     outputs: IntArray  # (n_out,): outputs of a class depend on the same inputs
     values: IntArray  # (n_out,): outputs of a class are always equal or always opposite
@@ -79,6 +117,7 @@ def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
     )
     flat = cube.reshape(n_rows, -1)
     return Dependence(
+        cube=cube,
         inputs=_classes(depends),
         outputs=_classes(depends.T),
         values=_classes((flat ^ flat[0]).T),  # opposites agree

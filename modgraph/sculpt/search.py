@@ -22,7 +22,7 @@ from modgraph.checks import check_ints
 from modgraph.dag import LayeredDAG
 from modgraph.modules import ModuleHierarchy, detect_modules
 from modgraph.sculpt.choose import Consensus, check_rule, chosen_networks, consensus
-from modgraph.sculpt.contradictions import least_contradicting
+from modgraph.sculpt.contradictions import least_contradicting, with_confidence
 from modgraph.sculpt.engine import Engine, Population, Search, one_thread_per_operation
 from modgraph.sculpt.prune import Criterion, check_criteria
 from modgraph.sculpt.rounds import Round
@@ -281,13 +281,15 @@ def sculpt(
     by_trial = [candidates[start : start + len(steps)] for start in range(0, len(candidates), len(steps))]
     accepted = [[candidate for candidate in trial if candidate.accepted] for trial in by_trial]
     # All accepted networks compute the same function: whose modules contradict it don't vote.
-    voters = least_contradicting(accepted, function=(task.inputs.cpu().numpy(), task.targets.cpu().numpy()))
+    function = task.inputs.cpu().numpy(), task.targets.cpu().numpy()
+    voters = least_contradicting(accepted, function=function)
+    agreed = consensus(voters)
     asked_of = voters if choose == "consensus" else accepted
     chosen = iter(chosen_networks([trial for trial in asked_of if trial], choose))
     return SculptResult(
         networks=tuple(next(chosen) if some else trial[0] for some, trial in zip(accepted, by_trial, strict=True)),
         candidates=tuple(candidates),
-        consensus=consensus(voters),
+        consensus=agreed and with_confidence(agreed, function=function),
         network_steps=search.network_steps,
         _engine=engine,
     )

@@ -111,7 +111,7 @@ def _sculpt_function(
     if agreed is None:
         return _sculpted(rows)
     save_hierarchy(agreed.hierarchy, file)
-    shares = {name: getattr(agreed, name) for name in ("share", "n_found", "n_trials")}
+    shares = {name: getattr(agreed, name) for name in ("share", "confidence", "n_found", "n_trials")}
     known = shares | {"file": str(file), "modules": agreed.hierarchy.n_modules}
     return _sculpted(rows, known, [f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"])
 

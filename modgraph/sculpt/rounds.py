@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_number, check_share, require
+from modgraph.checks import check_choice, check_number, check_share, require
 from modgraph.sculpt.engine import NEXT_PHASE, Phase
 from modgraph.sculpt.prune import UNUSED, Schedule
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Network = TypeVar("Network")
+EdgesOf = Literal["dense", "left"]
+LAST_STEP = 1 / 8
+"""Share of the first edge step from which on, as steps are halved, a rejection is the last; with steps of what is left.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +81,14 @@ class Limits:
     unit_share: float
     unit_step: float
     edge_step: float
+    edges_of: EdgesOf = "dense"
 
     def __post_init__(self) -> None:
         check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
         check_share("unit_share", self.unit_share)
         for name in ("unit_step", "edge_step"):
             check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
+        check_choice("edges_of", self.edges_of, ("dense", "left"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -201,7 +207,9 @@ def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Ne
     if phase == "units":
         schedule = Schedule.start([sculptor.limits.unit_step], smallest=100 / sculptor.n_units)
     elif phase == "edges":
-        schedule = Schedule.start([sculptor.limits.edge_step], smallest=100 / sculptor.n_edges)
+        step, of_left = sculptor.limits.edge_step, sculptor.limits.edges_of == "left"
+        smallest = step * LAST_STEP if of_left else 100 / sculptor.n_edges
+        schedule = Schedule.start([step], smallest=smallest, of_left=of_left)
     return replace(state, phase=phase, run=0, schedule=schedule)
 
 

@@ -71,8 +71,8 @@ class WideSettings(AdamSettings):
         P_u and P_e, percent in (0, 100].
     edges_of : {"dense", "left"}
         What `edge_step` is a percentage of: the edges of the dense network, as in the publication, or those that are
-        left, which takes far fewer rounds to a low density. Then a step that an eighth of `edge_step` remains of is the
-        last one.
+        left, which takes far fewer rounds to a low density. Then pruning units, and edges, also ends when an eighth of
+        the first step is rejected.
     mixed_precision : bool
         Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
         it, and as accurate. Weights, Adam and every evaluation stay float32.

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 Network = TypeVar("Network")
 EdgesOf = Literal["dense", "left"]
 LAST_STEP = 1 / 8
-"""Share of the first edge step from which on, as steps are halved, a rejection is the last; with steps of what is left.
-"""
+"""Smallest step as a share of the first one, where edge steps are percentages of the edges left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +203,13 @@ def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Ne
     phase, schedule = NEXT_PHASE[state.phase], state.schedule
     if phase == "units" and not sculptor.n_units:
         phase = "edges"
+    of_left = sculptor.limits.edges_of == "left"
     if phase == "units":
-        schedule = Schedule.start([sculptor.limits.unit_step], smallest=100 / sculptor.n_units)
+        step, n = sculptor.limits.unit_step, sculptor.n_units
+        schedule = Schedule.start([step], smallest=max(100 / n, step * LAST_STEP * of_left))
     elif phase == "edges":
-        step, of_left = sculptor.limits.edge_step, sculptor.limits.edges_of == "left"
-        smallest = step * LAST_STEP if of_left else 100 / sculptor.n_edges
-        schedule = Schedule.start([step], smallest=smallest, of_left=of_left)
+        step, n = sculptor.limits.edge_step, sculptor.n_edges
+        schedule = Schedule.start([step], smallest=max(100 / n, step * LAST_STEP * of_left), of_left=of_left)
     return replace(state, phase=phase, run=0, schedule=schedule)
 
 

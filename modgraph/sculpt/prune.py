@@ -182,7 +182,7 @@ class Schedule:
         """Return the schedule of networks before their first round, with these first `steps` (B,), in percent.
 
         A rejection at the step `smallest` ends the pruning of a network; the networks in `running` (B,) take part, by
-        default all.
+        default all. With `of_left` steps are percentages of what is left.
         """
         step = np.array(steps, dtype=np.float64)
         running = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,24 @@ def test_classify_is_written_beside_hierarchical(tmp_path: Path) -> None:
     assert " | – | " in text  # nothing was published of it
 
 
+def test_the_cosine_schedule_has_files_and_pairs_of_its_own(tmp_path: Path) -> None:
+    trial = DigitsTrial(data="digits8", task="hierarchical", width=32, depth=2, seed=0, quick=True)
+    other = replace(trial, schedule="cosine")
+    assert other.name == "digits8-hierarchical-32x2-0-cosine-quick"
+    assert (trial.settings.schedule, other.settings.schedule) == ("constant", "cosine")
+    assert (trial.settings.tolerance, trial.settings.edges_of) == (other.settings.tolerance, "dense")
+    assert replace(other, data="mnist", quick=False).settings.edges_of == "left"
+    (result,) = reproduce_digits(tmp_path, quick=True, n_jobs=1, schedule="cosine")
+    assert result.trial == other
+    assert "`modgraph reproduce digits --data digits8 --quick --schedule cosine`" in page([result])
+    assert (tmp_path / "digits-digits8-cosine.csv").exists()
+    assert result.validation >= result.dense_validation - 0.02
+    assert {path.name for path in (tmp_path / "digits").iterdir()} == {
+        f"{other.name}.npz",
+        f"{other.name}.checkpoint.npz",
+    }
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "digits", "--quick", "--jobs", "1", "--out", str(tmp_path)]
     assert main([*command, "--json"]) == 0
@@ -149,6 +167,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ({"hidden_layers": ()}, r"`hidden_layers` must be ints ≥ 1 \(got \(\)\)"),
         ({"widths": (0,)}, r"`widths` must be ints ≥ 1 \(got \(0,\)\)"),
         ({"seeds": 0}, r"`seeds` must be ints ≥ 1"),
+        ({"schedule": "slow"}, "`schedule` must be"),
     ],
 )
 def test_bad_arguments(options: dict[str, object], message: str, tmp_path: Path) -> None:

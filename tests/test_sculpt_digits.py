@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -53,6 +54,32 @@ def test_parts_share_no_image(seed: int, name: Any) -> None:
     assert not train & validation
     assert not train & test
     assert not validation & test
+
+
+@pytest.mark.parametrize("name", ["hierarchical", "classify"])
+def test_fresh_pairs_are_of_training_images_and_say_what_they_show(name: Any) -> None:
+    source = load_digits8()
+    task = digit_pairs(source, task=name, pairs=(400, 3, 2), fresh=True)  # many: nearly every image is in some pair
+    assert task.draw is not None
+    assert digit_pairs(source, task=name, pairs=(400, 3, 2)).draw is None
+    whole = torch.arange(128)
+    drawn = task.draw(np.random.default_rng(1), whole)
+    of_image = {image.tobytes(): int(label) for image, label in zip(source.images, source.labels, strict=True)}
+    training = {image.tobytes() for image in source.images[np.unique(task.sources[0])]}
+    pictures = drawn.inputs.numpy().reshape(-1, 8, 16)
+    halves = [[np.ascontiguousarray(half).tobytes() for half in pictures[:, :, at : at + 8]] for at in (0, 8)]
+    assert set(halves[0]) | set(halves[1]) <= training
+    left, right = (np.array([of_image[half] for half in side]) for side in halves)
+    targets = drawn.targets.numpy().astype(int)
+    if name == "hierarchical":
+        np.testing.assert_array_equal(targets @ [4, 2, 1], left ^ right)
+    else:
+        np.testing.assert_array_equal(targets, np.hstack([np.eye(10)[left], np.eye(10)[right]]))
+    assert drawn.n_samples == task.train.n_samples
+    columns = torch.tensor([3, 12, 13, 77, 126])
+    for seed, same in ((1, True), (2, False)):
+        some = task.draw(np.random.default_rng(seed), columns)
+        assert torch.equal(some.inputs, drawn.inputs[:, columns]) == same
 
 
 def test_the_same_number_gives_the_same_task() -> None:

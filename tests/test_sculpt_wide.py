@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -95,7 +95,8 @@ def parts(n: int = 70) -> SplitTask:
 
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.6, 1.0])
 def test_edges_alone_learn_what_dense_layers_do(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, settings = parts(), WideSettings(epochs=3, batch_size=16, learning_rate=0.01)
+    schedule: Literal["constant", "cosine"] = "cosine" if density == 0.2 else "constant"
+    task, settings = parts(), WideSettings(epochs=3, batch_size=16, learning_rate=0.01, schedule=schedule)
     whole = CompactMLP.of(initial_stack((6, 9, 7, 2), seeds=[3]))
     generator = torch.Generator().manual_seed(2)
     network = whole.prune([torch.rand(mask.shape, generator=generator) < density for mask in whole.masks])
@@ -113,8 +114,13 @@ def test_edges_alone_learn_what_dense_layers_do(density: float, monkeypatch: pyt
         assert not sparse.network.weights[layer][~mask].any()
 
 
-def test_a_training_run_is_torch_adam_on_the_masked_network() -> None:
-    task, settings = parts(), WideSettings(epochs=1, batch_size=16, learning_rate=0.01)
+@pytest.mark.parametrize(("epochs", "schedule"), [(1, "constant"), (3, "cosine")])
+def test_a_training_run_is_torch_adam_on_the_masked_network(
+    epochs: int, schedule: Literal["constant", "cosine"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = WideSettings(epochs=epochs, batch_size=16, learning_rate=0.01, schedule=schedule)
+    task, measures = parts(), iter(range(epochs + 1))
+    monkeypatch.setattr(fitting, "evaluate", lambda *_: (float(next(measures)), 0.0))  # the last epoch is the best
     network = CompactMLP.of(initial_stack((6, 9, 2), seeds=[3]))
     network = network.prune([torch.arange(54).view(9, 6) % 5 > 0, torch.ones(2, 9, dtype=torch.bool)])
     model = torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
@@ -124,12 +130,14 @@ def test_a_training_run_is_torch_adam_on_the_masked_network() -> None:
             linear.bias.copy_(bias)  # type: ignore[operator]
     custom_from_mask(model[0], "weight", network.masks[0])
     adam = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4)
-    order = torch.randperm(70, generator=keyed_generator(5, 6, 1))
-    for rows in order.split(16):
-        adam.zero_grad()
-        inputs, targets = task.train.inputs[rows], task.train.targets[rows]
-        torch.nn.functional.binary_cross_entropy_with_logits(model(inputs), targets).backward()
-        adam.step()
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=epochs)
+    for epoch in range(1, epochs + 1):
+        for rows in torch.randperm(70, generator=keyed_generator(5, 6, epoch)).split(16):
+            adam.zero_grad()
+            inputs, targets = task.train.inputs[rows], task.train.targets[rows]
+            torch.nn.functional.binary_cross_entropy_with_logits(model(inputs), targets).backward()
+            adam.step()
+        cosine.step()
     fitted = fit(network, task, settings=settings, key=(5, 6))
     torch.testing.assert_close(fitted.network.forward(task.test.inputs), model(task.test.inputs))
 
@@ -224,6 +232,50 @@ def test_rounds_follow_the_schedule(settings: WideSettings) -> None:
     units = [done for done in out.rounds if done.phase == "units"]
     reached = max((done.target for done in units if done.accepted), default=0.0)
     assert any(not done.accepted and done.target - reached <= 100 / 20 + 1e-9 for done in units) or reached > 95
+
+
+def test_steps_of_what_is_left_and_a_shorter_dense_run(settings: WideSettings) -> None:
+    changed = replace(settings, edges_of="left", edge_step=40, dense_epochs=5, patience=None, give_up=None)
+    out = sculpt_wide(parts(), hidden=(12, 8), settings=changed)
+    assert [done.epochs for done in out.rounds] == [5] + [12] * (len(out.rounds) - 1)
+    edges = [done for done in out.rounds if done.phase == "edges"]
+    left, step = (100 - edges[0].target) / 0.6, 40.0  # rounds that would prune nothing are skipped
+    for done in edges:
+        assert done.target == pytest.approx(100 - left * (1 - step / 100))
+        left, step = (100 - done.target, step) if done.accepted else (left, step / 2)
+    assert not edges[-1].accepted
+    assert step == 40 / 16  # a rejection at an eighth of the step was the last round
+    reached, tried = 0.0, []
+    for done in sculpt_wide(parts(), hidden=(12, 8), settings=replace(changed, unit_step=80)).rounds:
+        if done.phase == "units":
+            tried.append(done.target - reached)
+            reached = done.target if done.accepted else reached
+    assert min(tried) >= 80 / 8 > 100 / 20  # the published schedule goes on to a single unit of 20
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_drawn_samples_are_trained_on(few: int, settings: WideSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples of the task say nothing; those that are drawn do. Without early ends the dense layers run, or not."""
+    whole = parts(400)
+    asked: list[torch.Tensor] = []
+
+    def draw(rng: np.random.Generator, columns: torch.Tensor) -> Task:
+        rows = torch.from_numpy(rng.integers(0, 400, 300))
+        asked.append(rows)
+        return Task(inputs=whole.train.inputs[rows][:, columns], targets=whole.train.targets[rows])
+
+    monkeypatch.setattr(fitting, "FEW", few)
+    silent = replace(whole.train, targets=torch.zeros_like(whole.train.targets))
+    network = CompactMLP.of(initial_stack((6, 9, 7, 2), seeds=[3]))
+    network = network.prune([torch.arange(54).view(9, 6) % 6 < 5, *network.masks[1:]])
+    assert fit(network, replace(whole, train=silent), settings=settings, key=(0,)).accuracy < 0.7
+    taught = replace(whole, train=silent, draw=draw)
+    fitted = fit(network, taught, settings=replace(settings, give_up=None), key=(0,))
+    assert fitted.accuracy > 0.9
+    assert len(asked) == 12
+    assert not torch.equal(asked[0], asked[1])
+    assert fit(network, taught, settings=replace(settings, give_up=None), key=(0,)).accuracy == fitted.accuracy
+    assert torch.equal(asked[0], asked[12])
 
 
 def test_a_run_without_early_ends_goes_through_all_epochs(settings: WideSettings) -> None:
@@ -328,6 +380,9 @@ def test_evaluate_counts_bits() -> None:
         ({"patience": 0}, r"`patience` must be an int ≥ 1 \(got 0\)"),
         ({"give_up": 2.5}, r"`give_up` must be an int ≥ 1 \(got 2.5\)"),
         ({"tolerance": 1}, r"`tolerance` must be a number in \[0, 1\) \(got 1\)"),
+        ({"dense_epochs": 0}, r"`dense_epochs` must be an int ≥ 1 \(got 0\)"),
+        ({"schedule": "linear"}, "`schedule` must be"),
+        ({"edges_of": "half"}, "`edges_of` must be"),
         ({"edge_step": 101}, r"`edge_step` must be a percentage in \(0, 100\] \(got 101\)"),
     ],
 )

@@ -188,6 +188,7 @@ def reproduce(
     task: Annotated[str, typer.Option(help="digits: hierarchical or classify.")] = "hierarchical",
     hidden_layers: Annotated[str, typer.Option(help="digits: numbers of hidden layers.")] = "2,3,4,5",
     width: Annotated[str | None, typer.Option(help="digits: units of a hidden layer, such as 392,784.")] = None,
+    schedule: Annotated[str, typer.Option(help="digits: constant, or cosine: sparser.")] = "constant",
     functions: Annotated[int, typer.Option(help="random: number of functions.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell, to see that it works.")] = False,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="The paper's 70 settings, not 28.")] = False,
@@ -206,6 +207,7 @@ def reproduce(
         "data": data,
         "task": task,
         "hidden_layers": parse_ints(hidden_layers, option="--hidden-layers"),
+        "schedule": schedule,
         "widths": [] if width is None else parse_ints(width, option="--width"),
     }
     run, names = _STUDIES.get(experiment, (_boolean, ("device", "seeds", "all_settings")))
@@ -260,7 +262,7 @@ def _digits(_name: str, out: Path, **settings: Any) -> _Results:
 
 
 _STUDIES: dict[str, tuple[Callable[..., _Results], tuple[str, ...]]] = {
-    "digits": (_digits, ("seeds", "data", "task", "hidden_layers", "widths")),
+    "digits": (_digits, ("seeds", "data", "task", "hidden_layers", "widths", "schedule")),
     "selection": (_study, ("device",)),
     "random": (_study, ("device", "seeds", "n_functions")),
 }

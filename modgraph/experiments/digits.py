@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from modgraph.sculpt import ImageTask, WideResult, WideSettings, digit_pairs, lo
 
 Data = Literal["mnist", "digits8"]
 TaskName = Literal["hierarchical", "classify"]
+Schedule = Literal["constant", "cosine"]
 
 PURE: Final = 0.95
 """Smallest share of pixels of one digit in a module that counts as reading that digit only (0 … 1)."""
@@ -28,6 +29,25 @@ SETTINGS: Final[dict[Data, WideSettings]] = {
     "mnist": WideSettings(mixed_precision=True),
     "digits8": WideSettings(learning_rate=0.003, batch_size=128, tolerance=0.01),
 }
+
+QUICK: Final = WideSettings(learning_rate=0.01, batch_size=64, epochs=6, tolerance=0.02, unit_step=40, edge_step=20)
+"""To try everything out."""
+
+COSINE: Final[dict[str, Any]] = {
+    "learning_rate": 2e-3,
+    "batch_size": 128,
+    "epochs": 20,
+    "dense_epochs": 12,
+    "schedule": "cosine",
+    "weight_decay": 4e-4,
+    "patience": 4,
+    "give_up": None,
+    "unit_step": 40.0,
+    "edge_step": 20.0,
+    "edges_of": "left",
+    "mixed_precision": False,
+}
+"""What `DigitsTrial.schedule` "cosine" changes; pairs are also drawn anew for every epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +59,20 @@ class DigitsTrial:
     width: int  # units of each hidden layer
     depth: int  # hidden layers
     seed: int
+    schedule: Schedule = "constant"  # "cosine": with `COSINE` and fresh pairs
     quick: bool = False
 
     @property
     def name(self) -> str:
         """The name of its file, without suffix."""
-        return f"{self.data}-{self.task}-{self.width}x{self.depth}-{self.seed}{'-quick' * self.quick}"
+        way = "-cosine" * (self.schedule == "cosine") + "-quick" * self.quick
+        return f"{self.data}-{self.task}-{self.width}x{self.depth}-{self.seed}{way}"
 
     @property
     def settings(self) -> WideSettings:
         """How it is trained and pruned."""
-        if not self.quick:
-            return SETTINGS[self.data]
-        return WideSettings(learning_rate=0.01, batch_size=64, epochs=6, tolerance=0.02, unit_step=40, edge_step=20)
+        settings = QUICK if self.quick else SETTINGS[self.data]
+        return replace(settings, **COSINE) if self.schedule == "cosine" else settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +106,7 @@ class DigitsResult:
 
 def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResult:
     """Sculpt one network, from its checkpoint in `folder` if there is one; save it there and find its modules."""
-    task = _task(trial.data, trial.task, trial.quick)
+    task = _task(trial.data, trial.task, quick=trial.quick, fresh=trial.schedule == "cosine")
     checkpoint = Path(folder) / f"{trial.name}.checkpoint.npz"
     hidden = [trial.width] * trial.depth
     out = sculpt_wide(task, hidden=hidden, seed=trial.seed, settings=trial.settings, checkpoint=checkpoint)
@@ -147,10 +168,10 @@ def _middle_separable(dag: LayeredDAG, side: NDArray[np.int64]) -> bool:
 
 
 @cache
-def _task(data: Data, task: TaskName, quick: bool) -> ImageTask:
+def _task(data: Data, task: TaskName, *, quick: bool, fresh: bool) -> ImageTask:
     """Make a task, once in every process."""
     if data == "mnist":
         n_classes = 8 if task == "hierarchical" else 10
         train = 51_200 // n_classes**2  # as many in all, whatever the number of pairs of digits
-        return digit_pairs(load_mnist(), task=task, pairs=(train, train // 4, train // 4))
-    return digit_pairs(load_digits8(), task=task, pairs=(20, 10, 10) if quick else (100, 40, 40))
+        return digit_pairs(load_mnist(), task=task, pairs=(train, train // 4, train // 4), fresh=fresh)
+    return digit_pairs(load_digits8(), task=task, pairs=(20, 10, 10) if quick else (100, 40, 40), fresh=fresh)

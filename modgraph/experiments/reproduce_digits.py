@@ -13,7 +13,7 @@ import numpy as np
 
 from modgraph.checks import check_choice
 from modgraph.experiments import write
-from modgraph.experiments.digits import Data, DigitsResult, DigitsTrial, TaskName, run_digits
+from modgraph.experiments.digits import Data, DigitsResult, DigitsTrial, Schedule, TaskName, run_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +38,7 @@ def reproduce_digits(
     hidden_layers: Sequence[int] = (2, 3, 4, 5),
     widths: Sequence[int] = (),
     seeds: int = 2,
+    schedule: Schedule = "constant",
     n_jobs: int = -1,
     quick: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -45,23 +46,25 @@ def reproduce_digits(
     """Sculpt networks on two digits and write a table, a figure and a page about their modules, by depth, to `out`.
 
     The networks are in ``digits/``, from which an interrupted run is continued: `seeds` of each of `widths` (by default
-    784 for MNIST, 64 for the small digits) and each number of `hidden_layers`; with `quick` a single small one.
+    784 for MNIST, 64 for the small digits) and each number of `hidden_layers`; with `quick` a single small one. The
+    `schedule` "cosine" reaches a lower density (`modgraph.experiments.digits.COSINE`).
     `modgraph.sculpt.load_mnist` says where MNIST is looked for; `n_jobs` and `progress` are as in
     `modgraph.experiments.sweep`.
     """
     check_choice("data", data, ("digits8", "mnist"))
+    check_choice("schedule", schedule, ("constant", "cosine"))
     for name, numbers, least in (("hidden_layers", hidden_layers, 1), ("widths", widths, 0), ("seeds", [seeds], 1)):
         good = [isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers]
         if not all(good) or len(good) < least:
             raise ValueError(f"`{name}` must be ints ≥ 1 (got {numbers!r})")
     trials = [
-        DigitsTrial(data=data, task=task, width=width, depth=depth, seed=seed)
+        DigitsTrial(data=data, task=task, width=width, depth=depth, seed=seed, schedule=schedule)
         for depth in hidden_layers
         for width in widths or (WIDTHS[data],)
         for seed in range(seeds)
     ]
     if quick:
-        trials = [DigitsTrial(data=data, task=task, width=32, depth=2, seed=0, quick=True)]
+        trials = [DigitsTrial(data=data, task=task, width=32, depth=2, seed=0, schedule=schedule, quick=True)]
     folder = Path(out)
     (folder / "digits").mkdir(parents=True, exist_ok=True)
     parallel = joblib.Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs", return_as="generator")
@@ -98,7 +101,7 @@ def page(results: Sequence[DigitsResult]) -> str:
     first = results[0].trial
     widths, depths, seeds = (sorted({getattr(r.trial, name) for r in results}) for name in ("width", "depth", "seed"))
     command = f"modgraph reproduce digits --data {first.data}" + " --quick" * first.quick
-    command += " --task classify" * (first.task == "classify")
+    command += " --task classify" * (first.task == "classify") + " --schedule cosine" * (first.schedule == "cosine")
     if not first.quick:
         command += (
             f" --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, depths))} --seeds {len(seeds)}"
@@ -140,7 +143,7 @@ def _by_depth(results: Sequence[DigitsResult]) -> dict[int, list[DigitsResult]]:
 def page_name(results: Sequence[DigitsResult]) -> str:
     """Return the name, without suffix, of the files about these networks."""
     first = results[0].trial
-    return f"digits-{first.data}{'-classify' * (first.task == 'classify')}"
+    return f"digits-{first.data}{'-classify' * (first.task == 'classify')}{'-cosine' * (first.schedule == 'cosine')}"
 
 
 def _published_rates(results: Sequence[DigitsResult]) -> dict[str, dict[int, float]]:

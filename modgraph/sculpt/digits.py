@@ -12,12 +12,14 @@ import itertools
 import os
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from modgraph.arrays import IntArray, read_only
 from modgraph.checks import check_choice, check_int
@@ -96,6 +98,7 @@ def digit_pairs(
     *,
     task: Name = "hierarchical",
     pairs: tuple[int, int, int] = (800, 200, 200),
+    fresh: bool = False,
     random_state: int = 0,
 ) -> ImageTask:
     """Make a task of pairs of digits side by side.
@@ -111,6 +114,9 @@ def digit_pairs(
     pairs : (int, int, int), each ≥ 1
         Number of image pairs for each pair of digits, for training, validation and testing (paper: 800 for training
         and 200 for testing).
+    fresh : bool
+        Whether `sculpt_wide` pairs the training images anew for every epoch, as many pairs as `train` has. A network of
+        few edges generalises better then.
     random_state : int ≥ 0
         Determines the parts and the pairs.
 
@@ -156,7 +162,12 @@ def digit_pairs(
     tables = [_table(source, pair, task) for pair in sources]
     height, width = source.images.shape[1:]
     return ImageTask(
-        train=tables[0], validation=tables[1], test=tables[2], sources=sources, image_shape=(height, 2 * width)
+        train=tables[0],
+        validation=tables[1],
+        test=tables[2],
+        draw=partial(_drawn, source=source, images=parts[0], count=pairs[0], task=task) if fresh else None,
+        sources=sources,
+        image_shape=(height, 2 * width),
     )
 
 
@@ -290,9 +301,29 @@ def _pairs(images: list[IntArray], count: int, rng: np.random.Generator) -> IntA
 def _table(source: Digits, pairs: IntArray, task: Name) -> Task:
     """Lay out pairs as inputs (n, height × 2 width) and targets (n, n_out)."""
     inputs = np.concatenate([source.images[pairs[:, 0]], source.images[pairs[:, 1]]], axis=2).reshape(len(pairs), -1)
+    return Task(inputs=torch.from_numpy(inputs), targets=_targets(source, pairs, task))
+
+
+def _drawn(
+    rng: np.random.Generator, columns: Tensor, *, source: Digits, images: list[IntArray], count: int, task: Name
+) -> Task:
+    """Draw pairs, and lay out some columns of their inputs."""
+    pairs = _pairs(images, count, rng)
+    (_, height, width), wanted = source.images.shape, columns.cpu().numpy()
+    row, column = np.divmod(wanted, 2 * width)
+    pixels = source.images.reshape(-1, height * width)[:, row * width + column % width]  # of both digits
+    inputs = np.empty((len(pairs), len(wanted)), dtype=np.float32)
+    for side in (0, 1):
+        on_side = column // width == side
+        inputs[:, on_side] = pixels[:, on_side][pairs[:, side]]
+    return Task(inputs=torch.from_numpy(inputs), targets=_targets(source, pairs, task))
+
+
+def _targets(source: Digits, pairs: IntArray, task: Name) -> Tensor:
+    """Return the targets of pairs, (n, n_out)."""
     left, right = source.labels[pairs].T
     if task == "hierarchical":
         targets = (left ^ right)[:, None] >> np.array([2, 1, 0]) & 1
     else:
         targets = np.hstack([np.eye(10)[left], np.eye(10)[right]])
-    return Task(inputs=torch.from_numpy(inputs), targets=torch.from_numpy(targets.astype(np.float32)))
+    return torch.from_numpy(targets.astype(np.float32))

@@ -6,18 +6,19 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from modgraph.checks import check_int
+from modgraph.checks import check_choice, check_int
 from modgraph.sculpt import sparse
 from modgraph.sculpt.compact import CompactMLP, outputs_of
 from modgraph.sculpt.engine import one_thread_per_operation
 from modgraph.sculpt.objective import BITS, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import CHUNK
-from modgraph.sculpt.rounds import Fitted, Limits
+from modgraph.sculpt.rounds import EdgesOf, Fitted, Limits
 from modgraph.sculpt.stack import edges_of, keyed_generator
 from modgraph.sculpt.tasks import SplitTask, Task
 from modgraph.sculpt.train import AdamSettings
@@ -42,6 +43,11 @@ class WideSettings(AdamSettings):
         As in `TrainSettings`.
     epochs : int
         Passes over the training samples in each training run, ≥ 1; fewer where `patience` or `give_up` ends the run.
+    dense_epochs : int, optional
+        The same for the first run, that of the dense network; by default `epochs`. It is by far the slowest.
+    schedule : {"constant", "cosine"}
+        The learning rate within a run: "cosine" lowers it, epoch by epoch, along half a period to nearly 0. Networks of
+        few edges become more accurate that way, if `give_up` is None.
     patience : int or None
         A retraining run ends after this many accurate enough epochs in a row, ≥ 1; None: all epochs are run, as in the
         publication.
@@ -63,6 +69,10 @@ class WideSettings(AdamSettings):
         start from a network at the limit and then remove nothing.
     unit_step, edge_step : float
         P_u and P_e, percent in (0, 100].
+    edges_of : {"dense", "left"}
+        What `edge_step` is a percentage of: the edges of the dense network, as in the publication, or those that are
+        left, which takes far fewer rounds to a low density. Then pruning units, and edges, also ends when an eighth of
+        the first step is rejected.
     mixed_precision : bool
         Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
         it, and as accurate. Weights, Adam and every evaluation stay float32.
@@ -81,6 +91,8 @@ class WideSettings(AdamSettings):
     learning_rate: float = 1e-3
     batch_size: int = 512
     epochs: int = 40
+    dense_epochs: int | None = None
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 1e-4
     patience: int | None = 2
     give_up: int | None = 10
@@ -90,11 +102,13 @@ class WideSettings(AdamSettings):
     unit_share: float = 0.5
     unit_step: float = 20.0
     edge_step: float = 2.5
+    edges_of: EdgesOf = "dense"
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         AdamSettings.__post_init__(self)
-        for name in ("patience", "give_up"):
+        check_choice("schedule", self.schedule, ("constant", "cosine"))
+        for name in ("dense_epochs", "patience", "give_up"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), at_least=1)
         Objective.of("bits", n_outputs=1, loss=self.loss, metric=self.metric)
@@ -106,6 +120,12 @@ class WideSettings(AdamSettings):
     def limits(self) -> Limits:
         """How far a network is pruned."""
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, from 1 on."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
 
 
 def fit(
@@ -120,18 +140,22 @@ def fit(
     """Train a network once; Adam starts with zero moments, and pruned parameters stay exactly 0.
 
     Returns the network of the epoch with the highest metric on the validation samples, then the lowest loss. The
-    orders of the samples depend on `key`. From the metric `enough` on, `patience` counts an epoch.
+    orders of the samples, and samples that are drawn, depend on `key`. From the metric `enough` on, `patience` counts
+    an epoch.
     """
-    validation = network.view(task.validation)
+    validation, train = network.view(task.validation), network.view(task.train)
     in_torch = callable(objective.loss) or task.train.inputs.is_cuda
     is_dense = in_torch or network.n_edges > max(SPARSE_BELOW * network.n_weights, FEW)
-    trainer = (_Dense if is_dense else _Sparse)(network, network.view(task.train), settings, objective)
+    trainer = (_Dense if is_dense else _Sparse)(network, settings, objective)
     best, best_loss = Fitted(network=network, epochs=0, accuracy=-math.inf), math.inf
     top, top_epoch, n_enough, epoch = -math.inf, 0, 0, 0  # top: the best metric of a trained network
     with nullcontext() if network.n_weights > LARGE else one_thread_per_operation():
         for epoch in range(settings.epochs + 1):  # epoch 0 evaluates the network without training
             if epoch:
-                trainer.epoch(torch.randperm(task.train.n_samples, generator=keyed_generator(*key, epoch)))
+                if task.draw is not None:
+                    train = task.draw(np.random.default_rng([*key, epoch]), network.units[0])
+                order = torch.randperm(train.n_samples, generator=keyed_generator(*key, epoch))
+                trainer.epoch(train, order, settings.rate(epoch))
             current = trainer.network()
             accuracy, loss = evaluate(current, validation, objective)
             if (accuracy, -loss) > (best.accuracy, -best_loss):
@@ -154,11 +178,11 @@ def evaluate(network: CompactMLP, task: Task, objective: Objective = BITS) -> tu
 class _Dense:
     """Trains dense layers with torch; pruned parameters are set back to 0 after every step.
 
-    `epoch` trains on the samples in an order (n,), `network` returns the present state, as in `_Sparse`.
+    `epoch` trains on samples in an order (n,) at a learning rate, `network` returns the present state, as in `_Sparse`.
     """
 
-    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
-        self.initial, self.task, self.settings, self.mean_loss = network, task, settings, objective.mean_loss
+    def __init__(self, network: CompactMLP, settings: WideSettings, objective: Objective = BITS) -> None:
+        self.initial, self.settings, self.mean_loss = network, settings, objective.mean_loss
         self.weights, self.biases = (
             [p.clone().requires_grad_() for p in part] for part in (network.weights, network.biases)
         )
@@ -170,8 +194,10 @@ class _Dense:
         )
         self.mixed_precision = settings.mixed_precision and network.n_weights > LARGE
 
-    def epoch(self, order: Tensor) -> None:
-        inputs, targets = self.task.inputs, self.task.targets
+    def epoch(self, samples: Task, order: Tensor, learning_rate: float) -> None:
+        self.adam.param_groups[0]["lr"] = learning_rate
+        device = self.initial.stack.kept.device
+        inputs, targets = samples.inputs.to(device), samples.targets.to(device)
         for rows in order.to(inputs.device).split(self.settings.batch_size):
             self.adam.zero_grad()
             with torch.autocast(inputs.device.type, enabled=self.mixed_precision, dtype=torch.bfloat16):
@@ -189,7 +215,7 @@ class _Dense:
 class _Sparse:
     """Trains the edges alone, with `modgraph.sculpt.sparse`."""
 
-    def __init__(self, network: CompactMLP, task: Task, settings: WideSettings, objective: Objective = BITS) -> None:
+    def __init__(self, network: CompactMLP, settings: WideSettings, objective: Objective = BITS) -> None:
         self.initial, self.settings, self.steps = network, settings, 0
         self.loss = sparse.LOSS_CODES.index(objective.loss)
         sizes, parameters = network.stack.sizes, network.stack.parameters[0]
@@ -209,12 +235,11 @@ class _Sparse:
             moment1=np.zeros_like(packed),
             moment2=np.zeros_like(packed),
         )
-        self.inputs, self.targets = task.inputs.numpy(), task.targets.numpy()
 
-    def epoch(self, order: Tensor) -> None:
-        adam = self.settings
-        given = (self.edges, self.inputs, self.targets, order.numpy(), self.loss, adam.batch_size, self.steps)
-        sparse.train_epoch(*given, adam.learning_rate, adam.weight_decay)
+    def epoch(self, samples: Task, order: Tensor, learning_rate: float) -> None:
+        adam, inputs, targets = self.settings, samples.inputs.numpy(), samples.targets.numpy()
+        given = (self.edges, inputs, targets, order.numpy(), self.loss, adam.batch_size, self.steps)
+        sparse.train_epoch(*given, learning_rate, adam.weight_decay)
         self.steps += -(-len(order) // adam.batch_size)
 
     def network(self) -> CompactMLP:

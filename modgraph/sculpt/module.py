@@ -20,7 +20,7 @@ from modgraph.io import from_module
 from modgraph.sculpt.engine import Phase
 from modgraph.sculpt.objective import METRICS, LossFunction, MetricFunction, Objective
 from modgraph.sculpt.prune import CHUNK, percentile_cut
-from modgraph.sculpt.rounds import Fitted, Limits, Round, State, run_rounds
+from modgraph.sculpt.rounds import EdgesOf, Fitted, Limits, Round, State, run_rounds
 from modgraph.sculpt.stack import on_paths
 
 Pair = tuple[Tensor, Tensor]
@@ -74,6 +74,7 @@ def sculpt_module(
     unit_share: float = 0.5,
     unit_step: float = 20.0,
     edge_step: float = 2.5,
+    edges_of: EdgesOf = "dense",
     progress: Callable[[Round], object] | None = None,
 ) -> ModuleResult:
     """Train a torch module and prune its linear layers as far as it stays good.
@@ -98,7 +99,7 @@ def sculpt_module(
         a float, higher is better.
     validation : pair of torch.Tensor, optional
         Samples that decide; by default those of `data`.
-    tolerance, unit_share, unit_step, edge_step
+    tolerance, unit_share, unit_step, edge_step, edges_of
         As in `WideSettings`.
     progress : callable, optional
         Called with each `Round` when it ends.
@@ -129,7 +130,9 @@ def sculpt_module(
     """
     if not callable(metric):
         check_choice("metric", metric, [*METRICS])
-    limits = Limits(tolerance=tolerance, unit_share=unit_share, unit_step=unit_step, edge_step=edge_step)
+    limits = Limits(
+        tolerance=tolerance, unit_share=unit_share, unit_step=unit_step, edge_step=edge_step, edges_of=edges_of
+    )
     objective = Objective(kind="numbers", loss=loss, metric=metric, activation="identity")
     sculptor = _ModuleSculptor(
         copy.deepcopy(model), data, validation or data, train=train, objective=objective, limits=limits

@@ -149,7 +149,9 @@ class Schedule:
     running : numpy.ndarray
         (B,) bool: whether the network is still being pruned.
     smallest : float
-        The smallest step, 100 / number of units or edges of the dense network.
+        The smallest step, such as 100 / number of units or edges of the dense network.
+    of_left : bool
+        Whether steps are percentages of what is left, not of the dense network.
 
     Examples
     --------
@@ -158,31 +160,39 @@ class Schedule:
     array([30., 70.])
     >>> schedule.after(np.array([True, False])).targets
     array([60., 35.])
+    >>> Schedule.start([30.0], smallest=5.0, of_left=True).after(np.array([True])).targets
+    array([51.])
     """
 
     reached: FloatArray
     step: FloatArray
     running: BoolArray
     smallest: float
+    of_left: bool = False
 
     @classmethod
     def start(
-        cls, steps: Sequence[float] | FloatArray, *, smallest: float, running: BoolArray | None = None
+        cls,
+        steps: Sequence[float] | FloatArray,
+        *,
+        smallest: float,
+        running: BoolArray | None = None,
+        of_left: bool = False,
     ) -> Schedule:
         """Return the schedule of networks before their first round, with these first `steps` (B,), in percent.
 
         A rejection at the step `smallest` ends the pruning of a network; the networks in `running` (B,) take part, by
-        default all.
+        default all. With `of_left` steps are percentages of what is left.
         """
         step = np.array(steps, dtype=np.float64)
         running = np.ones(len(step), dtype=np.bool_) if running is None else running.copy()
-        new = cls(reached=np.zeros_like(step), step=step, running=running, smallest=smallest)
+        new = cls(reached=np.zeros_like(step), step=step, running=running, smallest=smallest, of_left=of_left)
         return new._without_impossible_targets()
 
     @property
     def targets(self) -> FloatArray:
         """The next percentages to prune to, (B,); below 100 where the network is running."""
-        return self.reached + self.step
+        return self.reached + self.step * ((100 - self.reached) / 100 if self.of_left else 1)
 
     def after(self, accepted: BoolArray) -> Schedule:
         """Return the schedule after a round that accepted the networks in `accepted` (B,)."""

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from modgraph.arrays import FloatArray
-from modgraph.checks import check_number, check_share, require
+from modgraph.checks import check_choice, check_number, check_share, require
 from modgraph.sculpt.engine import NEXT_PHASE, Phase
 from modgraph.sculpt.prune import UNUSED, Schedule
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Network = TypeVar("Network")
+EdgesOf = Literal["dense", "left"]
+LAST_STEP = 1 / 8
+"""Smallest step as a share of the first one, where edge steps are percentages of the edges left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,14 @@ class Limits:
     unit_share: float
     unit_step: float
     edge_step: float
+    edges_of: EdgesOf = "dense"
 
     def __post_init__(self) -> None:
         check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
         check_share("unit_share", self.unit_share)
         for name in ("unit_step", "edge_step"):
             check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
+        check_choice("edges_of", self.edges_of, ("dense", "left"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -198,10 +203,13 @@ def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Ne
     phase, schedule = NEXT_PHASE[state.phase], state.schedule
     if phase == "units" and not sculptor.n_units:
         phase = "edges"
+    of_left = sculptor.limits.edges_of == "left"
     if phase == "units":
-        schedule = Schedule.start([sculptor.limits.unit_step], smallest=100 / sculptor.n_units)
+        step, n = sculptor.limits.unit_step, sculptor.n_units
+        schedule = Schedule.start([step], smallest=max(100 / n, step * LAST_STEP * of_left))
     elif phase == "edges":
-        schedule = Schedule.start([sculptor.limits.edge_step], smallest=100 / sculptor.n_edges)
+        step, n = sculptor.limits.edge_step, sculptor.n_edges
+        schedule = Schedule.start([step], smallest=max(100 / n, step * LAST_STEP * of_left), of_left=of_left)
     return replace(state, phase=phase, run=0, schedule=schedule)
 
 

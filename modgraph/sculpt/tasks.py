@@ -5,6 +5,7 @@ The task of a Boolean function is its whole truth table; any other task is split
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,12 +69,17 @@ class SplitTask:
         Samples for the reported metric, possibly none; they decide nothing.
     outputs : {"bits", "classes", "numbers"}
         What the targets are; this decides the loss and the metric unless the settings do.
+    draw : callable, optional
+        ``draw(rng, columns)`` returns other samples to train on, with these columns of the inputs only, in their order.
+        `sculpt_wide` draws some for every epoch, so that training sees more than `train` holds. `train` still decides
+        which units are pruned first. `rng` is a ``numpy.random.Generator``, `columns` a tensor of indices.
     """
 
     train: Task
     validation: Task
     test: Task
     outputs: Kind = "bits"
+    draw: Callable[[np.random.Generator, Tensor], Task] | None = None
 
     def __repr__(self) -> str:
         shape = f"{self.train.inputs.shape[1]} → {self.train.n_outputs}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modgraph.arrays import FloatArray
 from modgraph.checks import check_int, check_ints
@@ -125,7 +125,7 @@ def sculpt_wide(
     criteria = check_criteria(unit_score, edge_score)
     sculptor = WideSculptor(task=task, sizes=sizes, seed=seed, settings=settings, criteria=criteria)
     parts = (task.train, task.validation, task.test)
-    asked = fingerprint(sizes, seed, task.outputs, settings, unit_score, edge_score, *parts)
+    asked = fingerprint(sizes, seed, task.outputs, settings, unit_score, edge_score, task.draw, *parts)
     saved = Checkpoint(path=checkpoint, asked=asked, device=task.train.inputs.device)
     start = saved.load() or State(network=sculptor.initial())
     state = run_rounds(sculptor, start, progress=progress, save=saved.save)
@@ -193,8 +193,10 @@ class WideSculptor:
 
     def train(self, network: CompactMLP, *, phase: Phase, run: int, enough: float) -> Fitted[CompactMLP]:
         """Train the network once."""
-        key = (self.seed, PHASES[phase], run)
-        return fit(network, self.task, settings=self.settings, key=key, enough=enough, objective=self.objective)
+        key, settings = (self.seed, PHASES[phase], run), self.settings
+        if phase == "dense" and settings.dense_epochs is not None:
+            settings = replace(settings, epochs=settings.dense_epochs)
+        return fit(network, self.task, settings=settings, key=key, enough=enough, objective=self.objective)
 
     def test(self, network: CompactMLP) -> float:
         """Return the metric on the test samples, NaN without any."""

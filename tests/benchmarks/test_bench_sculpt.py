@@ -253,8 +253,8 @@ def test_vectors_against_plain_loops(
     )
     samples = Task(**{name: part[0].flatten(0, 1) for name, part in draws._asdict().items()})
     network, order = CompactMLP.of(stack.select([0])), torch.arange(samples.n_samples)
-    alone = _Sparse(network, samples, WideSettings(batch_size=batch_size))
-    alone_time = LANES * min(seconds(lambda: alone.epoch(order)) for _ in range(50))
+    alone = _Sparse(network, WideSettings(batch_size=batch_size))
+    alone_time = LANES * min(seconds(lambda: alone.epoch(samples, order, 1e-3)) for _ in range(50))
     benchmark.pedantic(once, args=(by_vectors,), kwargs={"epochs": 1}, rounds=1)
     benchmark.extra_info |= {"side by side": loops / vectors, "one by one": 10 * alone_time / vectors}
     print(

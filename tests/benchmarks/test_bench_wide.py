@@ -56,13 +56,14 @@ def test_edges_alone(density: float, benchmark: BenchmarkFixture) -> None:
     inputs = torch.rand(N_SAMPLES, SIZES[0], generator=generator)
     targets = torch.randint(2, (N_SAMPLES, 3), generator=generator).float()
     task = network.view(Task(inputs=inputs, targets=targets))
-    settings, order = WideSettings(batch_size=BATCH), torch.arange(N_SAMPLES)
+    settings = WideSettings(batch_size=BATCH)
+    epoch = (task, torch.arange(N_SAMPLES), settings.learning_rate)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        dense, sparse = (trainer(network, task, settings) for trainer in (_Dense, _Sparse))
-        dense_time, own = seconds(lambda: dense.epoch(order)), seconds(lambda: torch_sparse_epoch(network, task))
-        sparse_time = benchmark.pedantic(lambda: seconds(lambda: sparse.epoch(order)), rounds=1)
+        dense, sparse = (trainer(network, settings) for trainer in (_Dense, _Sparse))
+        dense_time, own = seconds(lambda: dense.epoch(*epoch)), seconds(lambda: torch_sparse_epoch(network, task))
+        sparse_time = benchmark.pedantic(lambda: seconds(lambda: sparse.epoch(*epoch)), rounds=1)
     finally:
         torch.set_num_threads(threads)
     against = f"{dense_time / sparse_time:.2f} × dense layers, {own / sparse_time:.1f} × torch's sparse products"

@@ -4,8 +4,8 @@ Usage: python -m tests.long.accuracy_by_edges out/reproduce/digits/mnist-hierarc
 
 Starts from a checkpoint of `modgraph reproduce digits --data mnist` and prunes ten percent of the edges a round
 (`--keep` says how much is left), whatever the accuracy, until `--edges` are left. Prints a line for each round. With
-`--cosine` it trains as `--schedule cosine` does. `--first` edges are left before the first round. MODGRAPH_DATA is the
-folder of MNIST.
+`--cosine` it trains as `--schedule cosine` does. `--first` edges are left before the first round. With `--last`, the
+last run has exactly `--edges` edges and so many epochs. MODGRAPH_DATA is the folder of MNIST.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.9)
     parser.add_argument("--first", type=int)
     parser.add_argument("--cosine", action="store_true")
+    parser.add_argument("--last", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = Checkpoint(path=options.checkpoint).load()
@@ -53,13 +54,16 @@ def main() -> None:
     if options.first:
         network = left(network, options.first, 100)
     for run in range(100):
+        if options.last and network.n_edges <= options.edges:
+            settings = replace(settings, epochs=options.last)
         fitted = fit(network, task, settings=settings, key=(0, 9, run))
         test, _ = evaluate(fitted.network, fitted.network.view(task.test))
         share = network.n_edges / dense_edges
         print(f"{fitted.network}, {100 * share:.3f} %: validation {fitted.accuracy:.4f}, test {test:.4f}", flush=True)
         if network.n_edges <= options.edges:
             break
-        network = left(fitted.network, options.keep * network.n_edges, run)
+        fewer = options.keep * network.n_edges
+        network = left(fitted.network, max(fewer, options.edges) if options.last else fewer, run)
 
 
 if __name__ == "__main__":

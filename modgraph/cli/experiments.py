@@ -188,7 +188,7 @@ def reproduce(
     task: Annotated[str, typer.Option(help="digits: hierarchical or classify.")] = "hierarchical",
     hidden_layers: Annotated[str, typer.Option(help="digits: numbers of hidden layers.")] = "2,3,4,5",
     width: Annotated[str | None, typer.Option(help="digits: units of a hidden layer, such as 392,784.")] = None,
-    schedule: Annotated[str, typer.Option(help="digits: constant, or cosine: sparser.")] = "constant",
+    schedule: Annotated[str, typer.Option(help="digits: constant, or cosine, which leaves fewer edges.")] = "constant",
     functions: Annotated[int, typer.Option(help="random: number of functions.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="One small network a cell, to see that it works.")] = False,
     all_settings: Annotated[bool, typer.Option("--all-settings", help="The paper's 70 settings, not 28.")] = False,

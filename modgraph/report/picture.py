@@ -71,9 +71,8 @@ class Picture:
     path_of_edge: list[int]  # for each edge of the graph the number of its path in `edges`
     boxes: list[layout.Box]
     weak: Sequence[bool]  # of the modules
-    dots: list[
-        tuple[int, int, int, FloatArray, float]
-    ]  # unit, its module, its second or −1, place and radius in pixels
+    # A unit, its module, its second module or −1, its place and its radius in pixels.
+    dots: list[tuple[int, int, int, FloatArray, float]]
     texts: list[dict[str, Any]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 
 import numpy as np
@@ -179,11 +179,41 @@ def test_networks_that_contradict_the_function_are_left_out() -> None:
 def test_contradictions_are_counted_in_pairs() -> None:
     known = dependence(halves(np.random.default_rng(0)))
     assert known is not None
-    assert n_contradictions(((0, 0, 1, 1), (0, 1), 2), known) == 0
-    assert n_contradictions(((0, 1, 2, 3), (0, 1), 4), known) == 0  # inputs may stay apart
-    assert n_contradictions(((0, 0, 0, 1), (0, 1), 2), known) == 2
-    assert n_contradictions(((0, 0, 0, 0), (0, 0), 1), known) == 4 + 1
-    assert n_contradictions(((0, -1, 0, -1), (0, 1), 2), known) == 1
+
+    def count(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
+        return n_contradictions((inputs, outputs, 0), known, hidden_layers=1)
+
+    assert count((0, 0, 1, 1), (0, 1)) == 0
+    assert count((0, 1, 2, 3), (0, 1)) == 0  # inputs may stay apart
+    assert count((0, 0, 0, 1), (0, 1)) == 2
+    assert count((0, 0, 0, 0), (0, 0)) == 4 + 1
+    assert count((0, -1, 0, -1), (0, 1)) == 1
+
+
+def test_outputs_are_apart_where_there_is_room_for_units_of_their_own() -> None:
+    inputs = np.random.default_rng(1).permutation(np.array(list(product([0, 1], repeat=4))))
+    a, b, c, d = inputs.T
+    outputs = np.column_stack(
+        [(a ^ b) & c, (a ^ b) | c, 1 - ((a ^ b) & c), (a & b) ^ c, (a ^ b ^ c) & d, (a ^ b) & c & d]
+    )
+    known = dependence((inputs, outputs))
+    assert known is not None
+    never = np.iinfo(np.int64).max
+    # The first two read the same operands, a ^ b and c: one layer for a ^ b, one that they share, one of their own.
+    # The fourth shares nothing with them. The last two depend on d, too, and share a ^ b.
+    expected = [
+        [never, 3, never, 1, 1, 1],
+        [3, never, 3, 1, 1, 1],
+        [never, 3, never, 1, 1, 1],
+        [1, 1, 1, never, 1, 1],
+        [1, 1, 1, 1, never, 2],
+        [1, 1, 1, 1, 2, never],
+    ]
+    assert known.layers.tolist() == expected
+    for hidden_layers, number in ((2, 0), (3, 1)):
+        found = ((0, 0, 0, 0), (0, 0, 0, 1, 2, 3), 0)
+        # Outputs 0 and 2 are opposite; 1 differs from both.
+        assert n_contradictions(found, known, hidden_layers=hidden_layers) == 2 * number + 3  # and d apart from a, b, c
 
 
 def test_an_incomplete_table_says_nothing() -> None:
@@ -195,25 +225,23 @@ def test_an_incomplete_table_says_nothing() -> None:
     assert least_contradicting([trial], function=(inputs[1:], outputs[1:])) == [trial]
 
 
-@pytest.mark.parametrize(
-    ("states", "function"),
-    [
-        (2, lambda a, b, c, d: (a ^ b) | (c & d)),
-        (3, lambda a, b, c, d: a + b == c + d),
-        (4, lambda a, b, c, d: 2 * a + b == 2 * c + d),
-        (4, lambda a, b, c, d: (a & c) ^ (b & d)),
-    ],
-)
-def test_confidence_falls_with_the_states_that_modules_pass(states: int, function: Callable[..., np.ndarray]) -> None:
+def test_confidence_falls_where_the_table_has_other_modules() -> None:
     """The modules of the network hold a, b and c, d; the votes are two of three."""
-    inputs = np.random.default_rng(0).permutation(np.array(list(product([0, 1], repeat=4))))
-    outputs = np.column_stack([function(*inputs.T), inputs[:, 0] ^ inputs[:, 1]])
     agreed = consensus([[network(APART)], [network(APART)], [network(MIXED)]])
     assert agreed is not None
-    assert agreed.confidence == agreed.share
-    with_table = with_confidence(agreed, function=(inputs, outputs))
-    assert with_table.confidence == pytest.approx(2 / 3 / (states - 1))
-    assert with_table.share == agreed.share
+    assert agreed.confidence == agreed.share == pytest.approx(2 / 3)
+    inputs, outputs = halves(np.random.default_rng(0))
+    a, b, c, d = inputs.T
+    for other, confidence in (
+        (outputs, 2 / 3),
+        (np.column_stack([a ^ b, (a ^ b) & c & d]), 2 / 9),  # the same inputs, another number of modules
+        (np.column_stack([a ^ c, b & d]), 2 / 9),
+        (np.column_stack([a ^ b, a ^ b]), 2 / 9),  # c and d change nothing
+        (np.zeros((16, 2)), 2 / 3),  # says nothing
+    ):
+        with_table = with_confidence(agreed, function=(inputs, other))
+        assert with_table.confidence == pytest.approx(confidence)
+        assert with_table.share == agreed.share
     assert with_confidence(agreed, function=(inputs[1:], outputs[1:])).confidence == agreed.share
 
 
@@ -227,5 +255,7 @@ def test_no_published_hierarchy_contradicts_its_function(name: str) -> None:
         label_of = {unit: number for number, part in enumerate(partition) for unit in part}
         return tuple(label_of[unit] for unit in sorted(label_of))
 
-    key = (labels(target.input_partition()), labels(target.output_partition()), 0)
-    assert n_contradictions(key, known) == 0
+    for hidden_layers in (1, 2, 3, 4):
+        if (graph := target.at_depth(hidden_layers)) is not None:
+            key = (labels(graph.input_partition()), labels(graph.output_partition()), 0)
+            assert n_contradictions(key, known, hidden_layers=hidden_layers) == 0

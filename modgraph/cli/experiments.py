@@ -113,7 +113,10 @@ def _sculpt_function(
     save_hierarchy(agreed.hierarchy, file)
     shares = {name: getattr(agreed, name) for name in ("share", "confidence", "n_found", "n_trials")}
     known = shares | {"file": str(file), "modules": agreed.hierarchy.n_modules}
-    return _sculpted(rows, known, [f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"])
+    told = f"{file}: {counted(agreed.hierarchy.n_modules, 'module')}, {agreed}"
+    if agreed.confidence < agreed.share:
+        told += f"; confidence {100 * agreed.confidence:.0f} %: the decomposition of the truth table has other modules"
+    return _sculpted(rows, known, [told])
 
 
 def _sculpt_table(path: Path, out: Path, columns: list[str], task: str | None, **settings: Any) -> Answer:

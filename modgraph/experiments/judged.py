@@ -49,7 +49,7 @@ def judge(
     """Read one trial from the store, judge each different network once, and let a rule of choice pick one."""
     accepted = [candidate for candidate in store.candidates(trial.key) if candidate.accepted]
     target = target_of(trial.function)
-    function = dependence(target.truth_table())
+    function, depth = dependence(target.truth_table()), len(trial.hidden)
     known: dict[bytes, dict[str, Any]] = {}
     facts = []
     for candidate in accepted:
@@ -61,7 +61,7 @@ def judge(
                 "edges": candidate.edges,
                 "cones": n_cones(candidate.masks),
                 "passing": _n_passing(found),
-                "contradictions": n_contradictions(key, function) if function else 0,
+                "contradictions": n_contradictions(key, function, hidden_layers=depth) if function else 0,
                 "shown": key,
                 **{name: getattr(met, name) for name in CRITERIA},
             }

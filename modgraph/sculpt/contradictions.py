@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from modgraph.arrays import BoolArray, IntArray
+from modgraph.functions import FunctionGraph, decompose
+from modgraph.labels import by_first_unit
 from modgraph.sculpt.choose import AnyCandidate, Consensus, HierarchyKey, hierarchy_key, identity
+
+NEVER: Final = np.iinfo(np.int64).max
+"""More hidden layers than a network has."""
 
 
 def least_contradicting(
@@ -17,10 +24,18 @@ def least_contradicting(
 ) -> list[list[AnyCandidate]]:
     """Keep, in each trial, the networks whose modules contradict the function least.
 
-    All networks of a trial compute the same function, so the function itself tells which modules are possible. A
-    module must not hold two inputs that different outputs depend on, nor two outputs that depend on different inputs;
-    and two outputs that are always equal, or always opposite, belong to one module. Each pair of inputs or outputs that
-    is placed otherwise is a *contradiction*. The networks of a trial with the fewest are kept.
+    All networks of a trial compute the same function, so the function itself tells which modules are possible. Each
+    pair of inputs or outputs that is placed otherwise is a *contradiction*; the networks of a trial with the fewest
+    are kept. A module must not hold
+
+    - two inputs that different outputs depend on,
+    - two outputs that depend on different inputs,
+    - two different outputs that need not share their last units.
+
+    Two outputs that are always equal, or always opposite, belong to one module. What outputs share is seen in the
+    finest decomposition of the table (`modgraph.functions.decompose`): if all sub-functions that two outputs share are
+    in its first s levels, units of s hidden layers can compute these, and each output can have units of its own in the
+    next one. If both outputs read the same operands, the same units can serve both there, and it takes one layer more.
 
     Parameters
     ----------
@@ -44,7 +59,9 @@ def least_contradicting(
         for candidate in candidates:
             same = identity(candidate)
             if same not in counts:  # many settings end at the same network
-                counts[same] = n_contradictions(hierarchy_key(candidate.hierarchy), known)
+                counts[same] = n_contradictions(
+                    hierarchy_key(candidate.hierarchy), known, hidden_layers=len(candidate.masks) - 1
+                )
         numbers = [counts[identity(candidate)] for candidate in candidates]
         fewest = min(numbers, default=0)
         result.append([one for one, number in zip(candidates, numbers, strict=True) if number == fewest])
@@ -56,14 +73,15 @@ def with_confidence(
 ) -> Consensus[AnyCandidate]:
     """Return an agreement with the confidence that its votes and the function give it.
 
-    A sub-function of one bit has two states, so an output can tell apart two states of its inputs at most. Where
-    an output tells apart m > 2 states of the inputs of one module, at least m − 1 thresholds lie between them, and the
-    module stands for all of them: either it splits a sub-function or it joins several. The confidence is the share of
-    the votes, divided by m − 1 for the largest m.
+    The truth table has a finest decomposition (`modgraph.functions.decompose`), which no network has seen, and which
+    has modules itself. If they are those of the agreement (the same groups of inputs and of outputs, and as many
+    modules), the confidence is the share of the votes. If not, either the networks are wrong, or the decomposition is,
+    or both are. Nothing here tells which, so the confidence is a third of the share. The hierarchy's
+    `settings` say whether they are the same.
 
-    The states are counted in the truth table, as Ashenhurst (1957) does. If that isn't complete (see
-    `least_contradicting`), the confidence is the share. Sub-functions of several bits, or of inputs that overlap, get
-    less confidence than they deserve.
+    A decomposition doesn't show sub-functions of several bits, nor those of overlapping inputs within one output. Right
+    modules of such functions get less confidence than they deserve. If the table isn't complete (see
+    `least_contradicting`), the confidence is the share.
 
     Parameters
     ----------
@@ -78,28 +96,24 @@ def with_confidence(
     known = dependence(function)
     if known is None:
         return agreed
-    groups = np.array(hierarchy_key(agreed.hierarchy)[0])
-    most = 2
-    for group in np.unique(groups[groups >= 0]):
-        own = np.flatnonzero(groups == group)
-        axes = [*own, *np.flatnonzero(groups != group), len(groups)]
-        states = known.cube.transpose(axes).reshape(2 ** len(own), -1, known.cube.shape[-1])
-        most = max(most, *(len(np.unique(states[..., i], axis=0)) for i in range(states.shape[-1])))
-    return replace(agreed, confidence=agreed.share / (most - 1))
+    same = hierarchy_key(agreed.hierarchy) == _expected(known, hidden_layers=len(agreed.network.masks) - 1)
+    said = {"decomposition of the truth table": "the same modules" if same else "other modules"}
+    hierarchy = replace(agreed.hierarchy, settings={**agreed.hierarchy.settings, **said})
+    return replace(agreed, hierarchy=hierarchy, confidence=agreed.share if same else agreed.share / 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dependence:
-    """What a complete truth table says about its inputs and outputs, as classes (integers from 0)."""
+    """What a complete truth table says about its inputs and outputs; classes are integers from 0."""
 
-    cube: BoolArray  # (2, …, 2, n_out): the outputs at each pattern of the inputs
     inputs: IntArray  # (n_in,): inputs of a class change the same outputs
-    outputs: IntArray  # (n_out,): outputs of a class depend on the same inputs
     values: IntArray  # (n_out,): outputs of a class are always equal or always opposite
+    layers: IntArray  # (n_out, n_out): hidden layers that two outputs need to have units of their own
+    graph: FunctionGraph  # the finest decomposition; its inputs are called by their numbers
 
 
 def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
-    """Find what each output of a truth table depends on; None if the table isn't complete."""
+    """Find what each output of a truth table depends on; None if the table isn't complete, or all of it constant."""
     inputs, outputs = (np.asarray(part) for part in function)
     n_rows, n_inputs = inputs.shape
     bits = inputs == inputs.max(axis=0)
@@ -107,21 +121,38 @@ def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
     if not two_valued or n_rows != 2**n_inputs or len(np.unique(bits, axis=0)) < n_rows:
         return None
     # Rows in the order of their bits: flipping input i swaps the halves of axis i.
-    order = np.lexsort(bits.T[::-1])
-    cube = outputs[order].astype(np.bool_).reshape(*[2] * n_inputs, -1)
+    table = outputs[np.lexsort(bits.T[::-1])].astype(np.bool_)
+    varying = np.flatnonzero((table != table[0]).any(axis=0))
+    if not len(varying):
+        return None
+    cube = table.reshape(*[2] * n_inputs, -1)
     depends = np.array(  # (inputs, outputs)
         [
-            (cube.take(0, axis=i) != cube.take(1, axis=i)).reshape(-1, cube.shape[-1]).any(axis=0)
+            (cube.take(0, axis=i) != cube.take(1, axis=i)).reshape(-1, table.shape[1]).any(axis=0)
             for i in range(n_inputs)
         ]
     )
-    flat = cube.reshape(n_rows, -1)
-    return Dependence(
-        cube=cube,
-        inputs=_classes(depends),
-        outputs=_classes(depends.T),
-        values=_classes((flat ^ flat[0]).T),  # opposites agree
-    )
+    graph = decompose(table[:, varying], inputs=[str(i) for i in range(n_inputs)])
+    values = _classes((table ^ table[0]).T)  # opposites agree
+    layers = np.where(values[:, None] == values, NEVER, 1)
+    parents = {sub.name: frozenset(sub.parents) for sub in graph.sub_functions}
+    levels, shown = graph.levels(), dict(zip(varying.tolist(), graph.shown, strict=True))
+    below = {name: _below(name, parents) for name in graph.shown}
+    for one, two in combinations(varying.tolist(), 2):
+        if layers[one, two] == 1 and (depends[:, one] == depends[:, two]).all():
+            name, other = shown[one], shown[two]
+            shared = max((levels[sub] for sub in below[name] & below[other]), default=0)
+            layers[one, two] = layers[two, one] = 1 + shared + (parents[name] == parents[other])
+    return Dependence(inputs=_classes(depends), values=values, layers=layers, graph=graph)
+
+
+def _below(name: str, parents: Mapping[str, frozenset[str]]) -> set[str]:
+    """Return the sub-functions that one depends on, itself included."""
+    found, following = set[str](), {name}
+    while following:
+        found |= following
+        following = {parent for sub in following for parent in parents[sub] if parent in parents} - found
+    return found
 
 
 def _classes(rows: BoolArray) -> IntArray:
@@ -129,13 +160,26 @@ def _classes(rows: BoolArray) -> IntArray:
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(len(rows))
 
 
-def n_contradictions(key: HierarchyKey, known: Dependence) -> int:
-    """Count the pairs of inputs or outputs that a hierarchy places otherwise than the function allows."""
+def _expected(known: Dependence, *, hidden_layers: int) -> HierarchyKey:
+    """Return what the finest decomposition leads to expect of a network's hierarchy; 0 modules if it is too shallow."""
+    inputs = np.full(len(known.inputs), -1)
+    for number, group in enumerate(known.graph.input_partition()):
+        inputs[[int(known.graph.inputs[position]) for position in group]] = number
+    inputs[inputs >= 0] = by_first_unit(inputs[inputs >= 0])
+    n_modules = len(known.graph.expected_modules(hidden_layers))
+    return tuple(inputs.tolist()), tuple(by_first_unit(known.values).tolist()), n_modules
+
+
+def n_contradictions(key: HierarchyKey, known: Dependence, *, hidden_layers: int) -> int:
+    """Count the pairs of inputs or outputs that a hierarchy of so many hidden layers places otherwise than possible."""
     inputs, outputs = (np.array(partition) for partition in key[:2])
 
-    def n_pairs(left: IntArray, right: IntArray) -> int:
-        """Count the pairs together in `left` and apart in `right`."""
-        pairs = (left[:, None] == left) & (right[:, None] != right) & (left >= 0) & (right >= 0)
-        return int(np.triu(pairs, 1).sum())
+    def n_pairs(pairs: BoolArray, labels: IntArray) -> int:
+        return int(np.triu(pairs & (labels >= 0)[:, None] & (labels >= 0), 1).sum())
 
-    return n_pairs(inputs, known.inputs) + n_pairs(outputs, known.outputs) + n_pairs(known.values, outputs)
+    together, equal = outputs[:, None] == outputs, known.layers == NEVER
+    return (
+        n_pairs((inputs[:, None] == inputs) & (known.inputs[:, None] != known.inputs), inputs)
+        + n_pairs(together & (known.layers <= hidden_layers), outputs)
+        + n_pairs(~together & equal, outputs)
+    )

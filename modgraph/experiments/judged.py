@@ -13,6 +13,7 @@ from modgraph.experiments.store import Store, StoredNetwork
 from modgraph.experiments.sweep import Trial, target_of
 from modgraph.functions import FunctionGraph, decompose
 from modgraph.modules import ModuleHierarchy
+from modgraph.names import counted
 from modgraph.score import criteria
 from modgraph.sculpt import Consensus, consensus, least_contradicting, with_confidence
 from modgraph.sculpt.choose import CLOSE, fewest_edges, hierarchy_key, n_cones, rank
@@ -111,6 +112,32 @@ def n_certified(found: ModuleHierarchy, target: FunctionGraph) -> int:
     graphs.append(decompose(target.truth_table()[1], name=f"{target.name}, decomposed"))
     checks = [verify(found, target=graph, n_controls=0) for graph in graphs]
     return sum(any(bool(check.modules[number].certified) for check in checks) for number in range(found.n_modules))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What trials of one function and depth agree on."""
+
+    text: str  # modules, and how many of them contain inputs and outputs
+    votes: float  # its share of the votes
+    certified: int  # modules that interventions certify; see `n_certified`
+    n_modules: int
+
+
+def shown_by(store: Store, trials: Sequence[Trial]) -> Shown:
+    """Say what trials of one function and depth agree on."""
+    agreed, target = agreed_on(store, trials)
+    if agreed is None:
+        return Shown(text="no network", votes=0, certified=0, n_modules=0)
+    found = agreed.hierarchy
+    ends = [found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1)]
+    inputs, outputs = (len(set(labels[labels >= 0].tolist())) for labels in ends)
+    return Shown(
+        text=f"{counted(found.n_modules, 'module')}; {inputs} of inputs, {outputs} of outputs",
+        votes=agreed.share,
+        certified=1 if found.n_modules == 1 else n_certified(found, target),  # 1: the function
+        n_modules=found.n_modules,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from modgraph.checks import check_int
 from modgraph.experiments import write
-from modgraph.experiments.judged import JudgedTrial, agreement, judge
+from modgraph.experiments.judged import JudgedTrial, Shown, agreement, judge, shown_by
 from modgraph.experiments.published import EXPERIMENTS, Cell, published_cells
 from modgraph.experiments.store import StoredNetwork
 from modgraph.experiments.sweep import Trial, sweep
@@ -122,7 +122,10 @@ def reproduce(
     for experiment, part in cells.items():
         rates[experiment] = [rate_of(cell, [judged[trial.key] for trial in trials[cell]]) for cell in part]
         write.save(Path(out), experiment, table=table(rates[experiment]), figure=figure(rates[experiment]))
-    write_whole(Path(out) / "reproduction.md", page(rates, quick=quick, all_settings=all_settings))
+    below = [rate.cell for part in rates.values() for rate in part if rate.below]
+    instead = {cell: [shown_by(store, some) for some in _by_depth(trials[cell])] for cell in below}
+    text = page(rates, instead=instead, quick=quick, all_settings=all_settings)
+    write_whole(Path(out) / "reproduction.md", text)
     return rates
 
 
@@ -176,12 +179,29 @@ def table(rates: Iterable[Rate]) -> str:
     )
 
 
-def page(rates: dict[str, list[Rate]], *, quick: bool = False, all_settings: bool = False) -> str:
-    """Write the reproduction page (Markdown): every figure, and every rate beside the published one."""
+def _by_depth(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Group trials by their number of hidden layers."""
+    depths = sorted({len(trial.hidden) for trial in trials})
+    return [[trial for trial in trials if len(trial.hidden) == depth] for depth in depths]
+
+
+def page(
+    rates: dict[str, list[Rate]],
+    *,
+    instead: Mapping[Cell, Sequence[Shown]],
+    quick: bool = False,
+    all_settings: bool = False,
+) -> str:
+    """Write the reproduction page (Markdown): every figure, and every rate beside the published one.
+
+    `instead`: what is shown by the trials of the cells below the published rate, for each number of hidden layers.
+    """
     command = f"modgraph reproduce {'all' if len(rates) == len(EXPERIMENTS) else ' '.join(rates)}"
     command += " --quick" * quick + " --all-settings" * all_settings
     n_settings = 2 if quick else 70 if all_settings else 28
-    return write.page("reproduction", command=command, n_settings=n_settings, rates=rates, titles=_TITLES)
+    return write.page(
+        "reproduction", command=command, n_settings=n_settings, rates=rates, instead=instead, titles=_TITLES
+    )
 
 
 def figure(rates: Sequence[Rate]) -> Figure:

@@ -13,12 +13,10 @@ import numpy as np
 
 from modgraph.arrays import FloatArray, IntArray
 from modgraph.experiments import write
-from modgraph.experiments.judged import JudgedTrial, agreed_on, agreement, judge, n_certified, right_share
+from modgraph.experiments.judged import JudgedTrial, agreement, judge, right_share, shown_by
 from modgraph.experiments.published import EXPERIMENTS, PublishedSettings, published_cells, published_settings
 from modgraph.experiments.reproduce import RESULTS, Rate, rate_of, settings_of
-from modgraph.experiments.store import Store
 from modgraph.experiments.sweep import Trial, sweep
-from modgraph.names import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +113,7 @@ def reproduce_selection(
         part = [cell for name in criteria if (cell := judged_cell(key, judged[key], name)) is not None]
         cells += part
         if missed := [cell.criterion for cell in part if not cell.answer]:
-            wrong.append((key, ", ".join(missed), _shown(store, trials)))
+            wrong.append((key, ", ".join(missed), shown_by(store, trials)))
     text = write.page(
         "selection", rules=RULES, families=_families(cells), published=against_published(judged), wrong=wrong
     )
@@ -176,21 +174,6 @@ def against_published(judged: Mapping[_Key, Sequence[JudgedTrial]]) -> list[tupl
 
 def _named(seeds: Sequence[int]) -> str:
     return f"seeds {seeds[0]}–{seeds[-1]}"
-
-
-def _shown(store: Store, trials: Sequence[Trial]) -> dict[str, object]:
-    """Say what the trials agree on, its share of the votes, and how many of its modules are certified."""
-    agreed, target = agreed_on(store, trials)
-    assert agreed is not None  # some candidate is right
-    found = agreed.hierarchy
-    ends = [found.labels[found.dag.layer == layer] for layer in (0, found.dag.n_layers - 1)]
-    inputs, outputs = (len(set(labels[labels >= 0].tolist())) for labels in ends)
-    return {
-        "text": f"{counted(found.n_modules, 'module')}; {inputs} of inputs, {outputs} of outputs",
-        "votes": agreed.share,
-        "certified": 1 if found.n_modules == 1 else n_certified(found, target),  # 1: the function
-        "n_modules": found.n_modules,
-    }
 
 
 def _families(cells: Sequence[SelectionCell]) -> list[dict[str, Any]]:

@@ -32,10 +32,11 @@ def least_contradicting(
     - two outputs that depend on different inputs,
     - two different outputs that need not share their last units.
 
-    Two outputs that are always equal, or always opposite, belong to one module. What outputs share is seen in the
-    finest decomposition of the table (`modgraph.functions.decompose`): if all sub-functions that two outputs share are
-    in its first s levels, units of s hidden layers can compute these, and each output can have units of its own in the
-    next one. If both outputs read the same operands, the same units can serve both there, and it takes one layer more.
+    Two outputs that are always equal, or always opposite, belong to one module, and so do two inputs that the same
+    sub-functions read. Sub-functions are those of the finest decomposition of the table
+    (`modgraph.functions.decompose`). If all that two outputs share are in its first s levels, units of s hidden layers
+    can compute these, and each output can have units of its own in the next one. If both outputs read the same
+    operands, the same units can serve both there, and it takes one layer more.
 
     Parameters
     ----------
@@ -107,6 +108,7 @@ class Dependence:
     """What a complete truth table says about its inputs and outputs; classes are integers from 0."""
 
     inputs: IntArray  # (n_in,): inputs of a class change the same outputs
+    readers: IntArray  # (n_in,): inputs of a class are read by the same sub-functions; −1: by none
     values: IntArray  # (n_out,): outputs of a class are always equal or always opposite
     layers: IntArray  # (n_out, n_out): hidden layers that two outputs need to have units of their own
     graph: FunctionGraph  # the finest decomposition; its inputs are called by their numbers
@@ -143,7 +145,10 @@ def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
             name, other = shown[one], shown[two]
             shared = max((levels[sub] for sub in below[name] & below[other]), default=0)
             layers[one, two] = layers[two, one] = 1 + shared + (parents[name] == parents[other])
-    return Dependence(inputs=_classes(depends), values=values, layers=layers, graph=graph)
+    readers = np.full(n_inputs, -1)
+    for number, group in enumerate(graph.input_partition()):
+        readers[[int(graph.inputs[position]) for position in group]] = number
+    return Dependence(inputs=_classes(depends), readers=readers, values=values, layers=layers, graph=graph)
 
 
 def _below(name: str, parents: Mapping[str, frozenset[str]]) -> set[str]:
@@ -162,9 +167,7 @@ def _classes(rows: BoolArray) -> IntArray:
 
 def _expected(known: Dependence, *, hidden_layers: int) -> HierarchyKey:
     """Return what the finest decomposition leads to expect of a network's hierarchy; 0 modules if it is too shallow."""
-    inputs = np.full(len(known.inputs), -1)
-    for number, group in enumerate(known.graph.input_partition()):
-        inputs[[int(known.graph.inputs[position]) for position in group]] = number
+    inputs = known.readers.copy()
     inputs[inputs >= 0] = by_first_unit(inputs[inputs >= 0])
     n_modules = len(known.graph.expected_modules(hidden_layers))
     return tuple(inputs.tolist()), tuple(by_first_unit(known.values).tolist()), n_modules
@@ -177,9 +180,10 @@ def n_contradictions(key: HierarchyKey, known: Dependence, *, hidden_layers: int
     def n_pairs(pairs: BoolArray, labels: IntArray) -> int:
         return int(np.triu(pairs & (labels >= 0)[:, None] & (labels >= 0), 1).sum())
 
-    together, equal = outputs[:, None] == outputs, known.layers == NEVER
+    same_input, same_output = inputs[:, None] == inputs, outputs[:, None] == outputs
     return (
-        n_pairs((inputs[:, None] == inputs) & (known.inputs[:, None] != known.inputs), inputs)
-        + n_pairs(together & (known.layers <= hidden_layers), outputs)
-        + n_pairs(~together & equal, outputs)
+        n_pairs(same_input & (known.inputs[:, None] != known.inputs), inputs)
+        + n_pairs(~same_input & (known.readers[:, None] == known.readers) & (known.readers >= 0), inputs)
+        + n_pairs(same_output & (known.layers <= hidden_layers), outputs)
+        + n_pairs(~same_output & (known.layers == NEVER), outputs)
     )

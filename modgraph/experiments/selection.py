@@ -57,6 +57,13 @@ class SelectionCell:
     answer: bool  # whether the hierarchy with most votes is right
     votes: float  # its share of the votes
 
+    @property
+    def overlap(self) -> str:
+        """How many inputs the functions of *overlap* share: few or many; "" in other experiments."""
+        if self.experiment != "overlap":
+            return ""
+        return "0–2" if int(self.function.split("_")[1]) < 3 else "3–4"
+
 
 class _Key(NamedTuple):
     group: str
@@ -178,16 +185,18 @@ def _named(seeds: Sequence[int]) -> str:
 
 def _families(cells: Sequence[SelectionCell]) -> list[dict[str, Any]]:
     """Summarise the cells of each group, experiment and criterion, in the order of the paper."""
-    names = {(cell.group, cell.experiment, cell.criterion) for cell in cells}
+    names = {(cell.group, cell.experiment, cell.criterion, cell.overlap) for cell in cells}
     families = []
-    for name in sorted(names, key=lambda name: (name[0], EXPERIMENTS.index(name[1]), name[2] != "inputs", name[2])):
-        part = [cell for cell in cells if (cell.group, cell.experiment, cell.criterion) == name]
+    for name in sorted(names, key=lambda name: (name[0], EXPERIMENTS.index(name[1]), name[2] != "inputs", name[2:])):
+        part = [cell for cell in cells if (cell.group, cell.experiment, cell.criterion, cell.overlap) == name]
         # Cells resample their trials independently: shuffle the resamples of each.
         rng = np.random.default_rng(0)
         resampled = np.mean([rng.permuted(cell.resampled) for cell in part], axis=0)
         families.append(
             {
-                **dict(zip(("group", "experiment", "criterion"), name, strict=True)),
+                "group": name[0],
+                "experiment": f"{name[1]} {name[3]}".rstrip(),
+                "criterion": name[2],
                 "cells": part,
                 "means": {rule: float(np.mean([cell.shares[rule] for cell in part])) for rule in RULES},
                 "interval": write.interval(resampled),
@@ -197,15 +206,19 @@ def _families(cells: Sequence[SelectionCell]) -> list[dict[str, Any]]:
 
 
 def figure(cells: Sequence[SelectionCell]) -> Figure:
-    """Draw the shares of the main rules by experiment."""
+    """Draw the shares of the main rules by experiment, the seeds below each other."""
     families = _families(cells)
-    names = ["\n".join((one["group"], one["experiment"], one["criterion"])).replace(", ", "\n") for one in families]
     shown = {"together (95 %)": "together", "fewest edges": "fewest edges", "any": "any"}
-    panel = write.Panel(
-        "Share of trials that end right",
-        names,
-        {label: [one["means"][rule] for one in families] for label, rule in shown.items()},
-        np.array([one["interval"] for one in families]),
-    )
+    panels = []
+    for seeds in SEEDS:
+        part = [one for one in families if one["group"].endswith(_named(seeds))]
+        panels.append(
+            write.Panel(
+                f"Share of trials that end right, {_named(seeds)}",
+                [f"{one['experiment']}\n{one['criterion']}\n({one['group'].split(',')[0]})" for one in part],
+                {label: [one["means"][rule] for one in part] for label, rule in shown.items()},
+                np.array([one["interval"] for one in part]),
+            )
+        )
     colours = (write.HERE, write.HERE_PAPERS_RULE, write.ANY)
-    return write.bar_figure([panel], size=(max(8, 1.3 * len(families)), 4), colours=colours)
+    return write.bar_figure(panels, size=(9, 6), colours=colours, rows=len(panels))

@@ -78,13 +78,20 @@ class Panel(NamedTuple):
 
 
 def bar_figure(
-    panels: Sequence[Panel], *, size: tuple[float, float], colours: Sequence[str], title: str = "", **axes: Any
+    panels: Sequence[Panel],
+    *,
+    size: tuple[float, float],
+    colours: Sequence[str],
+    title: str = "",
+    rows: int = 1,
+    **axes: Any,
 ) -> Figure:
-    """Draw panels side by side; `axes` are further settings of each."""
+    """Draw panels in `rows` of equally many; `axes` are further settings of each."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
+    places = figure.subplots(rows, len(panels) // rows, squeeze=False, sharey=True)
+    for ax, panel in zip(places.flat, panels, strict=True):
         place, width = np.arange(len(panel.groups)), 0.8 / len(panel.shares)
         for number, ((label, heights), colour) in enumerate(zip(panel.shares.items(), colours, strict=True)):
             x = place + (number - (len(panel.shares) - 1) / 2) * width

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from modgraph.arrays import BoolArray, IntArray
 from modgraph.functions import FunctionGraph, decompose
+from modgraph.functions.graph import MAX_TABLE_INPUTS
 from modgraph.labels import by_first_unit
 from modgraph.sculpt.choose import AnyCandidate, Consensus, HierarchyKey, hierarchy_key, identity
 
@@ -115,12 +116,13 @@ class Dependence:
 
 
 def dependence(function: tuple[ArrayLike, ArrayLike]) -> Dependence | None:
-    """Find what each output of a truth table depends on; None if the table isn't complete, or all of it constant."""
+    """Find what each output of a truth table depends on; None if the table isn't complete, too large, or constant."""
     inputs, outputs = (np.asarray(part) for part in function)
     n_rows, n_inputs = inputs.shape
     bits = inputs == inputs.max(axis=0)
     two_valued = (bits | (inputs == inputs.min(axis=0))).all()
-    if not two_valued or n_rows != 2**n_inputs or len(np.unique(bits, axis=0)) < n_rows:
+    is_complete = two_valued and n_rows == 2**n_inputs and len(np.unique(bits, axis=0)) == n_rows
+    if not is_complete or n_inputs > MAX_TABLE_INPUTS:
         return None
     # Rows in the order of their bits: flipping input i swaps the halves of axis i.
     table = outputs[np.lexsort(bits.T[::-1])].astype(np.bool_)

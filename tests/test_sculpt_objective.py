@@ -111,9 +111,35 @@ def test_taylor_scores_are_first_order_changes_of_the_loss(loss: object) -> None
         assert parameters.grad is not None
         wanted = edges_of((parameters.grad * parameters).abs(), SIZES).detach()
         torch.testing.assert_close(scores[row : row + 1], wanted, rtol=1e-4, atol=1e-6)
-    signed, published = (unit_score(stack, task, objective=objective, signed=signed) for signed in (True, False))
+    signed, published = (
+        unit_score(stack, task, objective=objective, criterion=criterion) for criterion in ("taylor", "published")
+    )
     assert (signed <= published + 1e-6).all()
     assert (signed < published - 1e-4).any()
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, huber])
+def test_fisher_scores_are_root_mean_squares_over_the_samples(loss: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sample's derivatives by autograd, of all weights and of how much each unit is switched on."""
+    monkeypatch.setattr("modgraph.sculpt.prune.CHUNK", 16)  # of 40 samples: two full chunks and a part of one
+    kind = kind_of(loss) if isinstance(loss, str) else "numbers"
+    objective = Objective.of(kind, n_outputs=2, loss=loss)  # type: ignore[arg-type]
+    stack = pruned_stack(11)
+    task = Task(inputs=torch.randn(N, SIZES[0]), targets=drawn(kind, 2)[1])
+    found = [scored(p, "fisher", stack, task, keys=[], objective=objective) for p in ("edges", "units")]
+    for row in range(stack.n_networks):
+        squares = [torch.zeros(scores.shape[1]) for scores in found]
+        for inputs, targets in zip(task.inputs.split(1), task.targets.split(1), strict=True):
+            weights = [weight[row].clone().requires_grad_() for weight in stack.weights]
+            switches = [torch.ones(size).requires_grad_() for size in SIZES[1:-1]]
+            values = inputs
+            for weight, bias, switch in zip(weights[:-1], stack.biases[:-1], switches, strict=True):
+                values = torch.relu(values @ weight.T + bias[row]) * switch
+            objective.mean_loss(values @ weights[-1].T + stack.biases[-1][row], targets).backward()
+            terms = [torch.cat([(p.grad * p).detach().flatten() for p in part]) for part in (weights, switches)]  # type: ignore[operator]
+            squares = [total + term.square() / N for total, term in zip(squares, terms, strict=True)]
+        for scores, wanted in zip(found, squares, strict=True):
+            torch.testing.assert_close(scores[row], wanted.sqrt(), rtol=1e-4, atol=1e-6)
 
 
 def test_random_scores_depend_on_the_key_only_and_spare_what_is_pruned() -> None:

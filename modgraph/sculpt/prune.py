@@ -18,14 +18,15 @@ from modgraph.checks import check_choice
 from modgraph.sculpt.objective import BITS, Objective, name_of
 from modgraph.sculpt.stack import StackedMLP, activations, between, edges_of, keyed_generator
 from modgraph.sculpt.tasks import Task
-from modgraph.sculpt.train import gradient, slopes
+from modgraph.sculpt.train import gradient, mean_square_gradient, slopes
 
 Criterion = Callable[[StackedMLP, Task], Tensor]
 """A score of one's own for units or edges: (B, hidden units) or (B, edges of all layers) finite numbers ≥ 0."""
 
-CRITERIA = ("published", "taylor", "random")
+CRITERIA = ("published", "taylor", "fisher", "random")
 """Names of scores. *published*: units by the mean of ``|activation × slope|``, edges by ``|weight|``; *taylor*: both by
-how much the mean loss changes without them, to first order; *random*: uniform random numbers."""
+how much the mean loss changes without them, to first order; *fisher*: the same to second order, with the diagonal of
+the Fisher information (see `edge_change`); *random*: uniform random numbers."""
 
 Criteria = Mapping[str, str | Criterion]
 """What is pruned first, by phase: "units" and "edges"."""
@@ -36,19 +37,22 @@ CHUNK = 4096
 """Samples evaluated at a time."""
 
 
-def unit_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS, signed: bool = False) -> Tensor:
-    """Score every hidden unit, (B, hidden units): the mean over samples of |activation × ∂loss/∂activation|.
+def unit_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS, criterion: str = "published") -> Tensor:
+    """Score every hidden unit, (B, hidden units), by its terms activation × ∂loss/∂activation, one for each sample.
 
     The loss is that of one sample at a time (Patil et al. 2023, §3; clean inputs). An inactive unit has activation 0,
-    so the derivative may be taken before or after its ReLU. With `signed` the absolute value is that of the mean.
+    so the derivative may be taken before or after its ReLU. *published* is the mean of the absolute terms, *taylor* the
+    absolute value of their mean, *fisher* the root of their mean square.
     """
     total = torch.zeros(stack.n_networks, sum(stack.sizes[1:-1]), device=stack.kept.device)
     for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
         values = activations(stack, inputs)  # [layer]: (B, n, units)
         hidden = zip(values[1:-1], slopes(stack, values, targets, objective), strict=False)
-        terms = [(value * slope) if signed else (value * slope).abs() for value, slope in hidden]
+        terms = [value * slope for value, slope in hidden]
+        if criterion != "taylor":
+            terms = [term.square() if criterion == "fisher" else term.abs() for term in terms]
         total += torch.cat([term.mean(1) for term in terms], dim=1) * (len(inputs) / task.n_samples)
-    return total.abs()
+    return total.sqrt() if criterion == "fisher" else total.abs()
 
 
 def edge_score(stack: StackedMLP) -> Tensor:
@@ -56,12 +60,19 @@ def edge_score(stack: StackedMLP) -> Tensor:
     return edges_of(stack.parameters, stack.sizes).abs()
 
 
-def edge_change(stack: StackedMLP, task: Task, *, objective: Objective = BITS) -> Tensor:
-    """Score every edge by |weight × ∂loss/∂weight|: how much the mean loss changes without it, to first order."""
+def edge_change(stack: StackedMLP, task: Task, *, objective: Objective = BITS, criterion: str = "taylor") -> Tensor:
+    """Score every edge by its terms weight × ∂loss/∂weight, one for each sample: (B, edges of all layers).
+
+    *taylor* is the absolute value of their mean: how much the mean loss changes without the edge, to first order.
+    *fisher* is the root of their mean square. Its square is twice the change to second order, where the Hessian is
+    approximated by the diagonal of the empirical Fisher information (LeCun et al. 1990, "Optimal brain damage"; Theis
+    et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning").
+    """
     total = torch.zeros_like(stack.parameters)
     for inputs, targets in zip(task.inputs.split(CHUNK), task.targets.split(CHUNK), strict=True):
-        total += gradient(stack, inputs, targets, objective) * (len(inputs) / task.n_samples)
-    return edges_of(total * stack.parameters, stack.sizes).abs()
+        mean = mean_square_gradient if criterion == "fisher" else gradient
+        total += mean(stack, inputs, targets, objective) * (len(inputs) / task.n_samples)
+    return edges_of((total.sqrt() if criterion == "fisher" else total) * stack.parameters, stack.sizes).abs()
 
 
 def random_score(present: Tensor, keys: Sequence[tuple[int, ...]]) -> Tensor:
@@ -98,8 +109,10 @@ def scored(
             )
         return scores * present
     if phase == "units":
-        return unit_score(stack, task, objective=objective, signed=criterion == "taylor")
-    return edge_change(stack, task, objective=objective) if criterion == "taylor" else edge_score(stack)
+        return unit_score(stack, task, objective=objective, criterion=criterion)
+    if criterion == "published":
+        return edge_score(stack)
+    return edge_change(stack, task, objective=objective, criterion=criterion)
 
 
 def check_criteria(unit_score: str | Criterion, edge_score: str | Criterion) -> Criteria:

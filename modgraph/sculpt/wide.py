@@ -90,7 +90,7 @@ def sculpt_wide(
     seed : int ≥ 0
         Determines the initial weights and the orders of the samples.
     settings : WideSettings, optional
-    unit_score, edge_score : {"published", "taylor", "random"} or callable
+    unit_score, edge_score : {"published", "taylor", "fisher", "random"} or callable
         What is pruned first: see `sculpt`.
     checkpoint : path-like, optional
         A file (.npz) that is written after every round. If it exists, sculpting continues from it and ends with the

@@ -310,10 +310,12 @@ def _drawn(
 ) -> Task:
     """Draw pairs, and lay out some columns of their inputs."""
     pairs = _pairs(images, count, rng)
-    n_images, height, width = source.images.shape
+    width = source.images.shape[2]
     row, column = np.divmod(columns.cpu().numpy(), 2 * width)
     inputs = np.empty((len(pairs), len(column)), dtype=np.float32)
-    _lay_out(source.images.reshape(n_images, -1), pairs, column // width, row * width + column % width, inputs)
+    _lay_out(
+        source.images.reshape(len(source.images), -1), pairs, column // width, row * width + column % width, inputs
+    )
     return Task(inputs=torch.from_numpy(inputs), targets=_targets(source, pairs, task))
 
 

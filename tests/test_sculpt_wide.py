@@ -287,7 +287,7 @@ def test_steps_shrink_with_what_is_left_of_the_tolerance() -> None:
     easy = dict(zip([done.edges for done in state.rounds], sculptor.easy, strict=True))
     left, slack, step = 1000, 1.0, 20.0
     for done in edges:
-        assert done.edges == pytest.approx(left * (1 - step / 100 * max(slack, 1 / 8)), abs=1)
+        assert done.edges == pytest.approx(left * (1 - step / 100 * max(slack, 1 / 2)), abs=1)
         assert easy[done.edges] == (slack == 1)
         if done.accepted:
             left, slack = done.edges, min(1.0, (done.validation - 0.95) / 0.05)

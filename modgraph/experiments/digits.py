@@ -38,7 +38,7 @@ COSINE: Final[dict[str, Any]] = {
     "batch_size": 128,
     "epochs": 30,
     "dense_epochs": 12,
-    "easy_epochs": 5,
+    "easy_epochs": 8,
     "schedule": "cosine",
     "weight_decay": 4e-4,
     "patience": None,

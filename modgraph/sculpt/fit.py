@@ -77,8 +77,8 @@ class WideSettings(AdamSettings):
         left, which takes far fewer rounds to a low density. Then pruning units, and edges, also ends when an eighth of
         the first step is rejected.
     slow_down : bool
-        Whether edges are pruned in smaller steps the less of the tolerance is left: where a quarter is left, by a
-        quarter of `edge_step`, and always by an eighth or more.
+        Whether edges are pruned in smaller steps the less of the tolerance is left: where three quarters are left, by
+        three quarters of `edge_step`, and where half or less is left, by half of it.
     mixed_precision : bool
         Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
         it, and as accurate. Weights, Adam and every evaluation stay float32.

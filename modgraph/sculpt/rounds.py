@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Network = TypeVar("Network")
 EdgesOf = Literal["dense", "left"]
 LAST_STEP = 1 / 8
-"""Smallest step as a share of the first one, where edge steps are percentages of the edges left, or slow down."""
+"""Smallest step as a share of the first one, where edge steps are percentages of the edges left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,7 @@ def _advanced(state: State[Network], sculptor: Sculptor[Network]) -> State[Netwo
         if not state.schedule.running[0]:
             return _phase_after(state, sculptor)
         if phase == "edges" and limits.slow_down:
-            state = replace(state, schedule=replace(state.schedule, share=max(state.slack, LAST_STEP)))
+            state = replace(state, schedule=replace(state.schedule, share=max(state.slack, 1 / 2)))
         target = float(state.schedule.targets[0])
         network = sculptor.prune(network, phase=phase, targets=state.schedule.targets, run=state.run)
         if sculptor.describe(network)[1] == sculptor.describe(state.network)[1]:

@@ -110,6 +110,7 @@ def page(results: Sequence[DigitsResult]) -> str:
         "digits",
         source="MNIST" if first.data == "mnist" else "the small digits of scikit-learn",
         task=first.task,
+        schedule=", cosine" * (first.schedule == "cosine"),
         command=command,
         name=page_name(results),
         parts=PANEL,

@@ -176,7 +176,8 @@ def test_the_surgeon_takes_out_the_edge_that_the_others_replace_best(loss: objec
     kind = kind_of(loss) if isinstance(loss, str) else "numbers"
     objective = Objective.of(kind, n_outputs=2, loss=loss)  # type: ignore[arg-type]
     stack = pruned_stack(11).select([2])
-    task = Task(inputs=torch.randn(N, SIZES[0]), targets=drawn(kind, 2)[1])
+    inputs = torch.randn(N, SIZES[0], generator=torch.Generator().manual_seed(3))
+    task = Task(inputs=inputs, targets=drawn(kind, 2)[1])
     scores = scored("edges", "surgeon", stack, task, keys=[], objective=objective)
     keep = scores > scores[scores > 0].median()
     new = compensated(stack, keep, task, objective=objective)
@@ -197,7 +198,7 @@ def test_the_surgeon_takes_out_the_edge_that_the_others_replace_best(loss: objec
                 out.append(least)
                 highest = max(highest, rises[least])
                 wanted[least] = highest**0.5
-            torch.testing.assert_close(split(scores, SIZES)[0][layer][0, unit, present], wanted, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(split(scores, SIZES)[0][layer][0, unit, present], wanted, rtol=1e-2, atol=1e-4)
             stays = split(keep, SIZES)[0][layer][0, unit, present]
             if not stays.all() and stays.any():
                 after = torch.where(stays, new.weights[layer][0, unit, present], 0).double()
@@ -207,6 +208,22 @@ def test_the_surgeon_takes_out_the_edge_that_the_others_replace_best(loss: objec
                 assert float(slope[free].abs().max()) < 1e-4 * float(slope.abs().max())
                 n_compared += 1
     assert n_compared >= 2
+
+
+def test_the_surgeon_leaves_large_networks_to_the_published_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network by itself, whatever the others of the stack are like."""
+    stack = pruned_stack(11)
+    task = Task(inputs=torch.ones(N, SIZES[0]), targets=torch.ones(N, SIZES[-1]))
+    largest = torch.stack([mask.sum(2).amax(1) for mask in stack.masks]).amax(0)
+    assert largest.min() < largest.max()
+    monkeypatch.setattr("modgraph.sculpt.prune.LARGE", int(largest.min()))
+    scores = scored("edges", "surgeon", stack, task, keys=[])
+    published = scored("edges", "published", stack, task, keys=[])
+    new = compensated(stack, published > 0.5, task)
+    for row in range(stack.n_networks):
+        is_large = bool(largest[row] > largest.min())
+        assert torch.equal(scores[row], published[row]) == is_large
+        assert torch.equal(new.parameters[row], stack.parameters[row]) == is_large
 
 
 def test_the_surgeon_scores_no_units() -> None:

@@ -270,7 +270,7 @@ class Shrinking:
         return (network,), network
 
     def prune(self, network: int, *, phase: str, targets: FloatArray, run: int) -> int:  # noqa: ARG002
-        return round(self.n_edges * (1 - targets[0] / 100))
+        return round(self.n_edges * (1 - float(targets[0]) / 100))
 
     def train(self, network: int, *, phase: str, run: int, enough: float, easy: bool) -> Fitted[int]:  # noqa: ARG002
         self.easy.append(easy)

@@ -141,6 +141,7 @@ def test_the_cosine_schedule_has_files_and_pairs_of_its_own(tmp_path: Path) -> N
     assert (trial.settings.schedule, other.settings.schedule) == ("constant", "cosine")
     assert (trial.settings.tolerance, trial.settings.edges_of) == (other.settings.tolerance, "dense")
     assert replace(other, data="mnist", quick=False).settings.edges_of == "left"
+    assert replace(other, depth=4).settings.learning_rate == 2 * replace(other, depth=5).settings.learning_rate
     (result,) = reproduce_digits(tmp_path, quick=True, n_jobs=1, schedule="cosine")
     assert result.trial == other
     assert "`modgraph reproduce digits --data digits8 --quick --schedule cosine`" in page([result])

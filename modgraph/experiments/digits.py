@@ -74,7 +74,10 @@ class DigitsTrial:
     def settings(self) -> WideSettings:
         """How it is trained and pruned."""
         settings = QUICK if self.quick else SETTINGS[self.data]
-        return replace(settings, **COSINE) if self.schedule == "cosine" else settings
+        if self.schedule == "constant":
+            return settings
+        slower = {"learning_rate": 1e-3} if self.depth > 4 else {}  # else some bits are never learnt
+        return replace(settings, **COSINE | slower)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

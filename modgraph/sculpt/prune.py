@@ -42,8 +42,8 @@ CHUNK = 4096
 SAMPLES = 8192
 """Samples, at most, from which *surgeon* estimates the Fisher information."""
 
-LARGE = 160
-"""Edges of a unit above which *surgeon* leaves its network to the published scores."""
+LARGE = 256
+"""Edges of a unit above which *surgeon* takes its Fisher information for diagonal."""
 
 DAMPING = 0.01
 """What *surgeon* adds to that diagonal, as a share of its mean."""
@@ -93,12 +93,11 @@ def surgeon_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS)
     Edges of a unit are taken out one after the other, each time the one whose loss rises least to second order, where
     the Hessian is the empirical Fisher information of the weights of the unit ("optimal brain surgeon", Hassibi and
     Stork 1993, with the matrix of WoodFisher, Singh and Alistarh 2020). The score of an edge is the root of the highest
-    rise until it was taken out. `compensated` gives the weights. A network with a unit of more than `LARGE` edges has
-    the published scores, which are as good as long as there are many edges.
+    rise until it was taken out. `compensated` gives the weights.
     """
-    scores = edge_score(stack)
+    scores = torch.zeros_like(edges_of(stack.parameters, stack.sizes))
     for unit in _information(stack, task, objective):
-        rises = _eliminate(np.linalg.inv(unit.matrix), unit.weights.copy())
+        rises = _taken_out(unit.matrix, unit.weights)
         layers = split(scores[unit.network : unit.network + 1], stack.sizes)[0]
         layers[unit.layer][0, unit.number, unit.sources] = torch.from_numpy(np.sqrt(rises)).to(scores)
     return scores
@@ -117,8 +116,9 @@ def compensated(stack: StackedMLP, keep: Tensor, task: Task, *, objective: Objec
         if stays.all() or not stays.any():
             continue
         change = np.where(stays, 0, -unit.weights)
-        within, across = unit.matrix[np.ix_(stays, stays)], unit.matrix[np.ix_(stays, ~stays)]
-        change[stays] = np.linalg.solve(within, across @ unit.weights[~stays])
+        if unit.matrix.ndim == 2:
+            within, across = unit.matrix[np.ix_(stays, stays)], unit.matrix[np.ix_(stays, ~stays)]
+            change[stays] = np.linalg.solve(within, across @ unit.weights[~stays])
         weights[unit.layer][(*at, unit.sources)] += torch.from_numpy(np.where(stays, change, 0)).to(keep.device)
         biases[unit.layer][at] -= float(change @ unit.bias)
     return changed
@@ -132,37 +132,49 @@ class _Information(NamedTuple):
     number: int
     sources: Tensor  # (k,) int64: the units below
     weights: FloatArray  # (k,)
-    matrix: FloatArray  # (k, k)
+    matrix: FloatArray  # (k, k), or (k,) the diagonal for a unit with more than `LARGE` edges
     bias: FloatArray  # (k,): how much the bias falls when a weight rises by 1
 
 
 def _information(stack: StackedMLP, task: Task, objective: Objective) -> Iterator[_Information]:
-    """Compute it for every unit with an edge, from up to `SAMPLES` samples; not of networks with a `LARGE` unit."""
+    """Compute the information for every unit with an edge, from up to `SAMPLES` samples."""
     part = slice(None, None, -(-task.n_samples // SAMPLES))
     values = activations(stack, task.inputs[part])
     steep = slopes(stack, values, task.targets[part], objective)
-    small = torch.stack([mask.sum(2).amax(1) <= LARGE for mask in stack.masks]).all(0)  # (B,)
     for layer, (below, slope, mask, weight) in enumerate(zip(values, steep, stack.masks, stack.weights, strict=False)):
-        for network, number in (mask.any(2) & small[:, None]).nonzero().tolist():
+        n, squares = slope.shape[1], slope.square()
+        of_biases = squares.mean(1).cpu().numpy()  # (B, out)
+        crossed = (torch.bmm(squares.transpose(1, 2), below) / n).cpu().numpy()  # (B, out, in)
+        diagonals = (torch.bmm(squares.transpose(1, 2), below.square()) / n).cpu().numpy()
+        for network, number in mask.any(2).nonzero().tolist():
             sources = mask[network, number].nonzero()[:, 0]
-            of_bias = slope[network, :, number]
-            of_weights = below[network][:, sources] * of_bias[:, None]
-            n, scale = len(of_bias), float(of_bias.square().mean()) + 1e-30
-            bias = (of_bias @ of_weights / n / scale).double().cpu().numpy()
-            matrix = (of_weights.T @ of_weights / n).double().cpu().numpy()
-            least = 1e-6 * np.trace(matrix)  # for units whose inputs are nearly constant
-            matrix -= np.outer(bias, bias) * scale
-            matrix[np.diag_indices(len(sources))] += max(DAMPING * np.trace(matrix), least) / len(sources) + 1e-30
+            at = (network, number, sources.cpu().numpy())
+            scale = float(of_biases[network, number]) + 1e-30
+            bias = crossed[at].astype(np.float64) / scale
+            if len(sources) > LARGE:
+                matrix = np.maximum(diagonals[at] - bias**2 * scale, 0)
+                matrix += DAMPING * matrix.sum() / len(sources) + 1e-30
+            else:
+                of_weights = below[network][:, sources] * slope[network, :, number, None]
+                matrix = (of_weights.T @ of_weights / n).double().cpu().numpy()
+                least = 1e-6 * np.trace(matrix)  # for units whose inputs are nearly constant
+                matrix -= np.outer(bias, bias) * scale
+                matrix[np.diag_indices(len(sources))] += max(DAMPING * np.trace(matrix), least) / len(sources) + 1e-30
             weights = weight[network, number, sources].double().cpu().numpy()
             yield _Information(network, layer, number, sources, weights, matrix, bias)
 
 
+def _taken_out(matrix: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return for each weight (k,) the highest rise of the loss (times 2) until it is taken out."""
+    if matrix.ndim == 1:
+        return matrix * weights**2
+    rises: FloatArray = _eliminate(np.linalg.inv(matrix), weights.copy())
+    return rises
+
+
 @njit(cache=True, nogil=True)
 def _eliminate(inverse: FloatArray, weights: FloatArray) -> FloatArray:  # pragma: no cover (compiled)
-    """Return for each weight (k,) the highest rise of the loss (times 2) until it is taken out.
-
-    Both arguments are overwritten.
-    """
+    """Take out weights one by one, as `surgeon_score` says; both arguments are overwritten."""
     k = len(weights)
     rises, left, highest = np.zeros(k), np.ones(k, dtype=np.bool_), 0.0
     for _ in range(k):

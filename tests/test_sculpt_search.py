@@ -256,7 +256,7 @@ def test_a_killed_search_goes_on_to_the_same_networks(stop_after: int, found: Sc
         sculpt(ODD, hidden=(10, 7), seeds=(0, 2), checkpoint=file, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "random"])
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "surgeon", "random"])
 def test_other_criteria_prune_other_edges_and_stay_accurate(criterion: str, found: SculptResult) -> None:
     other = sculpt(
         ODD,
@@ -265,7 +265,7 @@ def test_other_criteria_prune_other_edges_and_stay_accurate(criterion: str, foun
         unit_steps=[50],
         edge_steps=[20],
         settings=SETTINGS,
-        unit_score=criterion,
+        unit_score="fisher" if criterion == "surgeon" else criterion,
         edge_score=criterion,
         device="cpu",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from torch.nn.utils.prune import custom_from_mask
 
 import modgraph as mg
+from modgraph.arrays import FloatArray
 from modgraph.sculpt import Round, SplitTask, Task, WideSettings, sculpt_wide, wide
 from modgraph.sculpt import fit as fitting
 from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES
 from modgraph.sculpt.fit import evaluate, fit
-from modgraph.sculpt.rounds import Fitted
+from modgraph.sculpt.rounds import Fitted, Limits, State, run_rounds
 from modgraph.sculpt.stack import initial_stack, keyed_generator
 
 SIZES = (6, 9, 7, 3)
@@ -241,6 +243,8 @@ def test_steps_of_what_is_left_and_a_shorter_dense_run(settings: WideSettings) -
     edges = [done for done in out.rounds if done.phase == "edges"]
     left, step = (100 - edges[0].target) / 0.6, 40.0  # rounds that would prune nothing are skipped
     for done in edges:
+        while done.target > 100 - left * (1 - step / 100) + 1e-6:
+            left *= 1 - step / 100
         assert done.target == pytest.approx(100 - left * (1 - step / 100))
         left, step = (100 - done.target, step) if done.accepted else (left, step / 2)
     assert not edges[-1].accepted
@@ -251,6 +255,48 @@ def test_steps_of_what_is_left_and_a_shorter_dense_run(settings: WideSettings) -
             tried.append(done.target - reached)
             reached = done.target if done.accepted else reached
     assert min(tried) >= 80 / 8 > 100 / 20  # the published schedule goes on to a single unit of 20
+
+
+class Shrinking:
+    """A sculptor whose network is a number of edges; accuracy falls from 1 below 500 of them to 0.9 without any."""
+
+    n_units, n_edges, metric, baseline = 0, 1000, "bit accuracy", 0.5
+    limits = Limits(tolerance=0.05, unit_share=0.5, unit_step=50, edge_step=20, edges_of="left", slow_down=True)
+
+    def __init__(self) -> None:
+        self.easy: list[bool] = []
+
+    def describe(self, network: int) -> tuple[tuple[int, ...], int]:
+        return (network,), network
+
+    def prune(self, network: int, *, phase: str, targets: FloatArray, run: int) -> int:  # noqa: ARG002
+        return round(self.n_edges * (1 - float(targets[0]) / 100))
+
+    def train(self, network: int, *, phase: str, run: int, enough: float, easy: bool) -> Fitted[int]:  # noqa: ARG002
+        self.easy.append(easy)
+        return Fitted(network=network, epochs=1, accuracy=0.9 + 0.1 * min(1.0, network / 500))
+
+    def test(self, network: int) -> float:  # noqa: ARG002
+        return math.nan
+
+
+def test_steps_shrink_with_what_is_left_of_the_tolerance() -> None:
+    sculptor = Shrinking()
+    state = run_rounds(sculptor, State(network=1000))
+    edges = [done for done in state.rounds if done.phase == "edges"]
+    easy = dict(zip([done.edges for done in state.rounds], sculptor.easy, strict=True))
+    left, slack, step = 1000, 1.0, 20.0
+    for done in edges:
+        assert done.edges == pytest.approx(left * (1 - step / 100 * max(slack, 1 / 2)), abs=1)
+        assert easy[done.edges] == (slack == 1)
+        if done.accepted:
+            left, slack = done.edges, min(1.0, (done.validation - 0.95) / 0.05)
+        else:
+            step /= 2
+    assert state.network == left
+    assert 250 <= left < 250 * 1.02  # 0.95 of the accuracy
+    assert step == 20 / 16
+    assert not sculptor.easy[0]  # the dense network
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
@@ -381,6 +427,7 @@ def test_evaluate_counts_bits() -> None:
         ({"give_up": 2.5}, r"`give_up` must be an int ≥ 1 \(got 2.5\)"),
         ({"tolerance": 1}, r"`tolerance` must be a number in \[0, 1\) \(got 1\)"),
         ({"dense_epochs": 0}, r"`dense_epochs` must be an int ≥ 1 \(got 0\)"),
+        ({"easy_epochs": 0}, r"`easy_epochs` must be an int ≥ 1 \(got 0\)"),
         ({"schedule": "linear"}, "`schedule` must be"),
         ({"edges_of": "half"}, "`edges_of` must be"),
         ({"edge_step": 101}, r"`edge_step` must be a percentage in \(0, 100\] \(got 101\)"),

@@ -36,18 +36,20 @@ QUICK: Final = WideSettings(learning_rate=0.01, batch_size=64, epochs=6, toleran
 COSINE: Final[dict[str, Any]] = {
     "learning_rate": 2e-3,
     "batch_size": 128,
-    "epochs": 20,
+    "epochs": 30,
     "dense_epochs": 12,
+    "easy_epochs": 8,
     "schedule": "cosine",
     "weight_decay": 4e-4,
-    "patience": 4,
+    "patience": None,
     "give_up": None,
-    "unit_step": 40.0,
+    "unit_step": 80.0,
     "edge_step": 20.0,
     "edges_of": "left",
+    "slow_down": True,
     "mixed_precision": False,
 }
-"""What `DigitsTrial.schedule` "cosine" changes; pairs are also drawn anew for every epoch."""
+"""What `DigitsTrial.schedule` "cosine" changes; edges are also scored by *surgeon*, and pairs drawn for every epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,10 @@ class DigitsTrial:
     def settings(self) -> WideSettings:
         """How it is trained and pruned."""
         settings = QUICK if self.quick else SETTINGS[self.data]
-        return replace(settings, **COSINE) if self.schedule == "cosine" else settings
+        if self.schedule == "constant":
+            return settings
+        slower = {"learning_rate": 1e-3} if self.depth > 4 else {}  # else some bits are never learnt
+        return replace(settings, **COSINE | slower)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +113,14 @@ def run_digits(trial: DigitsTrial, folder: str | os.PathLike[str]) -> DigitsResu
     """Sculpt one network, from its checkpoint in `folder` if there is one; save it there and find its modules."""
     task = _task(trial.data, trial.task, quick=trial.quick, fresh=trial.schedule == "cosine")
     checkpoint = Path(folder) / f"{trial.name}.checkpoint.npz"
-    hidden = [trial.width] * trial.depth
-    out = sculpt_wide(task, hidden=hidden, seed=trial.seed, settings=trial.settings, checkpoint=checkpoint)
+    out = sculpt_wide(
+        task,
+        hidden=[trial.width] * trial.depth,
+        seed=trial.seed,
+        settings=trial.settings,
+        edge_score="surgeon" if trial.schedule == "cosine" else "published",
+        checkpoint=checkpoint,
+    )
     save_network(out.network.dag, Path(folder) / f"{trial.name}.npz")
     return judged(trial, out, task)
 

@@ -98,23 +98,28 @@ def _row(result: DigitsResult) -> dict[str, object]:
 
 def page(results: Sequence[DigitsResult]) -> str:
     """Write the page (Markdown): the panel by depth beside the published rates, and every network."""
-    first = results[0].trial
-    widths, depths, seeds = (sorted({getattr(r.trial, name) for r in results}) for name in ("width", "depth", "seed"))
+    first, by_depth = results[0].trial, _by_depth(results)
+    widths = sorted({result.trial.width for result in results})
     command = f"modgraph reproduce digits --data {first.data}" + " --quick" * first.quick
     command += " --task classify" * (first.task == "classify") + " --schedule cosine" * (first.schedule == "cosine")
+    commands = [command]
     if not first.quick:
-        command += (
-            f" --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, depths))} --seeds {len(seeds)}"
-        )
+        seeds = {depth: len({result.trial.seed for result in some}) for depth, some in by_depth.items()}
+        depths = {n: [depth for depth, count in seeds.items() if count == n] for n in seeds.values()}
+        commands = [
+            f"{command} --width {','.join(map(str, widths))} --hidden-layers {','.join(map(str, some))} --seeds {n}"
+            for n, some in depths.items()
+        ]
     return write.page(
         "digits",
         source="MNIST" if first.data == "mnist" else "the small digits of scikit-learn",
         task=first.task,
-        command=command,
+        schedule=", cosine" * (first.schedule == "cosine"),
+        commands=commands,
         name=page_name(results),
         parts=PANEL,
         rates=_published_rates(results),
-        by_depth=_by_depth(results),
+        by_depth=by_depth,
         results=results,
     )
 

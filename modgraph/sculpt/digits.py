@@ -23,6 +23,7 @@ from torch import Tensor
 
 from modgraph.arrays import IntArray, read_only
 from modgraph.checks import check_choice, check_int
+from modgraph.compiled import njit
 from modgraph.sculpt.tasks import SplitTask, Task
 
 Name = Literal["hierarchical", "classify"]
@@ -309,14 +310,23 @@ def _drawn(
 ) -> Task:
     """Draw pairs, and lay out some columns of their inputs."""
     pairs = _pairs(images, count, rng)
-    (_, height, width), wanted = source.images.shape, columns.cpu().numpy()
-    row, column = np.divmod(wanted, 2 * width)
-    pixels = source.images.reshape(-1, height * width)[:, row * width + column % width]  # of both digits
-    inputs = np.empty((len(pairs), len(wanted)), dtype=np.float32)
-    for side in (0, 1):
-        on_side = column // width == side
-        inputs[:, on_side] = pixels[:, on_side][pairs[:, side]]
+    width = source.images.shape[2]
+    row, column = np.divmod(columns.cpu().numpy(), 2 * width)
+    inputs = np.empty((len(pairs), len(column)), dtype=np.float32)
+    _lay_out(
+        source.images.reshape(len(source.images), -1), pairs, column // width, row * width + column % width, inputs
+    )
     return Task(inputs=torch.from_numpy(inputs), targets=_targets(source, pairs, task))
+
+
+@njit(cache=True, nogil=True)
+def _lay_out(  # pragma: no cover (compiled)
+    images: NDArray[np.float32], pairs: IntArray, side: IntArray, pixel: IntArray, inputs: NDArray[np.float32]
+) -> None:
+    """Write column c of `inputs` (n, columns): pixel ``pixel[c]`` of the image ``pairs[:, side[c]]``."""
+    for at in range(len(pairs)):
+        for c in range(len(pixel)):
+            inputs[at, c] = images[pairs[at, side[c]], pixel[c]]
 
 
 def _targets(source: Digits, pairs: IntArray, task: Name) -> Tensor:

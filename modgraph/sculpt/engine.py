@@ -17,7 +17,16 @@ import torch
 from modgraph.arrays import BoolArray, FloatArray, IntArray
 from modgraph.sculpt import kernel, train
 from modgraph.sculpt.objective import BITS
-from modgraph.sculpt.prune import PUBLISHED, UNUSED, Criteria, Schedule, percentile_cut, prune_units, scored
+from modgraph.sculpt.prune import (
+    PUBLISHED,
+    UNUSED,
+    Criteria,
+    Schedule,
+    compensated,
+    percentile_cut,
+    prune_units,
+    scored,
+)
 from modgraph.sculpt.stack import StackedMLP, initial_stack, n_dense_edges
 from modgraph.sculpt.tasks import Task
 from modgraph.sculpt.train import TrainSettings, draw
@@ -129,6 +138,8 @@ class Engine:
         else:
             scores = scored(phase, self.criteria[phase], stack, self.task, keys=keys)
         keep = scores > percentile_cut(scores, targets)
+        if (phase, self.criteria[phase]) == ("edges", "surgeon"):
+            stack = compensated(stack, keep, self.task)
         return prune_units(stack, keep) if phase == "units" else stack.prune(keep)
 
     def first(self, sizes: Sequence[int], seeds: Sequence[int]) -> Search:

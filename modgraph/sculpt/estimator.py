@@ -89,7 +89,7 @@ class SculptedMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no
         the bits that may be wrong, by default 0.
     unit_step, edge_step : float, optional
         P_u and P_e, percent in (0, 100]. By default those of `WideSettings`; for *boolean* all published ones.
-    unit_score, edge_score : {"published", "taylor", "random"} or callable
+    unit_score, edge_score : {"published", "taylor", "fisher", "random"} or callable
         What is pruned first: see `sculpt`.
     learning_rate, weight_decay : float, optional
         Of Adam. By default the rate is 0.002; for *boolean* 0.05.

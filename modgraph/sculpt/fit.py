@@ -45,6 +45,9 @@ class WideSettings(AdamSettings):
         Passes over the training samples in each training run, ≥ 1; fewer where `patience` or `give_up` ends the run.
     dense_epochs : int, optional
         The same for the first run, that of the dense network; by default `epochs`. It is by far the slowest.
+    easy_epochs : int, optional
+        The same for runs after units were pruned, and for those after edges were pruned as long as the network
+        is at least as accurate as the dense one; by default `epochs`.
     schedule : {"constant", "cosine"}
         The learning rate within a run: "cosine" lowers it, epoch by epoch, along half a period to nearly 0. Networks of
         few edges become more accurate that way, if `give_up` is None.
@@ -73,6 +76,9 @@ class WideSettings(AdamSettings):
         What `edge_step` is a percentage of: the edges of the dense network, as in the publication, or those that are
         left, which takes far fewer rounds to a low density. Then pruning units, and edges, also ends when an eighth of
         the first step is rejected.
+    slow_down : bool
+        Whether edges are pruned in smaller steps the less of the tolerance is left: where three quarters are left, by
+        three quarters of `edge_step`, and where half or less is left, by half of it.
     mixed_precision : bool
         Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
         it, and as accurate. Weights, Adam and every evaluation stay float32.
@@ -92,6 +98,7 @@ class WideSettings(AdamSettings):
     batch_size: int = 512
     epochs: int = 40
     dense_epochs: int | None = None
+    easy_epochs: int | None = None
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 1e-4
     patience: int | None = 2
@@ -103,12 +110,13 @@ class WideSettings(AdamSettings):
     unit_step: float = 20.0
     edge_step: float = 2.5
     edges_of: EdgesOf = "dense"
+    slow_down: bool = False
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         AdamSettings.__post_init__(self)
         check_choice("schedule", self.schedule, ("constant", "cosine"))
-        for name in ("dense_epochs", "patience", "give_up"):
+        for name in ("dense_epochs", "easy_epochs", "patience", "give_up"):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), at_least=1)
         Objective.of("bits", n_outputs=1, loss=self.loss, metric=self.metric)

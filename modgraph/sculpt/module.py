@@ -258,7 +258,15 @@ class _ModuleSculptor:
                     layer.bias.mul_(mask.any(1))
         return self.snapshot()
 
-    def train(self, network: Snapshot, *, phase: Phase, run: int, enough: float) -> Fitted[Snapshot]:  # noqa: ARG002
+    def train(
+        self,
+        network: Snapshot,
+        *,
+        phase: Phase,
+        run: int,  # noqa: ARG002
+        enough: float,  # noqa: ARG002
+        easy: bool,  # noqa: ARG002
+    ) -> Fitted[Snapshot]:
         """Train the module once; the result is the better one of before and after."""
         self.restore(network)
         before = self.measure()

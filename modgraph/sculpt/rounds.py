@@ -81,6 +81,7 @@ class Limits:
     unit_step: float
     edge_step: float
     edges_of: EdgesOf = "dense"
+    slow_down: bool = False
 
     def __post_init__(self) -> None:
         check_number("tolerance", self.tolerance, lambda x: 0 <= x < 1, wanted="a number in [0, 1)")
@@ -88,6 +89,8 @@ class Limits:
         for name in ("unit_step", "edge_step"):
             check_number(name, getattr(self, name), lambda x: 0 < x <= 100, wanted="a percentage in (0, 100]")
         check_choice("edges_of", self.edges_of, ("dense", "left"))
+        if not isinstance(self.slow_down, bool):
+            raise TypeError(f"`slow_down` must be True or False (got {self.slow_down!r})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +104,13 @@ class State(Generic[Network]):
     run: int = 0  # number of training runs of this phase so far
     schedule: Schedule = UNUSED  # in the phases "units" and "edges"
     rounds: tuple[Round, ...] = ()  # all rounds so far
+
+    @property
+    def slack(self) -> float:
+        """The share of the tolerance that the last accepted network has not used, in [0, 1]."""
+        last = next((done.validation for done in reversed(self.rounds) if done.accepted), self.dense)
+        tolerance = self.dense - self.threshold
+        return min(max((last - self.threshold) / tolerance, 0.0), 1.0) if tolerance > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,8 +137,8 @@ class Sculptor(Protocol[Network]):
     def prune(self, network: Network, *, phase: Phase, targets: FloatArray, run: int) -> Network:
         """Prune units or edges up to percentile `targets` (1,) of the scores in the dense network."""
 
-    def train(self, network: Network, *, phase: Phase, run: int, enough: float) -> Fitted[Network]:
-        """Train the network once; it may end early when its metric stays at `enough`."""
+    def train(self, network: Network, *, phase: Phase, run: int, enough: float, easy: bool) -> Fitted[Network]:
+        """Train the network once; it may end early when its metric stays at `enough`, or if the round is `easy`."""
 
     def test(self, network: Network) -> float:
         """Return the metric on test samples, NaN without any."""
@@ -159,6 +169,8 @@ def _advanced(state: State[Network], sculptor: Sculptor[Network]) -> State[Netwo
     if phase in ("units", "edges"):
         if not state.schedule.running[0]:
             return _phase_after(state, sculptor)
+        if phase == "edges" and limits.slow_down:
+            state = replace(state, schedule=replace(state.schedule, share=max(state.slack, 1 / 2)))
         target = float(state.schedule.targets[0])
         network = sculptor.prune(network, phase=phase, targets=state.schedule.targets, run=state.run)
         if sculptor.describe(network)[1] == sculptor.describe(state.network)[1]:
@@ -167,7 +179,8 @@ def _advanced(state: State[Network], sculptor: Sculptor[Network]) -> State[Netwo
     threshold = state.threshold
     if phase == "units":
         threshold = max(threshold, state.dense - abs(state.dense) * limits.tolerance * limits.unit_share)
-    fitted = sculptor.train(network, phase=phase, run=state.run, enough=math.inf if phase == "dense" else threshold)
+    enough, easy = math.inf if phase == "dense" else threshold, phase in ("units", "again") or state.slack == 1
+    fitted = sculptor.train(network, phase=phase, run=state.run, enough=enough, easy=easy)
     if phase == "dense":
         dense = fitted.accuracy
         beats_baseline = math.nextafter(sculptor.baseline, math.inf)
@@ -210,6 +223,8 @@ def _phase_after(state: State[Network], sculptor: Sculptor[Network]) -> State[Ne
     elif phase == "edges":
         step, n = sculptor.limits.edge_step, sculptor.n_edges
         schedule = Schedule.start([step], smallest=max(100 / n, step * LAST_STEP * of_left), of_left=of_left)
+        if of_left:
+            schedule = replace(schedule, reached=100 * (1 - np.array([sculptor.describe(state.network)[1] / n])))
     return replace(state, phase=phase, run=0, schedule=schedule)
 
 

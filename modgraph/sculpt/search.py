@@ -214,11 +214,14 @@ def sculpt(
         How the network of a trial is chosen among its accepted candidates. "consensus": so that the trials agree (see
         `modgraph.sculpt.by_consensus`). "fewest_edges": as published. A callable gets the candidates of one trial, at
         least one, and returns one of them. No rule sees the target.
-    unit_score, edge_score : {"published", "taylor", "random"} or callable
+    unit_score, edge_score : {"published", "taylor", "fisher", "random"} or callable
         What is pruned first: the hidden units and the edges with the lowest scores. *published*: units by the mean of
         ``|activation × gradient|``, edges by ``|weight|``. *taylor*: both by how much the mean loss changes without
-        them, to first order. *random*: random numbers. A callable gets a `StackedMLP` of B networks and a `Task`, and
-        returns scores ≥ 0, (B, hidden units of all layers) or (B, edges of all layers); what is pruned counts as 0.
+        them, to first order. *fisher*: the same to second order, by the Fisher information (optimal brain damage). For
+        edges also *surgeon*: the same where the other edges of a unit make up for one, and their weights are changed so
+        (optimal brain surgeon; slow for many networks). *random*: random numbers. A callable gets a `StackedMLP` of B
+        networks and a `Task`, and returns scores ≥ 0, (B, hidden units of all layers) or (B, edges of all layers); what
+        is pruned counts as 0.
     checkpoint : path-like, optional
         A file (.npz) that is written after every round. If it exists, the search continues from it and ends with the
         same networks as an uninterrupted one.

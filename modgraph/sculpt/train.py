@@ -172,8 +172,20 @@ def gradient(stack: StackedMLP, inputs: Tensor, targets: Tensor, objective: Obje
     """Return the derivatives (B, P) of the mean loss over a batch of (n, n_in) or (B, n, n_in) inputs."""
     values = activations(stack, inputs)
     means = [slope / values[0].shape[1] for slope in slopes(stack, values, targets, objective)]
-    weights = [torch.bmm(slope.transpose(1, 2), below) for slope, below in zip(means, values, strict=False)]
-    return torch.cat([*(w.flatten(1) for w in weights), *(slope.sum(1) for slope in means)], dim=1)
+    return _products(means, values)
+
+
+def mean_square_gradient(stack: StackedMLP, inputs: Tensor, targets: Tensor, objective: Objective = BITS) -> Tensor:
+    """Return the mean over the samples of the squared derivatives (B, P) of the loss of one sample."""
+    values = activations(stack, inputs)
+    squares = [slope.square() / values[0].shape[1] for slope in slopes(stack, values, targets, objective)]
+    return _products(squares, [value.square() for value in values])
+
+
+def _products(slopes: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    """Sum over the samples, for each parameter, the slope (B, n, units) above it times the value below it."""
+    weights = [torch.bmm(slope.transpose(1, 2), below) for slope, below in zip(slopes, values, strict=False)]
+    return torch.cat([*(w.flatten(1) for w in weights), *(slope.sum(1) for slope in slopes)], dim=1)
 
 
 def _adam(

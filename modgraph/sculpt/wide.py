@@ -17,7 +17,7 @@ from modgraph.sculpt.compact import CompactMLP
 from modgraph.sculpt.engine import PHASES, Phase
 from modgraph.sculpt.fit import WideSettings, evaluate, fit
 from modgraph.sculpt.objective import Objective
-from modgraph.sculpt.prune import PUBLISHED, Criteria, Criterion, check_criteria, percentile_cut, scored
+from modgraph.sculpt.prune import PUBLISHED, Criteria, Criterion, check_criteria, compensated, percentile_cut, scored
 from modgraph.sculpt.rounds import Fitted, Round, State, run_rounds
 from modgraph.sculpt.search import SculptedNetwork
 from modgraph.sculpt.stack import arrays_of, initial_stack, n_dense_edges
@@ -90,7 +90,7 @@ def sculpt_wide(
     seed : int ≥ 0
         Determines the initial weights and the orders of the samples.
     settings : WideSettings, optional
-    unit_score, edge_score : {"published", "taylor", "random"} or callable
+    unit_score, edge_score : {"published", "taylor", "fisher", "random"} or callable
         What is pruned first: see `sculpt`.
     checkpoint : path-like, optional
         A file (.npz) that is written after every round. If it exists, sculpting continues from it and ends with the
@@ -189,13 +189,17 @@ class WideSculptor:
         scores = scored(phase, criterion, stack, task, keys=keys, objective=self.objective)  # (1, units or edges left)
         n_dense = self.n_units if phase == "units" else self.n_edges
         keep = (scores > percentile_cut(scores, targets, absent=n_dense - scores.shape[1]))[0]
-        return network.without_units(keep) if phase == "units" else network.with_edges(keep)
+        if phase == "units":
+            return network.without_units(keep)
+        if criterion == "surgeon":
+            network = replace(network, stack=compensated(stack, keep[None], task, objective=self.objective))
+        return network.with_edges(keep)
 
-    def train(self, network: CompactMLP, *, phase: Phase, run: int, enough: float) -> Fitted[CompactMLP]:
+    def train(self, network: CompactMLP, *, phase: Phase, run: int, enough: float, easy: bool) -> Fitted[CompactMLP]:
         """Train the network once."""
         key, settings = (self.seed, PHASES[phase], run), self.settings
-        if phase == "dense" and settings.dense_epochs is not None:
-            settings = replace(settings, epochs=settings.dense_epochs)
+        epochs = settings.dense_epochs if phase == "dense" else settings.easy_epochs if easy else None
+        settings = replace(settings, epochs=epochs or settings.epochs)
         return fit(network, self.task, settings=settings, key=key, enough=enough, objective=self.objective)
 
     def test(self, network: CompactMLP) -> float:

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from modgraph import detect_modules, functions, score
 from modgraph.cli import main
 from modgraph.experiments import EXPERIMENTS, Store, StoredNetwork, Trial, published_cells, published_settings, sweep
-from modgraph.experiments.judged import JudgedTrial, agreement, judge
+from modgraph.experiments.judged import JudgedTrial, agreement, judge, shown_by
 from modgraph.experiments.random_functions import drawn_network, random_trials
-from modgraph.experiments.reproduce import Rate, reproduce, table, trials_of
+from modgraph.experiments.reproduce import Rate, page, reproduce, table, trials_of
 from modgraph.experiments.selection import RULES
 from modgraph.experiments.store import pack_masks, unpack_masks
 from modgraph.experiments.sweep import target_of
@@ -245,6 +245,9 @@ def test_a_quick_reproduction_writes_tables_figures_and_a_page(tmp_path: Path) -
     below = [rate.cell for part in rates.values() for rate in part if rate.below]
     tables = len(rates) + len({cell.experiment for cell in below})
     assert text.count("\n| ") == sum(map(len, rates.values())) + len(below) + tables
+    store = Store(tmp_path / "results.sqlite")
+    instead = {cell: [shown_by(store, trials_of(cell, seeds=(0,), quick=True))] for cell in below}
+    assert page(rates, instead=instead, quick=True) == text
     again = reproduce(["exemplars", "reuse"], tmp_path, quick=True, n_jobs=1)
     assert [table(part) for part in again.values()] == [table(part) for part in rates.values()]
 

@@ -77,8 +77,9 @@ class WideSettings(AdamSettings):
         left, which takes far fewer rounds to a low density. Then pruning units, and edges, also ends when an eighth of
         the first step is rejected.
     slow_down : bool
-        Whether edges are pruned in smaller steps the less of the tolerance is left: where three quarters are left, by
-        three quarters of `edge_step`, and where half or less is left, by half of it.
+        Whether steps become smaller as accuracy falls towards the limit. While the network is as accurate as the dense
+        one, a step is `edge_step`; when three quarters of the tolerance are left, it is three quarters of that; when
+        half or less is left, it is half.
     mixed_precision : bool
         Whether networks of more than 100,000 weights multiply in bfloat16: twice as fast on a processor that supports
         it, and as accurate. Weights, Adam and every evaluation stay float32.

@@ -29,7 +29,8 @@ CRITERIA = ("published", "taylor", "fisher", "surgeon", "random")
 """Names of scores. *published*: units by the mean of ``|activation × slope|``, edges by ``|weight|``; *taylor*: both by
 how much the mean loss changes without them, to first order; *fisher*: the same to second order, with the diagonal of
 the Fisher information (see `edge_change`); *surgeon*: edges alone, by the change that is left when the other edges of
-the unit above make up for them (see `surgeon_score`); *random*: uniform random numbers."""
+the unit above make up for them (see `surgeon_score`; only its bias does if it has more than 256);
+*random*: uniform random numbers."""
 
 Criteria = Mapping[str, str | Criterion]
 """What is pruned first, by phase: "units" and "edges"."""
@@ -93,7 +94,8 @@ def surgeon_score(stack: StackedMLP, task: Task, *, objective: Objective = BITS)
     Edges of a unit are taken out one after the other, each time the one whose loss rises least to second order, where
     the Hessian is the empirical Fisher information of the weights of the unit ("optimal brain surgeon", Hassibi and
     Stork 1993, with the matrix of WoodFisher, Singh and Alistarh 2020). The score of an edge is the root of the highest
-    rise until it was taken out. `compensated` gives the weights.
+    rise until it was taken out. `compensated` gives the weights. In a unit of more than `LARGE` edges only the bias is
+    set anew: then each edge is judged by itself.
     """
     scores = torch.zeros_like(edges_of(stack.parameters, stack.sizes))
     for unit in _information(stack, task, objective):

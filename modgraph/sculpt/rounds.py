@@ -138,7 +138,7 @@ class Sculptor(Protocol[Network]):
         """Prune units or edges up to percentile `targets` (1,) of the scores in the dense network."""
 
     def train(self, network: Network, *, phase: Phase, run: int, enough: float, easy: bool) -> Fitted[Network]:
-        """Train the network once; it may end early when its metric stays at `enough`, or if the round is `easy`."""
+        """Train once; a run may end when the metric stays at `enough`, and an `easy` round may take fewer epochs."""
 
     def test(self, network: Network) -> float:
         """Return the metric on test samples, NaN without any."""
